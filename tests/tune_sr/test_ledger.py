@@ -1,0 +1,193 @@
+import json
+import logging
+import math
+import pickle
+import threading
+
+import pytest
+
+from tune_sr.ledger import History, Ledger, Reported, follow, trial_name
+
+
+def added(number, **point):
+    return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": point}
+
+
+def reported(number, step, psnr, decision="continue"):
+    report = {"step": step, "psnr_y_db": psnr}
+    return {
+        "event": "reported",
+        "trial": trial_name(number),
+        "step": step,
+        "report": report,
+        "decision": decision,
+    }
+
+
+def ended(number, state, reason=None):
+    return {"event": "trial_ended", "trial": trial_name(number), "state": state, "reason": reason}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger.jsonl")
+
+
+def test_an_event_is_returned_as_it_is_read(ledger):
+    written = [
+        ledger.append("driver_started", host="here", pid=7, start=1),
+        ledger.append("trial_added", trial="0000", number=0, point={"split": (1, 2), 3: True}),
+        ledger.append("reported", report={"psnr_y_db": math.nan, "lr": 1e-4}),
+    ]
+    assert list(ledger.events()) == written
+    assert written[1]["point"] == {"split": [1, 2], "3": True}
+    assert written[2]["report"] == {"psnr_y_db": None, "lr": 1e-4}
+    assert all(isinstance(event["time"], float) for event in written)
+
+
+def test_every_line_is_strict_json(ledger):
+    ledger.append("reported", report={"a": math.inf, "b": [math.nan]}, reason="two\nlines é")
+    text = ledger.path.read_text()
+    assert text.count("\n") == 1
+    json.loads(text, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_no_file_is_no_event(ledger):
+    assert list(ledger.events()) == []
+    assert not ledger.path.exists()
+
+
+def test_a_kill_at_any_byte_loses_that_line_only(ledger, caplog):
+    caplog.set_level(logging.CRITICAL)
+    kept = ledger.append("trial_added", trial="0000", number=0, point={"a": {"b": [1, "x}"]}})
+    start = ledger.path.stat().st_size
+    last = ledger.append(
+        "reported", trial="0000", step=1, report={"psnr_y_db": 30.5}, decision="stop"
+    )
+    whole = ledger.path.read_bytes()
+    for cut in range(start, len(whole) + 1):
+        ledger.path.write_bytes(whole[:cut])
+        survivors = [kept, last] if cut >= len(whole) - 1 else [kept]
+        assert list(ledger.events()) == survivors
+        after = Ledger(ledger.path).append("driver_started", pid=8)
+        assert list(ledger.events()) == [*survivors, after]
+        assert ledger.path.read_bytes().startswith(whole[:cut]), "append-only"
+
+
+def test_a_half_written_line_is_named(ledger, caplog):
+    ledger.append("driver_started", pid=1)
+    with ledger.path.open("ab") as file:
+        file.write(b'{"event": "repor')
+    assert len(list(ledger.events())) == 1
+    assert "ledger.jsonl:2: a half-written line is skipped" in caplog.text
+
+
+def test_threads_never_share_a_line(ledger):
+    def write(thread):
+        for count in range(20):
+            ledger.append("attempt", trial=str(thread), attempt=count, reason="x" * 500)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.path.read_bytes().count(b"\n") == len(list(ledger.events())) == 80
+
+
+def test_a_pickled_copy_reads_and_refuses_to_append(ledger):
+    event = ledger.append("driver_started", pid=1)
+    copy = pickle.loads(pickle.dumps(ledger))
+    assert list(copy.events()) == [event]
+    with pytest.raises(RuntimeError, match="only the driver"):
+        copy.append("driver_started", pid=2)
+
+
+def test_follow_yields_what_is_written_later_and_ends_with_all_of_it(ledger):
+    stop, seen, first = threading.Event(), [], threading.Event()
+
+    def read():
+        for event in follow(ledger.path, stop, poll_s=0.01):
+            seen.append(event)
+            first.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    written = [ledger.append("driver_started", pid=1)]
+    assert first.wait(10)
+    with ledger.path.open("ab") as file:
+        file.write(b'{"event": "half')
+    written.append(ledger.append("study_ended", finished=True))
+    stop.set()
+    reader.join(10)
+    assert seen == written
+
+
+def test_follow_ends_with_a_last_line_that_lacks_only_its_end(ledger):
+    event = ledger.append("driver_started", pid=1)
+    ledger.path.write_bytes(ledger.path.read_bytes().rstrip(b"\n"))
+    stop = threading.Event()
+    stop.set()
+    assert list(follow(ledger.path, stop)) == [event]
+
+
+def test_the_first_report_of_a_step_counts():
+    history = History.of([added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop")])
+    assert history.trials["0000"].reports[10] == Reported(
+        {"step": 10, "psnr_y_db": 30.0}, "continue"
+    )
+    assert history.trials["0000"].state is None
+    assert history.repeats == 1
+
+
+@pytest.mark.parametrize(("decision", "state"), [("stop", "stopped"), ("complete", "completed")])
+def test_a_final_decision_ends_a_trial_whose_end_was_not_written(decision, state):
+    history = History.of([added(0), added(1), reported(0, 10, 30.0, decision)])
+    assert history.trials["0000"].state == state
+    assert [record.name for record in history.running()] == ["0001"]
+
+
+def test_an_explicit_end_wins():
+    events = [added(0), reported(0, 10, 30.0), ended(0, "failed", "diverged")]
+    record = History.of(events).trials["0000"]
+    assert (record.state, record.reason) == ("failed", "diverged")
+
+
+def test_a_study_is_finished_until_a_driver_extends_it():
+    events = [{"event": "driver_started"}, {"event": "study_ended", "finished": True}]
+    assert History.of(events).finished
+    extended = History.of([*events, {"event": "driver_started"}])
+    assert not extended.finished
+    assert extended.starts == 2
+
+
+def test_live_and_replayed_histories_agree(ledger):
+    live = History()
+    for event in (
+        added(0, x=1.5),
+        reported(0, 1, math.inf),
+        ended(0, "failed", "diverged"),
+        added(1),
+    ):
+        live.apply(ledger.append(**event))
+    replayed = History.of(ledger.events())
+    assert repr(replayed) == repr(live)
+    assert math.isnan(live.trials["0000"].reports[1].report["psnr_y_db"])
+
+
+@pytest.mark.parametrize(
+    ("state", "last_growth", "step"),
+    [
+        ("completed", 0, 10),  # ties go to the earlier
+        ("completed", 15, 20),
+        ("completed", 20, 20),
+        ("stopped", 50, 10),  # stopped before it had grown
+        ("failed", 0, None),
+    ],
+)
+def test_a_score_is_the_best_report_since_the_last_growth(state, last_growth, step):
+    events = [added(0), reported(0, 10, 31.0), reported(0, 20, 30.0), reported(0, 30, math.nan)]
+    events += [reported(0, 40, 29.0), ended(0, state)]
+    if last_growth == 0:
+        events.insert(3, reported(0, 15, 31.0))
+    assert History.of(events).trials["0000"].score_step("psnr_y_db", last_growth) == step

@@ -1,0 +1,27 @@
+"""Searching the settings of super-resolution distillation: spaces, studies, their results."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tune_sr.results import load_results
+    from tune_sr.space import SearchSpace
+    from tune_sr.study import StudyConfig, run_study
+
+__all__ = ["SearchSpace", "StudyConfig", "load_results", "run_study"]
+
+_HOMES = {
+    "SearchSpace": "tune_sr.space",
+    "StudyConfig": "tune_sr.study",
+    "load_results": "tune_sr.results",
+    "run_study": "tune_sr.study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: a command answers `--help` without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tune_sr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,277 @@
+"""The memory of a study: an append-only file of events, one JSON object a line, and its fold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+Event = dict[str, Any]
+Decision = Literal["continue", "stop", "complete"]
+State = Literal["completed", "stopped", "failed"]
+
+_ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
+_log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """An append-only file of events, one JSON object a line: the memory of a study.
+
+    A line counts when it is a whole JSON object; a line that a kill cut short never is one, because
+    its closing brace is its last character. Nothing is ever rewritten: a cut line stays where it
+    is, is skipped on reading (with one log line that names it), and the next event begins a new
+    line. One process appends (the study's lock sees to that), from any of its threads.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = Path(path)
+        self._writable = writable
+        self._lock = threading.Lock()
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event; it is on disk when this returns.
+
+        Args:
+            event: its kind, such as `reported`.
+            **fields: JSON values. A number that is not finite is written as null, since JSON has
+                no word for it.
+
+        Returns:
+            The event exactly as a reader of the file gets it, with `time` in seconds since 1970.
+
+        Raises:
+            RuntimeError: if this is a copy that was pickled into another process.
+        """
+        if not self._writable:
+            raise RuntimeError(
+                f"{self.path}: only the driver that opened a ledger may append to it"
+            )
+        with self._lock:
+            line = json.dumps(_finite({"event": event, "time": time.time(), **fields}))
+            _append_line(self.path, line.encode())
+        read_back: Event = json.loads(line)
+        return read_back
+
+    def events(self) -> Iterator[Event]:
+        """Every whole event so far, oldest first; none where there is no file yet."""
+        if not self.path.exists():
+            return
+        for number, line in enumerate(self.path.read_bytes().split(b"\n"), start=1):
+            event = _parse(line)
+            if event is not None:
+                yield event
+            elif line:
+                _log.warning("%s:%d: a half-written line is skipped", self.path, number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray pickles whatever a searcher or scheduler holds; the copy can read and must not write.
+        return _read_only, (self.path,)
+
+
+def _read_only(path: Path) -> Ledger:
+    return Ledger(path, writable=False)
+
+
+def follow(path: Path, stop: threading.Event, poll_s: float = 0.2) -> Iterator[Event]:
+    """Yield the events of a ledger as they are written, from its first line on.
+
+    For readers in threads: waits while there is nothing new (or no file yet). After `stop` is set,
+    what the file then holds is still yielded, and the iteration ends.
+    """
+    offset, rest = 0, b""
+    while True:
+        stopping = stop.is_set()
+        fresh = _read_from(path, offset)
+        offset += len(fresh)
+        *lines, rest = (rest + fresh).split(b"\n")
+        if stopping:
+            lines.append(rest)  # whole if only its line end is missing
+        yield from (event for line in lines if (event := _parse(line)) is not None)
+        if stopping:
+            return
+        stop.wait(poll_s)
+
+
+class Reported(NamedTuple):
+    """One evaluation of a trial and what was decided on it."""
+
+    report: Mapping[str, float]
+    decision: Decision
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the ledger knows it."""
+
+    name: str
+    number: int
+    point: Mapping[str, Any]
+    """Dotted path to value; active quantities only."""
+    reports: dict[int, Reported] = field(default_factory=dict)
+    """By student step; the first report of a step counts."""
+    state: State | None = None
+    """None while it runs. Set by `trial_ended`, or by a final decision whose end is missing."""
+    reason: str | None = None
+    attempts: int = 0
+    """How often it had to begin again (preempted, process lost, out of memory)."""
+
+    def best(self, objective: str, *, since: int = 0, until: float = math.inf) -> int | None:
+        """The step of the best finite `objective` with `since` <= step <= `until`; ties: earlier.
+
+        None where no such report has a finite value.
+        """
+        values = {
+            step: reported.report.get(objective, math.nan)
+            for step, reported in self.reports.items()
+            if since <= step <= until
+        }
+        finite = [step for step, value in values.items() if math.isfinite(value)]
+        return max(finite, key=lambda step: (values[step], -step), default=None)
+
+    def score_step(self, objective: str, last_growth: int = 0) -> int | None:
+        """The step of the report that is this trial's score.
+
+        Its best report at or after the student's last growth; of a trial stopped before that, its
+        best report. None without a finite report, and for a failed trial, which has no score.
+        """
+        if self.state == "failed":
+            return None
+        grown = self.best(objective, since=last_growth)
+        return self.best(objective) if grown is None else grown
+
+
+@dataclass
+class History:
+    """What a study's events add up to: a pure fold, the same live as when a ledger is read back."""
+
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    """By name, in order of addition."""
+    study: Mapping[str, Any] | None = None
+    """The event `study_started`."""
+    starts: int = 0
+    """How many drivers have worked on it."""
+    repeats: int = 0
+    """Reports of a (trial, step) that had been reported before: work that kills made twice."""
+    finished: bool = False
+    """Whether the last word is a `study_ended` that says so."""
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> History:
+        """The fold of `events`, oldest first.
+
+        >>> added = {"event": "trial_added", "trial": "0000", "number": 0, "point": {}}
+        >>> ended = {"event": "trial_ended", "trial": "0000", "state": "failed"}
+        >>> History.of([added, ended]).trials["0000"].state
+        'failed'
+        """
+        history = cls()
+        for event in events:
+            history.apply(event)
+        return history
+
+    def apply(self, event: Event) -> None:
+        """Take one more event into account; kinds this version does not know change nothing."""
+        kind = event["event"]
+        if kind == "study_started":
+            self.study = event
+        elif kind == "driver_started":
+            self.starts += 1
+            self.finished = False
+        elif kind == "study_ended":
+            self.finished = bool(event["finished"])
+        elif kind == "trial_added":
+            name = event["trial"]
+            self.trials.setdefault(name, TrialRecord(name, event["number"], event["point"]))
+        elif kind == "attempt":
+            self.trials[event["trial"]].attempts += 1
+        elif kind == "reported":
+            self._reported(self.trials[event["trial"]], event)
+        elif kind == "trial_ended":
+            record = self.trials[event["trial"]]
+            record.state, record.reason = event["state"], event.get("reason")
+
+    def _reported(self, record: TrialRecord, event: Event) -> None:
+        step = event["step"]
+        if step in record.reports:
+            self.repeats += 1
+            return
+        report = {
+            key: math.nan if value is None else value for key, value in event["report"].items()
+        }
+        record.reports[step] = Reported(report, event["decision"])
+        if record.state is None:
+            record.state = _ENDED_BY.get(event["decision"])
+
+    def running(self) -> list[TrialRecord]:
+        """Trials added and not ended, by number: what a resume issues again first."""
+        return sorted(
+            (record for record in self.trials.values() if record.state is None),
+            key=lambda record: record.number,
+        )
+
+
+def trial_name(number: int) -> str:
+    """The name of trial `number`, counted from 0 over the whole study: `0000`, `0001`, ..."""
+    return f"{number:04d}"
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Add `line` on a line of its own, even after a line that was cut short; fsync."""
+    created = not path.exists()
+    with path.open("a+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno()):
+            line = b"\n" + line
+        remaining = memoryview(line + b"\n")
+        while remaining:  # a nearly full disk writes less than it was given before it refuses
+            remaining = remaining[file.write(remaining) :]
+        os.fsync(file.fileno())
+    if created:
+        _sync_folder(path.parent)
+
+
+def _ends_line(descriptor: int) -> bool:
+    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name survive a power cut, as fsync does for its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
+
+
+def _parse(line: bytes) -> Event | None:
+    """The event on one line, or None for a blank or half-written one."""
+    try:
+        event = json.loads(line)
+    except ValueError:  # cut short, also inside a character
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every float that JSON cannot write replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
