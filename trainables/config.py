@@ -1,0 +1,168 @@
+"""Everything that decides one trained student, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from trainables.data.images import DataConfig
+from trainables.methods import METHODS, MethodConfig, ProgressiveConfig
+from trainables.methods.parts import growth_starts, plan_parts
+from trainables.metrics.evaluate import HeldoutConfig
+from trainables.networks import NETWORKS, NetworkConfig
+from trainables.optimisers import OptimiserConfig
+from trainables.presets import expand_presets
+from trainables.problems import first_problem
+from trainables.values import Blank, Config, ConfigError
+
+
+class BatchConfig(Config):
+    """How much one update of the student sees."""
+
+    images: int = Field(default=128, ge=1)
+    """Images in a batch; 128 for VDSR, 16 for the RGB networks."""
+    patch: int = Field(default=48, ge=8)
+    """Side of an image at the network's body input; 48 in every paper. For VDSR that is the
+    upsampled side, and the LR side is patch / scale."""
+
+
+class BudgetConfig(Config):
+    """How long a trial is, in student updates."""
+
+    steps: int = Field(ge=1)
+    """Student updates of a whole trial; [DFSR] on VDSR: 480,000."""
+    steps_per_report: int = Field(ge=1)
+    """Student updates from one evaluation, and one checkpoint, to the next."""
+
+    @model_validator(mode="after")
+    def _whole_reports(self) -> Self:
+        if self.steps % self.steps_per_report:
+            raise ConfigError(
+                "steps",
+                f"{self.steps} is not a multiple of steps_per_report {self.steps_per_report}",
+            )
+        return self
+
+    @property
+    def reports(self) -> int:
+        """Evaluations in a whole trial."""
+        return self.steps // self.steps_per_report
+
+
+class TrialConfig(Config):
+    """Everything that decides one trained student. Equal configurations give equal students."""
+
+    seed: int = Field(default=0, ge=0)
+    """All of a trial's randomness derives from it."""
+    method: MethodConfig
+    """How the student learns."""
+    student: NetworkConfig
+    """The small network."""
+    teacher: NetworkConfig | None = None
+    """The large network, with its weights; None for a method that has no teacher."""
+    optimiser: OptimiserConfig = OptimiserConfig()
+    """How the student is updated."""
+    batch: BatchConfig = BatchConfig()
+    """How much one update sees."""
+    data: DataConfig | None = None
+    """Training images; None, and only None, for data-free methods."""
+    heldout: HeldoutConfig = HeldoutConfig()
+    """The images a report is made from; never a benchmark."""
+    budget: BudgetConfig
+    """How long the trial is."""
+    device: str = "auto"
+    """`auto` takes a GPU where there is one; or what torch calls a device."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: convolutions of training run in bfloat16; parameters and evaluation stay float32."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads, on which bits depend; None: as many as the trial was given CPUs."""
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, Any]) -> Self:
+        """The configuration that a nested mapping describes, presets filled in.
+
+        Raises:
+            ConfigError: the dotted path of the first problem, its rule, and the known keys.
+        """
+        raw = expand_presets(mapping)
+        try:
+            config = cls.model_validate(raw)
+        except ValidationError as error:
+            raise first_problem(cls, error, raw) from None
+        return config._with_absolute_paths()
+
+    def growth_steps(self) -> tuple[int, ...]:
+        """Updates (from 0) with which the student grows: a report at step s has grown if s > it."""
+        if not isinstance(self.method, ProgressiveConfig):
+            return ()
+        return growth_starts(self.budget.steps, self.method.P, self.method.part_fraction)[1:]
+
+    @model_validator(mode="after")
+    def _can_train(self) -> Self:
+        for path, rule in self._broken_rules():
+            raise ConfigError(path, rule)
+        return self
+
+    def _broken_rules(self) -> Iterator[tuple[str, str]]:
+        method = METHODS[self.method.name]
+        data_free = method.batch is Blank
+        if data_free and self.data is not None:
+            yield "data", f"{self.method.name} is data-free: leave data out"
+        if not data_free and self.data is None:
+            yield "data", f"{self.method.name} learns from images: say data: {{images: FOLDER}}"
+        yield from self._teacher_rules(method.taught)
+        yield from self._patch_rules(data_free)
+        if isinstance(self.method, ProgressiveConfig):
+            split = self.method.P, self.method.split_points, self.method.part_fraction
+            try:
+                plan_parts(self.student.blocks, self.budget.steps, *split)
+            except ValueError as error:
+                path, _, rule = str(error).partition(": ")
+                yield f"method.{path}", rule
+
+    def _teacher_rules(self, taught: bool) -> Iterator[tuple[str, str]]:
+        name = self.method.name
+        if not taught and self.teacher is not None:
+            yield "teacher", f"{name} has no teacher: leave teacher out"
+        if taught and self.teacher is None:
+            yield "teacher", f"{name} needs a teacher: say teacher: {{name: vdsr, weights: shipped}}"
+        if self.teacher is None:
+            return
+        if self.teacher.weights is None:
+            yield "teacher.weights", "a teacher needs trained weights: a file, or shipped"
+        if set(self.teacher.scales) != set(self.student.scales):
+            theirs, ours = list(self.teacher.scales), list(self.student.scales)
+            yield "teacher.scales", f"{theirs} differ from student.scales {ours}"
+        if NETWORKS[self.teacher.name].colour != NETWORKS[self.student.name].colour:
+            yield "teacher.name", f"{self.teacher.name} and {self.student.name} differ in colour"
+
+    def _patch_rules(self, data_free: bool) -> Iterator[tuple[str, str]]:
+        luma = NETWORKS[self.student.name].colour == "y"
+        for scale in self.student.scales:
+            side, rest = divmod(self.batch.patch, scale) if luma else (self.batch.patch, 0)
+            if rest:
+                yield "batch.patch", f"{self.batch.patch} is not a multiple of scale {scale}"
+            if data_free and (side % 4 or side < 8):
+                yield (
+                    "batch.patch",
+                    f"{self.batch.patch} at scale {scale} gives LR images of side {side}; "
+                    "generators make sides of 8, 12, 16, ...",
+                )
+
+    def _with_absolute_paths(self) -> Self:
+        changes: dict[str, Any] = {}
+        for part, field, words in (
+            ("student", "weights", ("shipped",)),
+            ("teacher", "weights", ("shipped",)),
+            ("data", "images", ("photos",)),
+            ("heldout", "images", ("photos",)),
+        ):
+            value = getattr(getattr(self, part), field, None)
+            if value is not None and value not in words:
+                # Ray runs each trial in another working directory.
+                absolute = {field: str(Path(value).expanduser().absolute())}
+                changes[part] = getattr(self, part).model_copy(update=absolute)
+        return self.model_copy(update=changes) if changes else self

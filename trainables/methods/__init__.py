@@ -1,0 +1,34 @@
+"""The methods by which a student learns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from trainables.methods.base import Distiller, Setting
+from trainables.methods.dfad import DFAD, DFADConfig
+from trainables.methods.dfsr import DFSR, DFSRConfig, ProgressiveConfig
+from trainables.methods.noise import Noise, NoiseConfig
+from trainables.methods.scratch import Scratch, ScratchConfig
+
+__all__ = ["METHODS", "Distiller", "MethodConfig", "ProgressiveConfig", "Setting", "make_method"]
+
+METHODS: dict[str, type[Distiller[Any]]] = {
+    "scratch": Scratch,
+    "noise": Noise,
+    "dfad": DFAD,
+    "dfsr": DFSR,
+}
+
+MethodConfig = Annotated[
+    ScratchConfig | NoiseConfig | DFADConfig | DFSRConfig, Field(discriminator="name")
+]
+"""Any method's configuration, told apart by `name`."""
+
+
+def make_method(config: Any, setting: Setting) -> Distiller[Any]:
+    """The method that `config` (a `MethodConfig`) describes, ready for its first step."""
+    constructor: Any = METHODS[config.name]  # each takes its own configuration class
+    method: Distiller[Any] = constructor(config, setting)
+    return method

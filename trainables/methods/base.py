@@ -1,0 +1,82 @@
+"""What a method is: everything one student learns with, and one update of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from trainables.networks.base import SRNet
+from trainables.optimisers import OptimiserConfig
+from trainables.values import Blank, Pairs, Stateful
+
+Batch = TypeVar("Batch", Pairs, Blank)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every method is built from, beside its own configuration."""
+
+    student: SRNet
+    teacher: SRNet | None
+    """Frozen, not detached: its parameters take no gradient, its input may."""
+    optimiser: OptimiserConfig
+    steps: int
+    """The trial's budget, in student updates."""
+    patch: int
+    """Side of an image at the network's body input."""
+    seed: int
+    device: torch.device
+
+    def frozen_teacher(self) -> SRNet:
+        """The teacher, which `TrialConfig` has promised to a method that needs one."""
+        assert self.teacher is not None
+        return self.teacher
+
+
+class Distiller(ABC, Generic[Batch]):
+    """Everything one method learns with, and one update of it."""
+
+    batch: ClassVar[type]
+    """`Pairs` or `Blank`: being data-free is a fact of the signature."""
+    taught: ClassVar[bool] = True
+    """Whether there is a teacher."""
+    student: SRNet
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the student once.
+
+        Returns this step's losses under `loss/<name>`, the student's own first: detached scalars,
+        still on the device.
+        """
+
+    @abstractmethod
+    def learners(self) -> dict[str, Stateful]:
+        """Every object that changes while training: networks, optimisers, counts, randomness."""
+
+    @abstractmethod
+    def lr(self) -> float:
+        """The student's learning rate at its last update."""
+
+    def active(self) -> int:
+        """How many body units of the student took part in its last update."""
+        return len(self.student.body)
+
+    @final
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every learner, under its name."""
+        return {name: learner.state_dict() for name, learner in self.learners().items()}
+
+    @final
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Become the state given; refuses a different set of names."""
+        learners = self.learners()
+        if set(state) != set(learners):
+            raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")
+        for name, learner in learners.items():
+            learner.load_state_dict(state[name])

@@ -1,0 +1,115 @@
+"""DFSR: a generator imagines images that are difficult and look like LR images; the student grows.
+
+[DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021, with
+its supplement, and the released VDSR code.
+
+Learns from: imitation on generated images, by a student whose body grows in P parts; the generator
+from an adversarial and a reconstruction term.
+Deviations: the paper prints mean L1 losses and no batch size; the released VDSR code sums squared
+errors over a batch of 128, to which its rate 0.1, clip 0.4 and w_R = 1 belong. `preset: released`
+(default for VDSR) follows the code, `preset: paper` the print. Algorithm 1 counts parts from 0 to P;
+we take 0..P-1. The released loop steps all three generators for every update of one; we step only
+the one that was used.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+from pydantic import Field
+from torch import Tensor
+
+from trainables.methods.base import Distiller, Setting
+from trainables.methods.game import Game, GameConfig, Pupil, adversarial_loss
+from trainables.methods.parts import SplitPoints, plan_parts
+from trainables.methods.terms import LossName, distance
+from trainables.resample import downsample_BCHW
+from trainables.values import Blank, Stateful
+
+
+class ProgressiveConfig(GameConfig):
+    """A game whose student grows."""
+
+    P: int = Field(default=2, ge=1)
+    """Parts of progressive distillation; [DFSR]: 2; 1 turns it off."""
+    split_points: SplitPoints = "even"
+    """`even`; or the share of the body in part 0; or a rising list of P - 1 block counts."""
+    part_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of the budget that all parts but the last take together; [DFSR]: 12 of 80 epochs for
+    VDSR, 80 of 300 for EDSR."""
+    new_block_init: Literal["random", "near_identity"] = "random"
+    """How the blocks that join later start; released: random."""
+    reset_lr: bool = True
+    """Whether a growth restarts the student's learning rate and schedule; released: yes."""
+
+
+class DFSRConfig(ProgressiveConfig):
+    """DFSR's settings; published: 37.20 dB on Set5 x2 with VDSR."""
+
+    name: Literal["dfsr"]
+    preset: Literal["paper", "released"] = "released"
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1."""
+    w_R: float = Field(default=1.0, ge=0.0)
+    """Weight of the reconstruction term; [DFSR]: 1, best of a sweep from 0 to 3."""
+    adversarial: bool = True
+    """False leaves L_GEN out: row M2 of [DFSR]'s Table 2."""
+
+
+def reconstruction_loss(
+    x_BCHW: Tensor, teacher_BCHW: Tensor, scale: int, loss: LossName, loss_range: float
+) -> Tensor:
+    """Eq. L_R of [DFSR] (Section 3.2): 1/n ||R(T(x)) - x||_1, R the antialiased bicubic 1/scale.
+
+    The released code clamps R(T(x)) to [0, 1], so a saturated pixel gives no gradient; or sums
+    squared errors instead of the mean L1.
+    """
+    small_BCHW = downsample_BCHW(teacher_BCHW, scale).clamp(0.0, 1.0)
+    return distance(small_BCHW, x_BCHW, loss, loss_range)
+
+
+@final
+class DFSR(Distiller[Blank]):
+    """A growing student against a generator that must be difficult and plausible."""
+
+    batch: ClassVar[type] = Blank
+
+    def __init__(self, config: DFSRConfig, setting: Setting) -> None:
+        self.config = config
+        self.student = setting.student
+        blocks = len(self.student.body)
+        parts = plan_parts(
+            blocks, setting.steps, config.P, config.split_points, config.part_fraction
+        )
+        if config.new_block_init == "near_identity":
+            self.student.near_identity(parts.depths[0])
+        self.pupil = Pupil(setting, config, parts, reset_lr=config.reset_lr)
+        self.game = Game(setting, config, self.pupil, self._terms)
+
+    def step(self, batch: Blank) -> dict[str, Tensor]:
+        """One student update, and a generator's when its turn has come."""
+        return self.game.step(batch)
+
+    def learners(self) -> dict[str, Stateful]:
+        """All of the game's."""
+        return self.game.learners()
+
+    def lr(self) -> float:
+        """The student's rate at its last update."""
+        return self.pupil.optimiser.lr
+
+    def active(self) -> int:
+        """Body units of the parts that have joined."""
+        return self.pupil.active
+
+    def _terms(
+        self, x_BCHW: Tensor, teacher_BCHW: Tensor, student_BCHW: Tensor, scale: int
+    ) -> dict[str, Tensor]:
+        config = self.config
+        rebuilt = reconstruction_loss(
+            x_BCHW, teacher_BCHW, scale, config.loss, config.loss_range
+        )
+        terms = {"loss/reconstruction": config.w_R * rebuilt}
+        if config.adversarial:
+            kd = self.pupil.compare(teacher_BCHW, student_BCHW)
+            terms["loss/adversarial"] = adversarial_loss(kd)
+        return terms

@@ -1,0 +1,189 @@
+"""The student/generator loop of the data-free methods: who is updated, when, on which image.
+
+[DFSR] Algorithm 1, read as parts 0..P-1 with `update_ratio` student updates for each update of a
+generator. [DFAD] is the same loop with P = 1 and without reconstruction; Noise is its student's
+half alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainables.methods.base import Setting
+from trainables.methods.parts import Parts
+from trainables.methods.terms import LossName, distance
+from trainables.networks.generator import make_generator
+from trainables.optimisers import Optimiser, OptimiserConfig
+from trainables.values import Blank, Config, Counter, Randomness, Stateful
+
+GeneratorTerms = Callable[[Tensor, Tensor, Tensor, int], dict[str, Tensor]]
+"""(x, T(x), S(x), scale) to named terms of the generator's loss, weights included."""
+
+
+class ImitationConfig(Config):
+    """How a student is compared with its teacher, in every data-free method."""
+
+    loss: LossName = "mse_sum"
+    """`mse_sum` as released for VDSR; `l1_mean` as printed in [DFSR] and for RGB networks."""
+    loss_range: float = Field(default=1.0, gt=0.0)
+    """Images are taken to span 0..loss_range in the loss: 1 for VDSR, 255 for RGB networks."""
+
+
+class GameConfig(ImitationConfig):
+    """What every method with a generator shares; defaults are [DFSR] on VDSR."""
+
+    generator_lr: float = Field(default=1e-5, gt=0.0)
+    """Adam's rate for the generators: 1e-5 for VDSR, 1e-6 for EDSR."""
+    generator_schedule: Literal["student", "constant"] = "student"
+    """`student`: the generators' rate falls as the student's does, counted from step 0 (VDSR);
+    `constant`: it does not (EDSR, where the paper is silent)."""
+    update_ratio: int = Field(default=50, ge=1)
+    """Student updates for each update of a generator; [DFSR]: 50."""
+    latent: int = Field(default=256, ge=1)
+    """Entries of z; 256 in all three papers."""
+
+
+class Pupil:
+    """The student's half: one update towards the teacher, part by part."""
+
+    def __init__(
+        self, setting: Setting, loss: ImitationConfig, parts: Parts, *, reset_lr: bool = True
+    ) -> None:
+        self.student = setting.student
+        self.teacher = setting.frozen_teacher()
+        self.loss = loss
+        self.parts = parts
+        self.reset_lr = reset_lr
+        self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
+        self.updates = Counter()
+
+    @property
+    def active(self) -> int:
+        """Body units that took part in the last update; before the first, those that will."""
+        return self.parts.depths[self.parts.at(max(self.updates.value - 1, 0))]
+
+    def imitate(self, x_BCHW: Tensor, scale: int) -> Tensor:
+        """Alg. 1 of [DFSR], the student's update: descend L_KD on `x_BCHW`; returns L_KD."""
+        step = self.updates.value
+        part = self.parts.at(step)
+        start = self.parts.starts[part]
+        if step == start and part > 0:
+            self.optimiser.restart()
+        self.updates.value += 1  # before the pass: `active` is that of this update
+        with torch.no_grad():
+            target_BCHW = self.teacher(x_BCHW, scale=scale)
+        loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
+        self.optimiser.update(loss, step - start if self.reset_lr else step)
+        return loss.detach()
+
+    def predict(self, x_BCHW: Tensor, scale: int) -> Tensor:
+        """The student's image, from the units that are active."""
+        return self.student.trace(x_BCHW, scale=scale, active=self.active).sr_BCHW
+
+    def compare(self, teacher_BCHW: Tensor, student_BCHW: Tensor) -> Tensor:
+        """L_KD of two images."""
+        return imitation_loss(teacher_BCHW, student_BCHW, self.loss.loss, self.loss.loss_range)
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student, its optimiser and the count of its updates."""
+        return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
+
+
+class Game:
+    """Student and generators in turn: `update_ratio` student updates, one generator update."""
+
+    def __init__(
+        self, setting: Setting, config: GameConfig, pupil: Pupil, terms: GeneratorTerms
+    ) -> None:
+        self.config = config
+        self.pupil = pupil
+        self.terms = terms
+        self.device = setting.device
+        self.scales = setting.student.scales
+        self.choices = Randomness(setting.seed, "scale")
+        self.latents = Randomness(setting.seed, "latent", setting.device)
+        rate = OptimiserConfig(
+            name="adam",
+            lr=config.generator_lr,
+            weight_decay=0.0,
+            clip=None,
+            schedule=setting.optimiser.schedule if config.generator_schedule == "student" else None,
+        )
+        colours = 1 if setting.student.colour == "y" else 3
+        self.generators = {
+            scale: make_generator(
+                config.latent,
+                lr_side(setting, scale),
+                colours,
+                Randomness(setting.seed, f"generator_x{scale}").generator,
+            ).to(setting.device)
+            for scale in self.scales
+        }
+        self.optimisers = {
+            scale: Optimiser(generator.parameters(), rate, setting.steps)
+            for scale, generator in self.generators.items()
+        }
+
+    def step(self, batch: Blank) -> dict[str, Tensor]:
+        """One student update and, every `update_ratio` of them, one of a generator."""
+        scale = draw_scale(self.scales, self.choices)
+        with torch.no_grad():
+            x_BCHW = self.imagine(batch.images, scale)
+        losses = {"loss/kd": self.pupil.imitate(x_BCHW, scale)}
+        if self.pupil.updates.value % self.config.update_ratio == 0:
+            losses |= self.provoke(batch.images, draw_scale(self.scales, self.choices))
+        return losses
+
+    def imagine(self, images: int, scale: int) -> Tensor:
+        """LR images B C r r in [0, 1] that the generator of `scale` makes of fresh latents."""
+        z_BK = torch.randn(
+            images, self.config.latent, generator=self.latents.generator, device=self.device
+        )
+        image: Tensor = self.generators[scale](z_BK)
+        return image
+
+    def provoke(self, images: int, scale: int) -> dict[str, Tensor]:
+        """Alg. 1 of [DFSR], the generator's update, through frozen student and teacher."""
+        x_BCHW = self.imagine(images, scale)
+        teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
+        student_BCHW = self.pupil.predict(x_BCHW, scale)
+        terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale)
+        total = torch.stack(tuple(terms.values())).sum()
+        self.optimisers[scale].update(total, self.pupil.updates.value - 1)
+        self.pupil.optimiser.clear_gradients()  # the pass went through the student as well
+        return {name: term.detach() for name, term in terms.items()}
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student's half, each generator with its optimiser, and both streams."""
+        learners = self.pupil.learners() | {"scale": self.choices, "latent": self.latents}
+        for scale in self.scales:
+            learners[f"generator_x{scale}"] = self.generators[scale]
+            learners[f"generator_optimiser_x{scale}"] = self.optimisers[scale]
+        return learners
+
+
+def imitation_loss(
+    teacher_BCHW: Tensor, student_BCHW: Tensor, loss: LossName, loss_range: float
+) -> Tensor:
+    """Eq. L_KD of [DFSR] (Section 3.2): 1/n ||T(x) - S(x)||_1, or the released summed squares."""
+    return distance(teacher_BCHW, student_BCHW, loss, loss_range)
+
+
+def adversarial_loss(kd: Tensor, *, log: bool = True) -> Tensor:
+    """Eq. L_GEN of [DFSR] (Section 3.2): -log(1 + L_KD); without `log`, [DFAD]'s -L_KD."""
+    return -torch.log1p(kd) if log else -kd
+
+
+def draw_scale(scales: tuple[int, ...], randomness: Randomness) -> int:
+    """One of `scales`, uniformly, drawn on the host so that no device is waited for."""
+    return scales[int(torch.randint(len(scales), (), generator=randomness.generator))]
+
+
+def lr_side(setting: Setting, scale: int) -> int:
+    """Side of an LR image whose body input is `setting.patch`: VDSR upsamples before its body."""
+    return setting.patch // scale if setting.student.colour == "y" else setting.patch

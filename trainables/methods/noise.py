@@ -1,0 +1,71 @@
+"""Noise: the student imitates its teacher on images of uniform noise.
+
+[DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021,
+compares with it (Tables 1 and 2).
+
+Learns from: imitation on noise; no generator, no parts.
+Deviations: the paper does not say at which size the noise is drawn; default the generator's output
+size (`noise_at: lr`). Everything else is DFSR's student.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from trainables.methods.base import Distiller, Setting
+from trainables.methods.game import ImitationConfig, Pupil, draw_scale, lr_side
+from trainables.methods.parts import plan_parts
+from trainables.values import Blank, Randomness, Stateful
+
+
+class NoiseConfig(ImitationConfig):
+    """Noise's settings; published: 34.38 dB on Set5 x2 with VDSR."""
+
+    name: Literal["noise"]
+    preset: Literal["paper", "released"] = "released"
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1."""
+    noise_at: Literal["lr", "input"] = "lr"
+    """`lr`: drawn as the LR image; `input`: drawn at the body's input, past VDSR's upsampling."""
+
+
+def uniform_noise_BCHW(shape: tuple[int, ...], randomness: Randomness, device: torch.device) -> Tensor:
+    """Not in [DFSR]: x ~ U(0, 1), independent for every pixel (the paper says only "noise")."""
+    return torch.rand(shape, generator=randomness.generator, device=device)
+
+
+@final
+class Noise(Distiller[Blank]):
+    """A student that sees nothing but noise."""
+
+    batch: ClassVar[type] = Blank
+
+    def __init__(self, config: NoiseConfig, setting: Setting) -> None:
+        self.config = config
+        self.setting = setting
+        self.student = setting.student
+        whole = plan_parts(len(self.student.body), setting.steps, 1, "even", 0.0)
+        self.pupil = Pupil(setting, config, whole)
+        self.choices = Randomness(setting.seed, "scale")
+        self.pixels = Randomness(setting.seed, "noise", setting.device)
+
+    def step(self, batch: Blank) -> dict[str, Tensor]:
+        """One update on fresh noise."""
+        scale = draw_scale(self.student.scales, self.choices)
+        side, as_scale = lr_side(self.setting, scale), scale
+        if self.config.noise_at == "input":
+            side, as_scale = self.setting.patch, 1 if self.student.colour == "y" else scale
+        colours = 1 if self.student.colour == "y" else 3
+        shape = (batch.images, colours, side, side)
+        x_BCHW = uniform_noise_BCHW(shape, self.pixels, self.setting.device)
+        return {"loss/kd": self.pupil.imitate(x_BCHW, as_scale)}
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student's half and both streams."""
+        return self.pupil.learners() | {"scale": self.choices, "noise": self.pixels}
+
+    def lr(self) -> float:
+        """The student's rate at its last update."""
+        return self.pupil.optimiser.lr

@@ -1,0 +1,68 @@
+"""Scratch: the network learns from real images alone; it also trains the teachers we ship.
+
+[VDSR] Kim, Lee, Lee, "Accurate Image Super-Resolution Using Very Deep Convolutional Networks",
+CVPR 2016; the papers' "Student" rows.
+
+Learns from: real pairs of images, all scales in turn.
+Deviations: `released` sums squared errors over the batch as pytorch-vdsr does; `paper` is the mean
+L1 that the RGB networks are trained with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+from pydantic import Field
+from torch import Tensor
+
+from trainables.methods.base import Distiller, Setting
+from trainables.methods.terms import LossName, distance
+from trainables.optimisers import Optimiser
+from trainables.values import Config, Counter, Pairs, Stateful
+
+
+class ScratchConfig(Config):
+    """Scratch's settings."""
+
+    name: Literal["scratch"]
+    preset: Literal["paper", "released"] = "released"
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the mean L1."""
+    loss: LossName = "mse_sum"
+    """`mse_sum` as in pytorch-vdsr; `l1_mean` for the RGB networks."""
+    loss_range: float = Field(default=1.0, gt=0.0)
+    """Images are taken to span 0..loss_range in the loss."""
+
+
+def pixel_loss(sr_BCHW: Tensor, hr_BCHW: Tensor, loss: LossName, loss_range: float) -> Tensor:
+    """Eq. L of [VDSR] (Section 3): the error against the true image, summed squares or mean L1."""
+    return distance(sr_BCHW, hr_BCHW, loss, loss_range)
+
+
+@final
+class Scratch(Distiller[Pairs]):
+    """A network that has no teacher."""
+
+    batch: ClassVar[type] = Pairs
+    taught: ClassVar[bool] = False
+
+    def __init__(self, config: ScratchConfig, setting: Setting) -> None:
+        self.config = config
+        self.student = setting.student
+        self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
+        self.updates = Counter()
+
+    def step(self, batch: Pairs) -> dict[str, Tensor]:
+        """One update towards the true image."""
+        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
+        loss = pixel_loss(sr_BCHW, batch.hr_BCHW, self.config.loss, self.config.loss_range)
+        self.optimiser.update(loss, self.updates.value)
+        self.updates.value += 1
+        return {"loss/pixel": loss.detach()}
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student, its optimiser and the count of its updates."""
+        return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
+
+    def lr(self) -> float:
+        """The student's rate at its last update."""
+        return self.optimiser.lr

@@ -1,0 +1,50 @@
+"""The networks that can teach or learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from trainables.networks.base import SRNet
+from trainables.networks.checkpoint import load_into
+from trainables.networks.vdsr import VDSR, VDSRConfig
+from trainables.values import ConfigError, Randomness
+
+__all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
+
+NETWORKS: dict[str, type[VDSR]] = {"vdsr": VDSR}
+
+NetworkConfig = VDSRConfig
+"""Any network's configuration, told apart by `name`."""
+
+
+def make_network(config: NetworkConfig, generator: torch.Generator) -> SRNet:
+    """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
+    with torch.device("meta"):  # torch would otherwise draw, and discard, from the global stream
+        network = NETWORKS[config.name](config)
+    network.to_empty(device="cpu")
+    network.initialise(generator)
+    if config.weights is not None:
+        load_into(network, config.weights)
+    # Measured on CPU and GPU alike: convolutions are fastest with channels innermost.
+    return network.to(memory_format=torch.channels_last)
+
+
+def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
+    """A network from a plain mapping, such as `{name: vdsr, features: 32, blocks: 18, scale: 2}`.
+
+    Raises:
+        ConfigError: the mapping is not a network, or its `weights` do not fit it.
+
+    >>> sum(p.numel() for p in build_network({"name": "vdsr", "features": 32}).parameters())
+    166464
+    """
+    name = config.get("name")
+    if name not in NETWORKS:
+        raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    parsed = VDSRConfig.model_validate(dict(config))
+    return make_network(parsed, Randomness(seed, "network").generator)
+
+

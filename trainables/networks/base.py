@@ -1,0 +1,123 @@
+"""What every super-resolution network offers: a head, a body of countable units, a tail."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from trainables.values import Colour, Config, Trace
+
+
+class SRNetConfig(Config):
+    """What all networks are configured by."""
+
+    features: int = Field(ge=1)
+    """Width: feature channels of the body."""
+    blocks: int = Field(ge=1)
+    """Depth: units of the body, which progressive distillation counts."""
+    scales: tuple[int, ...] = Field(strict=False, min_length=1)
+    """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
+    weights: str | None = None
+    """A file of trained parameters to start from, or `shipped`; None for a random start."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_is_short_for_scales(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "scale" not in raw:
+            return raw
+        if "scales" in raw:
+            raise ValueError("give scale or scales, not both")
+        rest = {key: value for key, value in raw.items() if key != "scale"}
+        return {**rest, "scales": [raw["scale"]]}
+
+    @model_validator(mode="after")
+    def _scales_are_known_and_differ(self) -> Self:
+        if not set(self.scales) <= {2, 3, 4} or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales must be different ones of 2, 3, 4; got {list(self.scales)}")
+        return self
+
+
+class SRNet(nn.Module, ABC):
+    """A super-resolution network: LR image in, image `scale` times larger out."""
+
+    colour: Colour
+    multiple_of: int
+    """Input sides are padded to a multiple of this and cropped back."""
+
+    def __init__(self, config: SRNetConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The upscaling factors this network serves."""
+        return self.config.scales
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module:
+        """Image to features."""
+
+    @property
+    @abstractmethod
+    def body(self) -> nn.ModuleList:
+        """The units that distillation counts and taps."""
+
+    @property
+    @abstractmethod
+    def tail(self) -> nn.Module:
+        """Features to image."""
+
+    @abstractmethod
+    def trace(
+        self,
+        lr_BCHW: Tensor,
+        *,
+        scale: int | None = None,
+        taps: Sequence[int] = (),
+        active: int | None = None,
+    ) -> Trace:
+        """Run the first `active` body units (all if None) and keep the outputs numbered in `taps`.
+
+        `lr_BCHW` lies in [0, 1]. `scale` may be left out where the network serves one.
+        """
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every parameter afresh, in place."""
+
+    @abstractmethod
+    def near_identity(self, first: int) -> None:
+        """Make the units from number `first` on pass their input through, in place."""
+
+    @final
+    def forward(self, lr_BCHW: Tensor, *, scale: int | None = None) -> Tensor:
+        """The super-resolved image B C (scale H) (scale W)."""
+        return self.trace(lr_BCHW, scale=scale).sr_BCHW
+
+    @final
+    def chosen_scale(self, scale: int | None) -> int:
+        """`scale`, or the only one there is; refuses one that this network does not serve."""
+        if scale is None and len(self.scales) == 1:
+            return self.scales[0]
+        if scale is None:
+            raise ValueError(f"this network serves scales {list(self.scales)}: say which")
+        return scale
+
+    @final
+    def run_body(
+        self, features_BFHW: Tensor, taps: Sequence[int], active: int | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The first `active` units in turn, with the outputs numbered in `taps` (0 = first)."""
+        units = self.body[: len(self.body) if active is None else active]
+        kept: dict[int, Tensor] = {}
+        for number, unit in enumerate(units):
+            features_BFHW = unit(features_BFHW)
+            if number in taps:
+                kept[number] = features_BFHW
+        return features_BFHW, tuple(kept[number] for number in taps)

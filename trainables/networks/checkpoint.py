@@ -1,0 +1,139 @@
+"""Trained parameters in and out of files, one way; nothing here ever runs what a file says."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainables.networks.base import SRNet
+from trainables.values import ConfigError
+
+SHIPPED = Path(__file__).parent / "weights"
+"""The small teachers that this project trained and ships."""
+
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+
+
+def shipped_file(network_name: str) -> Path:
+    """The teacher of this kind that the project ships."""
+    return SHIPPED / f"{network_name}.safetensors"
+
+
+def save_network(path: Path, network: SRNet, notes: Mapping[str, str] | None = None) -> None:
+    """Write parameters and architecture as safetensors; `notes` go into the metadata beside it."""
+    architecture = network.config.model_dump(mode="json", exclude={"weights"})
+    metadata = {**(notes or {}), "architecture": json.dumps(architecture)}
+    tensors = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=metadata)
+
+
+def read_architecture(path: Path) -> dict[str, Any]:
+    """The network configuration that a file of ours carries in its metadata.
+
+    Raises:
+        ConfigError: the file is not safetensors or carries no architecture.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+    if "architecture" not in metadata:
+        raise ConfigError("weights", f"{path}: carries no architecture; name it in the network")
+    return dict(json.loads(metadata["architecture"]))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or a plain torch file, wrappers and `module.` taken off.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise ConfigError("weights", f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
+        except SafetensorError as error:
+            raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each way to be malformed
+        rule = f"{path}: not a file of plain tensors, and nothing else is loaded"
+        raise ConfigError("weights", f"{rule} ({_first_line(error)})") from None
+    return _unwrapped(path, content)
+
+
+def load_into(network: SRNet, weights: str) -> None:
+    """Fill `network` from `shipped` or from a file, all parameters or none.
+
+    Raises:
+        ConfigError: names what is missing, what is unexpected, and the nearest match.
+    """
+    name = getattr(network.config, "name", "")
+    path = shipped_file(name) if weights == "shipped" else Path(weights)
+    found = read_weights(path)
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    if missing or unexpected:
+        rule = f"{path} does not fit this {name}: {_listed('missing', missing)}"
+        rule += f", {_listed('unexpected', unexpected)}{_nearest(missing, unexpected)}"
+        raise ConfigError("weights", f"{rule}; check name, blocks and scale")
+    for key, value in wanted.items():
+        if found[key].shape != value.shape:
+            shapes = f"{tuple(found[key].shape)} where {tuple(value.shape)} is needed"
+            raise ConfigError(
+                "weights", f"{path} does not fit this {name}: {key} is {shapes}; check features"
+            )
+    network.load_state_dict(found)
+
+
+def load_network(path: Path) -> SRNet:
+    """The network in a file that `save_network` wrote, ready for use, without its study.
+
+    Raises:
+        ConfigError: the file is not one of ours.
+    """
+    from trainables.networks import build_network  # the registry stands above this module
+
+    return build_network({**read_architecture(path), "weights": str(path)})
+
+
+def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise ConfigError("weights", f"{path}: holds no dictionary of tensors")
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise ConfigError("weights", f"{path}: holds more than tensors")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _listed(word: str, keys: list[str], shown: int = 3) -> str:
+    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
+    return f"{word} {', '.join(keys[:shown]) + more if keys else 'nothing'}"
+
+
+def _nearest(missing: list[str], unexpected: list[str]) -> str:
+    if not missing or not unexpected:
+        return ""
+    match = difflib.get_close_matches(missing[0], unexpected, n=1, cutoff=0.3)
+    return f" (nearest to {missing[0]}: {match[0]})" if match else ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,71 @@
+"""The generator that imagines the images: a latent vector in, small images out.
+
+[DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021,
+supplementary material; shared by DFAD, DFSR and DFSR+CMI.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_WIDE, _NARROW = 128, 64
+
+
+@final
+class Generator(nn.Module):
+    """z ~ N(0, I) to images B C size size in [0, 1]; `size` is a multiple of 4 from 8 on."""
+
+    def __init__(self, latent: int, size: int, channels: int) -> None:
+        super().__init__()
+        if size % 4 or size < 8:
+            raise ValueError(f"a generator's images have a side of 8, 12, 16, ...; got {size}")
+        self.latent = latent
+        self.start = size // 4
+        self.expand = nn.Linear(latent, _WIDE * self.start**2)
+        self.norm0 = nn.InstanceNorm2d(_WIDE, affine=True)
+        self.conv1 = nn.Conv2d(_WIDE, _WIDE, 3, padding=1)
+        self.norm1 = nn.InstanceNorm2d(_WIDE, affine=True, eps=0.8)
+        self.conv2 = nn.Conv2d(_WIDE, _NARROW, 3, padding=1)
+        self.norm2 = nn.InstanceNorm2d(_NARROW, affine=True, eps=0.8)
+        self.conv3 = nn.Conv2d(_NARROW, channels, 3, padding=1)
+
+    def forward(self, z_BK: Tensor) -> Tensor:
+        """Images B C size size in [0, 1] from latent vectors `z_BK`."""
+        x_BFHW = self.expand(z_BK).view(-1, _WIDE, self.start, self.start)
+        x_BFHW = _doubled(self.norm0(x_BFHW))
+        x_BFHW = _doubled(F.leaky_relu(self.norm1(self.conv1(x_BFHW)), 0.2))
+        x_BFHW = F.leaky_relu(self.norm2(self.conv2(x_BFHW)), 0.2)
+        return (torch.tanh(self.conv3(x_BFHW)) + 1.0) / 2.0
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """He-normal weights, biases uniform within 1/sqrt(fan in), as released."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
+                bound = 1.0 / math.sqrt(fan_in)
+                module.bias.uniform_(-bound, bound, generator=generator)
+            elif isinstance(module, nn.InstanceNorm2d):
+                module.weight.fill_(1.0)
+                module.bias.zero_()
+
+
+def make_generator(
+    latent: int, size: int, channels: int, randomness: torch.Generator
+) -> Generator:
+    """A generator on the CPU with its parameters drawn from `randomness`."""
+    with torch.device("meta"):
+        network = Generator(latent, size, channels)
+    network.to_empty(device="cpu")
+    network.initialise(randomness)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _doubled(x_BFHW: Tensor) -> Tensor:
+    return F.interpolate(x_BFHW, scale_factor=2.0, mode="nearest")

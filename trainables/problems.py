@@ -1,0 +1,87 @@
+"""pydantic's complaints as one line a person can act on: dotted path, rule, known keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from trainables.values import ConfigError
+
+
+def first_problem(
+    root: type[BaseModel], error: ValidationError, raw: Mapping[str, Any]
+) -> ConfigError:
+    """The first of `error`'s complaints about `raw`, which `root` could not read."""
+    problem = error.errors()[0]
+    keys = _without_tags(problem["loc"], raw)
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return ConfigError(".".join(filter(None, (*keys, cause.path))), cause.rule)
+    if problem["type"] == "extra_forbidden":
+        return ConfigError(".".join(keys), _unknown_key(root, keys, raw))
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        known = str(problem["ctx"].get("expected_tags", "")).replace("'", "")
+        given = problem["ctx"].get("tag")
+        rule = f"unknown {keys[-1]} {given!r}" if given else "missing"
+        known = f"; known: {known}" if known else f"; say which {keys[-1]}"
+        return ConfigError(".".join([*keys, "name"]), rule + known)
+    if problem["type"] == "missing":
+        return ConfigError(".".join(keys), "missing, and it has no default")
+    rule = problem["msg"].removeprefix("Value error, ")
+    given = "" if problem["type"] == "value_error" else f"; got {problem['input']!r}"
+    return ConfigError(".".join(keys), rule[0].lower() + rule[1:] + given)
+
+
+def _without_tags(loc: Sequence[int | str], raw: Any) -> list[str]:
+    """pydantic puts a union's tag, or the name of the type it tried, into the path: drop it."""
+    keys: list[str] = []
+    for word in loc:
+        if isinstance(raw, Mapping):
+            known = word in raw
+            # A tag follows its own mapping; a missing key comes last.
+            if not known and keys and (word == raw.get("name") or word is not loc[-1]):
+                continue
+            raw = raw.get(word)
+        elif not (isinstance(raw, list | tuple) and isinstance(word, int)):
+            continue
+        else:
+            raw = raw[word]
+        keys.append(str(word))
+    return keys
+
+
+def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, Any]) -> str:
+    owner = root
+    here: Any = raw
+    for key in keys[:-1]:
+        here = here[key]
+        owner = _model_of(owner.model_fields[key].annotation, here)
+    known = list(owner.model_fields)
+    match = difflib.get_close_matches(keys[-1], known, n=1)
+    hint = f"did you mean {match[0]}? " if match else ""
+    name = here.get("name") if len(keys) > 1 and isinstance(here, Mapping) else None
+    return f"unknown key; {hint}{name or (keys[-2] if len(keys) > 1 else 'a trial')} has " + (
+        ", ".join(known)
+    )
+
+
+def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
+    """The configuration class behind an annotation, chosen by `name` where it is a union."""
+    options = [annotation] if isinstance(annotation, type) else []
+    for argument in get_args(annotation):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            options.append(argument)
+        elif get_args(argument):
+            options.append(_model_of(argument, raw))
+    named = [
+        option
+        for option in options
+        if isinstance(raw, Mapping)
+        and "name" in option.model_fields
+        and raw.get("name") in get_args(option.model_fields["name"].annotation)
+    ]
+    chosen: type[BaseModel] = (named or options)[0]
+    return chosen

@@ -1,0 +1,229 @@
+"""One student being trained: the loop that every method shares."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data.images import Images, read_images
+from trainables.data.patches import Patches
+from trainables.methods import METHODS, Setting, make_method
+from trainables.metrics.evaluate import Heldout, evaluate
+from trainables.networks import SRNet, make_network
+from trainables.values import Blank, Diverged, Pairs, Randomness, Report
+
+_WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
+"""A run has exploded when its loss lies above `_FACTOR` times the median of the last `_WINDOW`
+for `_PATIENCE` updates in a row (methods of the DFAD family collapse in this way)."""
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """The decoded images of a run, which all runs of one machine can share."""
+
+    heldout: Images
+    train: Images | None = None
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> RunImages:
+        """Read what `config` names.
+
+        Raises:
+            ValueError: names the first folder or file that cannot be used.
+        """
+        train = read_images(config.data.images, part="train") if config.data else None
+        return cls(read_images(config.heldout.images, part="heldout"), train)
+
+
+class Run:
+    """One student being trained.
+
+    Sets the number of CPU threads of this process to the configuration's, because bits depend on
+    it. Everything else it changes is its own.
+    """
+
+    def __init__(self, config: TrialConfig, *, images: RunImages | None = None) -> None:
+        self.config = config
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        self.device = chosen_device(config.device)
+        images = images or RunImages.of(config)
+        self.student = make_network(
+            config.student, Randomness(config.seed, "student").generator
+        ).to(self.device)
+        self.teacher = load_teacher(config, self.device)
+        setting = Setting(
+            student=self.student,
+            teacher=self.teacher,
+            optimiser=config.optimiser,
+            steps=config.budget.steps,
+            patch=config.batch.patch,
+            seed=config.seed,
+            device=self.device,
+        )
+        self.method = make_method(config.method, setting)
+        self.patches = self._patches(images)
+        self.heldout = make_heldout(config, images, self.device)
+        self.step = 0
+        self.watch = Watch()
+
+    def advance(self) -> Report:
+        """Train for `steps_per_report` updates and evaluate once.
+
+        Raises:
+            Diverged: a loss is not finite, or has exploded.
+        """
+        assert not self.finished, "the budget is spent"
+        begin = time.perf_counter()
+        first = self.step
+        history: dict[str, list[Tensor]] = {}
+        for _ in range(self.config.budget.steps_per_report):
+            with self._autocast():
+                losses = self.method.step(self._draw())
+            for name, loss in losses.items():
+                history.setdefault(name, []).append(loss)
+            self.step += 1
+        # The one moment between reports at which the host waits for the device.
+        values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
+        self.watch.look(first, values, self.config.growth_steps())
+        seconds = (time.perf_counter() - begin) / self.config.budget.steps_per_report
+        report: Report = {"step": float(self.step), **self.evaluate()}
+        report |= {name: statistics.fmean(losses) for name, losses in values.items()}
+        report |= {"lr": self.method.lr(), "active_blocks": float(self.method.active())}
+        return report | {"seconds_per_step": seconds}
+
+    def reports(self) -> Iterator[Report]:
+        """Advance until the budget is spent."""
+        while not self.finished:
+            yield self.advance()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.step >= self.config.budget.steps
+
+    def evaluate(self) -> dict[str, float]:
+        """The student, as deep as it has grown, on the held-out images."""
+        return evaluate(upscaler(self.student, self.method.active()), self.heldout)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that has changed since the start: tensors and plain values only."""
+        state = {"step": self.step, "method": self.method.state_dict()}
+        state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
+        if self.patches is not None:
+            state["patches"] = self.patches.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, bit for bit on the CPU with the same number of threads."""
+        self.step = int(state["step"])
+        self.method.load_state_dict(state["method"])
+        self.watch.load_state_dict(state["watch"])
+        if self.patches is not None:
+            self.patches.load_state_dict(state["patches"])
+
+    def _patches(self, images: RunImages) -> Patches | None:
+        if METHODS[self.config.method.name].batch is Blank:
+            return None
+        assert images.train is not None and self.config.data is not None
+        return Patches(
+            images.train,
+            colour=self.student.colour,
+            scales=self.student.scales,
+            images_per_batch=self.config.batch.images,
+            patch=self.config.batch.patch,
+            downsizings=self.config.data.downsizings,
+            randomness=Randomness(self.config.seed, "patches"),
+        )
+
+    def _draw(self) -> Pairs | Blank:
+        if self.patches is None:
+            return Blank(self.config.batch.images, self.config.batch.patch)
+        pairs = self.patches.draw()
+        return Pairs(
+            pairs.lr_BCHW.to(self.device, non_blocking=True),
+            pairs.hr_BCHW.to(self.device, non_blocking=True),
+        )
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+
+class Watch:
+    """Tells a run that has exploded from one that is only noisy."""
+
+    def __init__(self) -> None:
+        self.recent: deque[float] = deque(maxlen=_WINDOW)
+        self.above = 0
+
+    def look(
+        self, first: int, values: Mapping[str, list[float]], growth_steps: tuple[int, ...]
+    ) -> None:
+        """Read the losses of the updates from number `first` on; the student's own comes first.
+
+        Raises:
+            Diverged: one is not finite, or the student's has exploded.
+        """
+        last = {name: losses[-1] for name, losses in values.items()}
+        for name, losses in values.items():
+            if not all(abs(loss) < float("inf") for loss in losses):  # False for nan as well
+                raise Diverged(first + len(losses), f"{name} is not finite", last)
+        for offset, loss in enumerate(next(iter(values.values()))):
+            if first + offset in growth_steps:  # new random blocks: a jump is expected
+                self.recent.clear()
+                self.above = 0
+            full = len(self.recent) == _WINDOW
+            exploded = full and loss > _FACTOR * statistics.median(self.recent)
+            self.above = self.above + 1 if exploded else 0
+            if self.above == _PATIENCE:
+                raise Diverged(first + offset + 1, f"loss exploded to {loss:.3g}", last)
+            if not exploded:  # else the median would learn to think it normal
+                self.recent.append(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses it remembers."""
+        return {"recent": list(self.recent), "above": self.above}
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Remember those of `state_dict`."""
+        self.recent = deque(state_dict["recent"], maxlen=_WINDOW)
+        self.above = int(state_dict["above"])
+
+
+def chosen_device(name: str) -> torch.device:
+    """What `auto`, or a name of torch's, stands for on this machine."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
+    """The teacher on `device`: in evaluation mode, its parameters frozen."""
+    if config.teacher is None:
+        return None
+    teacher = make_network(config.teacher, Randomness(config.seed, "teacher").generator)
+    return teacher.to(device).eval().requires_grad_(False)
+
+
+def make_heldout(config: TrialConfig, images: RunImages, device: torch.device) -> Heldout:
+    """The held-out images of `config`, cropped, shrunk and ready on `device`."""
+    colour = METHODS_COLOUR(config)
+    return Heldout.of(images.heldout, config.heldout, scales=config.student.scales, colour=colour, device=device)
+
+
+def upscaler(network: SRNet, active: int | None = None) -> Callable[[Tensor, int], Tensor]:
+    """`network`, or its first `active` body units, as a function of LR image and scale."""
+
+    def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+        return network.trace(lr_BCHW, scale=scale, active=active).sr_BCHW
+
+    return upscale
