@@ -1,4 +1,4 @@
-"""Bicubic resizing exactly as MATLAB's `imresize` does it, as two differentiable matrix products."""
+"""MATLAB's bicubic `imresize`, exactly, as two differentiable matrix products."""
 
 from fractions import Fraction
 from functools import lru_cache
