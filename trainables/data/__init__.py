@@ -1,0 +1,1 @@
+"""Training and held-out photographs, and the patches cut from them."""

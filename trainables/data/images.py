@@ -1,0 +1,172 @@
+"""Photographs as arrays: a folder's, or those inside the scikit-image wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from trainables.values import Config
+
+Pixels = NDArray[np.uint8]
+Part = Literal["train", "heldout"]
+
+PHOTOS = "photos"
+"""The name of the built-in set, where a folder could be named."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_PHOTOS: dict[Part, tuple[tuple[str, ...], str]] = {
+    "train": (
+        (
+            "chelsea.png",
+            "camera.png",
+            "brick.png",
+            "gravel.png",
+            "grass.png",
+            "coins.png",
+            "ihc.png",
+            "hubble_deep_field.jpg",
+        ),
+        "e7c94cca43e4b692b58e5067d03a513ebab4fab566f39f2b791cff4f87efffca",
+    ),
+    "heldout": (
+        ("astronaut.png", "coffee.png", "rocket.jpg", "motorcycle_left.png"),
+        "257aa9848d15f33f0e5f26294a83b7b44c079bc8ea4c12eff12d9a7e267d676b",
+    ),
+}
+"""Files of the wheel and the digest of their pixels. Never used: motorcycle_right (the scene of
+motorcycle_left), moon, cell, drawings and text."""
+
+
+class DataConfig(Config):
+    """The images a data-driven method learns from."""
+
+    images: str = PHOTOS
+    """A folder of images, or `photos`: eight photographs that come with scikit-image."""
+    downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
+    """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
+
+    @field_validator("downsizings")
+    @classmethod
+    def _with_own_size(cls, sizes: tuple[float, ...]) -> tuple[float, ...]:
+        if 1 not in sizes or min(sizes) <= 0 or max(sizes) > 1:
+            raise ValueError("sizes lie above 0 and up to 1, and 1 is among them")
+        return sizes
+
+
+@dataclass(frozen=True)
+class Images:
+    """Decoded images, RGB, one uint8 array of shape H W 3 each, and the names of their files."""
+
+    names: tuple[str, ...]
+    arrays: tuple[Pixels, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def digest(self) -> str:
+        """What the images are, in 64 hexadecimal digits: names, shapes and every pixel."""
+        sha = hashlib.sha256()
+        for name, array in zip(self.names, self.arrays, strict=True):
+            sha.update(f"{name} {array.shape} ".encode())
+            sha.update(array.tobytes())
+        return sha.hexdigest()
+
+
+def read_images(source: str, part: Part) -> Images:
+    """The images of a folder, in the order of their names; or that part of the built-in set.
+
+    Files with other suffixes, hidden files and subfolders are passed over. Grey images become
+    RGB; alpha is dropped with one warning.
+
+    Args:
+        source: a folder, or `photos`.
+        part: which of the built-in photographs; a folder is read whole.
+
+    Raises:
+        ValueError: in one line that names the file: no such folder, no image in it, a file that
+            cannot be decoded, more than 8 bits in a channel.
+    """
+    return photos(part) if source == PHOTOS else _read(_files_in(Path(source).expanduser()))
+
+
+def photos(part: Part) -> Images:
+    """The built-in set: photographs that lie inside the scikit-image wheel, no download.
+
+    Raises:
+        ValueError: this release of scikit-image holds other pixels than the ones recorded here.
+    """
+    names, recorded = _PHOTOS[part]
+    found = find_spec("skimage")
+    assert found is not None, "scikit-image is a dependency of this package"
+    assert found.origin is not None, "scikit-image is a regular package"
+    folder = Path(found.origin).parent / "data"
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise ValueError(f"photos: this scikit-image has no {absent[0]}; name a folder instead")
+    images = _read([folder / name for name in names])
+    if images.digest() != recorded:
+        raise ValueError(
+            f"photos: the {part} photographs of this scikit-image or Pillow decode to other pixels, "
+            "so results would not compare; install a tested release or name a folder"
+        )
+    return images
+
+
+def _files_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ValueError(f"{folder} {what}; name a folder of images, or {PHOTOS}")
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not files:
+        inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        hint = f"; did you mean its subfolder {inside[0]}?" if inside else ""
+        raise ValueError(f"{folder} holds no image ({' '.join(SUFFIXES)}){hint}")
+    return files
+
+
+def _read(files: Sequence[Path]) -> Images:
+    decoded = [_decode(file) for file in files]
+    _warn_of_alpha([file for file, (_, alpha) in zip(files, decoded, strict=True) if alpha])
+    return Images(tuple(file.name for file in files), tuple(array for array, _ in decoded))
+
+
+def _decode(file: Path) -> tuple[Pixels, bool]:
+    """The pixels of one file, and whether it had an alpha channel."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            deep = image.mode.startswith(("I", "F")) or _has(image.tile, ";16")
+            alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+            array = None if deep else np.array(image.convert("RGB"))
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} cannot be read as an image ({reason}); replace it") from error
+    if array is None:
+        raise ValueError(f"{file} has more than 8 bits in a channel; convert it to 8 bits")
+    return array, alpha
+
+
+def _has(tiles: Iterable[object], raw_mode: str) -> bool:
+    # Pillow gives 16-bit RGB as 8-bit RGB without a word: only the decoder's raw mode tells.
+    return any(raw_mode in str(tile) for tile in tiles)
+
+
+def _warn_of_alpha(files: Sequence[Path]) -> None:
+    if files:
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        warnings.warn(f"{files[0]}{more}: alpha channel dropped", stacklevel=4)
