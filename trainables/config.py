@@ -128,7 +128,8 @@ class TrialConfig(Config):
         if not taught and self.teacher is not None:
             yield "teacher", f"{name} has no teacher: leave teacher out"
         if taught and self.teacher is None:
-            yield "teacher", f"{name} needs a teacher: say teacher: {{name: vdsr, weights: shipped}}"
+            rule = f"{name} needs a teacher: say teacher: {{name: vdsr, weights: shipped}}"
+            yield "teacher", rule
         if self.teacher is None:
             return
         if self.teacher.weights is None:

@@ -1,4 +1,4 @@
-"""Optimisers whose learning rate is a pure function of the step, so that a schedule has no state."""
+"""Optimisers whose learning rate is a pure function of the step: a schedule has no state."""
 
 from __future__ import annotations
 

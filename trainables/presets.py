@@ -19,8 +19,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested configuration with what its preset implies filled in, and the teacher's
-    scales taken from the student where they are not given.
+    """A copy of a nested configuration, completed by its preset; a teacher's scales by the student.
 
     Never overrides what is there, and does nothing to what it does not understand: checking is
     `TrialConfig`'s business.

@@ -36,7 +36,7 @@ def first_problem(
 
 
 def _without_tags(loc: Sequence[int | str], raw: Any) -> list[str]:
-    """pydantic puts a union's tag, or the name of the type it tried, into the path: drop it."""
+    """The path without a union's tag, or the name of the type that pydantic tried."""
     keys: list[str] = []
     for word in loc:
         if isinstance(raw, Mapping):
@@ -70,7 +70,9 @@ def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, A
 
 def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
     """The configuration class behind an annotation, chosen by `name` where it is a union."""
-    options = [annotation] if isinstance(annotation, type) else []
+    options: list[type[BaseModel]] = []
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        options.append(annotation)
     for argument in get_args(annotation):
         if isinstance(argument, type) and issubclass(argument, BaseModel):
             options.append(argument)
@@ -83,5 +85,4 @@ def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
         and "name" in option.model_fields
         and raw.get("name") in get_args(option.model_fields["name"].annotation)
     ]
-    chosen: type[BaseModel] = (named or options)[0]
-    return chosen
+    return (named or options)[0]

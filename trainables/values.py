@@ -32,7 +32,9 @@ mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
 class Config(BaseModel):
     """Base of every configuration: frozen, typed strictly, and refusing keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 class ConfigError(ValueError):
@@ -44,7 +46,7 @@ class ConfigError(ValueError):
         self.rule = rule
 
 
-class Diverged(RuntimeError):
+class Diverged(RuntimeError):  # noqa: N818  what became of a run, not somebody's error
     """A loss that is not finite, or has exploded; carries the step and the last losses."""
 
     def __init__(self, step: int, reason: str, losses: Mapping[str, float]) -> None:

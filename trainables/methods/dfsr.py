@@ -7,9 +7,9 @@ Learns from: imitation on generated images, by a student whose body grows in P p
 from an adversarial and a reconstruction term.
 Deviations: the paper prints mean L1 losses and no batch size; the released VDSR code sums squared
 errors over a batch of 128, to which its rate 0.1, clip 0.4 and w_R = 1 belong. `preset: released`
-(default for VDSR) follows the code, `preset: paper` the print. Algorithm 1 counts parts from 0 to P;
-we take 0..P-1. The released loop steps all three generators for every update of one; we step only
-the one that was used.
+(default for VDSR) follows the code, `preset: paper` the print. Algorithm 1 counts parts from 0 to
+P; we take 0..P-1. The released loop steps all three generators for every update of one; we step
+only the one that was used.
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ class DFSR(Distiller[Blank]):
         self, x_BCHW: Tensor, teacher_BCHW: Tensor, student_BCHW: Tensor, scale: int
     ) -> dict[str, Tensor]:
         config = self.config
-        rebuilt = reconstruction_loss(
-            x_BCHW, teacher_BCHW, scale, config.loss, config.loss_range
-        )
+        rebuilt = reconstruction_loss(x_BCHW, teacher_BCHW, scale, config.loss, config.loss_range)
         terms = {"loss/reconstruction": config.w_R * rebuilt}
         if config.adversarial:
             kd = self.pupil.compare(teacher_BCHW, student_BCHW)

@@ -31,7 +31,9 @@ class NoiseConfig(ImitationConfig):
     """`lr`: drawn as the LR image; `input`: drawn at the body's input, past VDSR's upsampling."""
 
 
-def uniform_noise_BCHW(shape: tuple[int, ...], randomness: Randomness, device: torch.device) -> Tensor:
+def uniform_noise_BCHW(
+    shape: tuple[int, ...], randomness: Randomness, device: torch.device
+) -> Tensor:
     """Not in [DFSR]: x ~ U(0, 1), independent for every pixel (the paper says only "noise")."""
     return torch.rand(shape, generator=randomness.generator, device=device)
 

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -86,7 +87,7 @@ def part_depths(blocks: int, P: int, split_points: SplitPoints) -> tuple[int, ..
 
 
 def _strictly_rising(depths: Sequence[int]) -> bool:
-    return all(a < b for a, b in zip(depths, depths[1:], strict=False))
+    return all(a < b for a, b in pairwise(depths))
 
 
 def _half_up(value: float) -> int:

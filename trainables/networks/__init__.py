@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainables.networks.base import SRNet
+from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.values import ConfigError, Randomness
@@ -28,8 +28,7 @@ def make_network(config: NetworkConfig, generator: torch.Generator) -> SRNet:
     network.initialise(generator)
     if config.weights is not None:
         load_into(network, config.weights)
-    # Measured on CPU and GPU alike: convolutions are fastest with channels innermost.
-    return network.to(memory_format=torch.channels_last)
+    return channels_innermost(network)
 
 
 def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
@@ -46,5 +45,3 @@ def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
         raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
     parsed = VDSRConfig.model_validate(dict(config))
     return make_network(parsed, Randomness(seed, "network").generator)
-
-

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.networks.base import channels_innermost
+
 _WIDE, _NARROW = 128, 64
 
 
@@ -50,21 +52,20 @@ class Generator(nn.Module):
                 fan_in = module.weight[0].numel()
                 module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
                 bound = 1.0 / math.sqrt(fan_in)
+                assert module.bias is not None
                 module.bias.uniform_(-bound, bound, generator=generator)
             elif isinstance(module, nn.InstanceNorm2d):
                 module.weight.fill_(1.0)
                 module.bias.zero_()
 
 
-def make_generator(
-    latent: int, size: int, channels: int, randomness: torch.Generator
-) -> Generator:
+def make_generator(latent: int, size: int, channels: int, randomness: torch.Generator) -> Generator:
     """A generator on the CPU with its parameters drawn from `randomness`."""
     with torch.device("meta"):
         network = Generator(latent, size, channels)
     network.to_empty(device="cpu")
     network.initialise(randomness)
-    return network.to(memory_format=torch.channels_last)
+    return channels_innermost(network)
 
 
 def _doubled(x_BFHW: Tensor) -> Tensor:

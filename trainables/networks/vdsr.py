@@ -62,9 +62,7 @@ class VDSR(SRNet):
     def __init__(self, config: VDSRConfig) -> None:
         super().__init__(config)
         self.input = _conv(1, config.features)
-        self.residual_layer = nn.ModuleList(
-            ConvReLU(config.features) for _ in range(config.blocks)
-        )
+        self.residual_layer = nn.ModuleList(ConvReLU(config.features) for _ in range(config.blocks))
         self.output = _conv(config.features, 1)
 
     @property
