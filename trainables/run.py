@@ -18,7 +18,7 @@ from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import Heldout, evaluate
-from trainables.networks import SRNet, make_network
+from trainables.networks import NETWORKS, SRNet, make_network
 from trainables.values import Blank, Diverged, Pairs, Randomness, Report
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
@@ -216,8 +216,13 @@ def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
 
 def make_heldout(config: TrialConfig, images: RunImages, device: torch.device) -> Heldout:
     """The held-out images of `config`, cropped, shrunk and ready on `device`."""
-    colour = METHODS_COLOUR(config)
-    return Heldout.of(images.heldout, config.heldout, scales=config.student.scales, colour=colour, device=device)
+    return Heldout.of(
+        images.heldout,
+        config.heldout,
+        scales=config.student.scales,
+        colour=NETWORKS[config.student.name].colour,
+        device=device,
+    )
 
 
 def upscaler(network: SRNet, active: int | None = None) -> Callable[[Tensor, int], Tensor]:
