@@ -116,7 +116,7 @@ def photos(part: Part) -> Images:
     images = _read([folder / name for name in names])
     if images.digest() != recorded:
         raise ValueError(
-            f"photos: the {part} photographs of this scikit-image or Pillow decode to other pixels, "
+            f"photos: this scikit-image or Pillow decodes the {part} photographs to other pixels, "
             "so results would not compare; install a tested release or name a folder"
         )
     return images

@@ -1,0 +1,1 @@
+"""How good an upscaled image is, under the protocols that published tables use."""

@@ -1,0 +1,257 @@
+"""Whole held-out images through a network, under a named protocol."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol as Structure
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from trainables.colour import luma_B1HW, round_to_bytes, with_luma_B3HW
+from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
+from trainables.resample import downsample_BCHW, resize_uint8, upsample_BCHW
+from trainables.values import Colour, Config, ConfigError
+
+Upscale = Callable[[Tensor, int], Tensor]
+"""LR images in the network's colour and a scale, to SR images; bicubic's is `upsample_BCHW`."""
+
+Pixels = NDArray[np.uint8]
+
+
+class HeldoutConfig(Config):
+    """The images a report is made from, none of which is trained on."""
+
+    images: str = "photos"
+    """A folder of images, or `photos`: four photographs that come with scikit-image."""
+    crop: int | None = Field(default=252, ge=16)
+    """Side of the square kept from the middle of each image; 252 divides by 2, 3 and 4. None
+    keeps whole images."""
+    protocol: ProtocolName | None = None
+    """What is compared and how; None: `yfloat` for a luma network, `rgb8` for an RGB network."""
+
+
+class Named(Structure):
+    """Decoded images: names, and uint8 arrays H W 3; `trainables.data.images.Images` is one."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the files."""
+        ...
+
+    @property
+    def arrays(self) -> Sequence[Pixels]:
+        """Their pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One image at one scale, as a protocol prepares it.
+
+    Attributes:
+        name: of its file.
+        scale: how much smaller LR is.
+        hr_HWC: the image's bytes, cropped to a multiple of the scale.
+        lr_BCHW: what the network is given: batch of 1, float32, in the network's colour.
+        truth_B1HW: luma to compare with, float64, borders shaved.
+        canvas_B3HW: bicubic RGB that lends a luma network's result its chroma; None where the
+            protocol compares luma without going through a picture.
+    """
+
+    name: str
+    scale: int
+    hr_HWC: Pixels
+    lr_BCHW: Tensor
+    truth_B1HW: Tensor
+    canvas_B3HW: Tensor | None
+
+
+class Heldout:
+    """Images prepared once for being evaluated on often, under one protocol.
+
+    Args:
+        images: names and RGB bytes.
+        colour: of the network's input and output.
+        scales: at which to evaluate.
+        protocol: a key of `PROTOCOLS`; None for the colour's own.
+        crop: side of the square kept from the middle of each image; None for all of it.
+        device: where the network is.
+
+    Raises:
+        ValueError: an image is smaller than the crop, or than the SSIM's window, by its name.
+        ConfigError: a protocol for luma networks with colour `rgb`.
+    """
+
+    def __init__(
+        self,
+        images: Named,
+        *,
+        colour: Colour,
+        scales: Sequence[int],
+        protocol: ProtocolName | None = None,
+        crop: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.colour = colour
+        self.protocol = protocol_for(protocol, colour)
+        self._rules = PROTOCOLS[self.protocol]
+        self._device = device
+        cropped = [
+            (name, _centre(name, array, crop))
+            for name, array in zip(images.names, images.arrays, strict=True)
+        ]
+        self.views = {
+            scale: tuple(self._view(name, array, scale) for name, array in cropped)
+            for scale in scales
+        }
+
+    @classmethod
+    def of(
+        cls,
+        images: Named,
+        config: HeldoutConfig,
+        *,
+        scales: Sequence[int],
+        colour: Colour,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """`images` as `config` says; raises as the class does, with the path `heldout`."""
+        protocol, crop = config.protocol, config.crop
+        try:
+            return cls(
+                images, colour=colour, scales=scales, protocol=protocol, crop=crop, device=device
+            )
+        except ConfigError as error:
+            raise ConfigError(f"heldout.{error.path}", error.rule) from None
+
+    def score(self, view: View, sr_BCHW: Tensor) -> Tensor:
+        """PSNR in dB and SSIM of a network's result for `view.lr_BCHW`: 2 values, on the device."""
+        luma = self._luma(view, sr_BCHW.double())
+        luma = _shaved(luma, view.scale)
+        return torch.cat(
+            (psnr_db(luma, view.truth_B1HW), ssim(luma, view.truth_B1HW, self._rules.ssim))
+        )
+
+    def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
+        """A network's result for `view.lr_BCHW` as a person sees it: RGB bytes, H W 3.
+
+        The chroma of a luma network's picture is bicubic's.
+        """
+        rgb = sr_BCHW.detach().double()
+        if self.colour == "y":
+            canvas = view.canvas_B3HW
+            canvas = self._canvas(view.hr_HWC, view.scale) if canvas is None else canvas
+            rgb = with_luma_B3HW(canvas.double(), rgb)
+        levels = (round_to_bytes(rgb[0]) * 255).round().to(torch.uint8)
+        return levels.permute(1, 2, 0).cpu().contiguous().numpy()
+
+    def _view(self, name: str, array: Pixels, scale: int) -> View:
+        hr = _multiple_of(array, scale, cumulative=self._rules.cumulative_crop)
+        least = len(self._rules.ssim.taps) + 2 * scale
+        if min(hr.shape[:2]) < least:
+            raise ValueError(
+                f"{name} is {array.shape[1]}x{array.shape[0]} where it is evaluated at x{scale}, "
+                f"too small to compare: give at least {least}x{least}"
+            )
+        rgb = _unit(hr).to(self._device)
+        luma = luma_B1HW(rgb)
+        luma = round_to_bytes(luma) if self._rules.byte_luma else luma
+        if self._rules.byte_images:
+            lr = self._lr_rgb(hr, scale)
+            lr = luma_B1HW(lr) if self.colour == "y" else lr
+        else:
+            lr = downsample_BCHW(luma if self.colour == "y" else rgb, scale)
+        painted = self._rules.byte_images and self.colour == "y"
+        return View(
+            name=name,
+            scale=scale,
+            hr_HWC=hr,
+            lr_BCHW=lr.float(),
+            truth_B1HW=_shaved(luma, scale).contiguous(),
+            canvas_B3HW=self._canvas(hr, scale).float() if painted else None,
+        )
+
+    def _luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
+        """The luma of a result, with the roundings of the protocol."""
+        if view.canvas_B3HW is not None:
+            sr_BCHW = with_luma_B3HW(view.canvas_B3HW.double(), sr_BCHW)
+        sr_BCHW = round_to_bytes(sr_BCHW) if self._rules.byte_images else sr_BCHW.clamp(0, 1)
+        luma = luma_B1HW(sr_BCHW) if sr_BCHW.shape[1] == 3 else sr_BCHW
+        return round_to_bytes(luma) if self._rules.byte_luma else luma
+
+    def _lr_rgb(self, hr_HWC: Pixels, scale: int) -> Tensor:
+        if not self._rules.byte_images:
+            return downsample_BCHW(_unit(hr_HWC).to(self._device), scale)
+        bytes_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
+        return resize_uint8(bytes_B3HW, Fraction(1, scale)).to(self._device).double() / 255
+
+    def _canvas(self, hr_HWC: Pixels, scale: int) -> Tensor:
+        return upsample_BCHW(self._lr_rgb(hr_HWC, scale), scale)
+
+
+@torch.no_grad()
+def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
+    """How well `upscale` restores the held-out images.
+
+    Waits for the device once, at the end.
+
+    Args:
+        upscale: the network; it must return images `scale` times the size of what it is given.
+        heldout: images, scales and protocol.
+
+    Returns:
+        `psnr_y_db` and `ssim`: means over the scales of `psnr_y_db_x2`, `ssim_x2`, ..., which are
+        means over the images.
+    """
+    views = [view for views in heldout.views.values() for view in views]
+    scores = [heldout.score(view, upscale(view.lr_BCHW, view.scale)) for view in views]
+    rows = torch.stack(scores).tolist()
+    report: dict[str, float] = {}
+    for column, key in enumerate(("psnr_y_db", "ssim")):
+        means = {
+            scale: statistics.fmean(
+                row[column] for row, view in zip(rows, views, strict=True) if view.scale == scale
+            )
+            for scale in heldout.views
+        }
+        report[key] = statistics.fmean(means.values())
+        report |= {f"{key}_x{scale}": mean for scale, mean in means.items()}
+    return report
+
+
+def _centre(name: str, array: Pixels, crop: int | None) -> Pixels:
+    if crop is None:
+        return array
+    height, width = array.shape[:2]
+    if min(height, width) < crop:
+        raise ValueError(
+            f"{name} is {width}x{height}, smaller than heldout.crop {crop}; "
+            "make it smaller, or null for whole images"
+        )
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return array[top : top + crop, left : left + crop]
+
+
+def _multiple_of(array: Pixels, scale: int, *, cumulative: bool) -> Pixels:
+    height, width = array.shape[:2]
+    earlier = [step for step in (2, 3, 4) if cumulative and step < scale]
+    for step in (*earlier, scale):
+        height, width = height // step * step, width // step * step
+    return array[:height, :width]
+
+
+def _unit(hr_HWC: Pixels) -> Tensor:
+    """Bytes as a batch of one, float64 in [0, 1]."""
+    return torch.tensor(hr_HWC).permute(2, 0, 1)[None].double() / 255
+
+
+def _shaved(x_BCHW: Tensor, border: int) -> Tensor:
+    return x_BCHW[..., border:-border, border:-border]
