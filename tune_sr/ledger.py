@@ -1,4 +1,4 @@
-"""The memory of a study: an append-only file of events, one JSON object a line, and its fold."""
+"""The memory of a study: an append-only file of events, read back as a fold over its lines."""
 
 from __future__ import annotations
 
@@ -138,12 +138,13 @@ class TrialRecord:
     def score_step(self, objective: str, last_growth: int = 0) -> int | None:
         """The step of the report that is this trial's score.
 
-        Its best report at or after the student's last growth; of a trial stopped before that, its
-        best report. None without a finite report, and for a failed trial, which has no score.
+        Its best report after the student's last growth (update number `last_growth`, from 0, is
+        the first of the grown student); of a trial stopped before that, its best report. None
+        without a finite report, and for a failed trial, which has no score.
         """
         if self.state == "failed":
             return None
-        grown = self.best(objective, since=last_growth)
+        grown = self.best(objective, since=last_growth + 1)
         return self.best(objective) if grown is None else grown
 
 

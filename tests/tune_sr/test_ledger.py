@@ -180,7 +180,7 @@ def test_live_and_replayed_histories_agree(ledger):
     [
         ("completed", 0, 10),  # ties go to the earlier
         ("completed", 15, 20),
-        ("completed", 20, 20),
+        ("completed", 20, 40),  # the report at the growth itself is of the student before it
         ("stopped", 50, 10),  # stopped before it had grown
         ("failed", 0, None),
     ],

@@ -1,0 +1,143 @@
+"""A search space: which quantities a study varies, over what, around which fixed settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.config import BudgetConfig, TrialConfig
+from trainables.methods import METHODS
+from trainables.values import Blank
+from tune_sr.dimensions import Dimension, Point
+from tune_sr.yaml_lines import SpaceError, dump_yaml
+
+__all__ = ["SearchSpace", "SpaceError"]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a study searches. A value: it can be pickled, compared, written down and read back."""
+
+    name: str
+    """The file's name without its ending."""
+    dimensions: Mapping[str, Dimension]
+    """By dotted path; a conditional one after those it depends on."""
+    fixed: Mapping[str, Any]
+    """A nested `TrialConfig` less what is searched, presets filled in, paths absolute."""
+    first: tuple[Mapping[str, Any], ...]
+    """Points tried before anything else; the first of them is the paper's own setting."""
+    study: Mapping[str, Any]
+    """Every key of the `study` section, defaults filled in."""
+    path: Path
+    """The file it was read from."""
+
+    @classmethod
+    def load(cls, path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
+        """Read a space and check it at every corner.
+
+        Args:
+            path: a YAML file; `search_spaces/README.md` has the grammar.
+            overrides: `PATH=VALUE`, as `--set` takes them: a path under `fixed`, or `study.KEY`.
+                Setting a searched quantity fixes it.
+
+        Raises:
+            SpaceError: one line with file, line, dotted path, rule and the known keys.
+        """
+        from tune_sr.reading import read_space
+
+        return read_space(Path(path), overrides)
+
+    @classmethod
+    def from_resolved(cls, text: str, path: Path = Path("space.yaml")) -> SearchSpace:
+        """The space whose `to_yaml` gave `text`, which was checked when it was loaded."""
+        from tune_sr.reading import read_resolved
+
+        return read_resolved(text, path)
+
+    def at(self, point: Point, seed: int | None = None) -> TrialConfig:
+        """The configuration of one point; pure.
+
+        Where the method is searched, `data` and `teacher` go to the methods that take them.
+
+        Args:
+            point: dotted path to value.
+            seed: of the trial; where None, that of `fixed`, or `TrialConfig`'s default.
+
+        Raises:
+            ConfigError: the point cannot be trained, with path and rule.
+        """
+        nested = _copy(self.fixed)
+        for path, value in point.items():
+            put(nested, path, value)
+        if seed is not None:
+            nested["seed"] = seed
+        method = METHODS.get(str(point.get("method.name")))
+        if method is not None and method.batch is Blank:
+            nested.pop("data", None)
+        if method is not None and not method.taught:
+            nested.pop("teacher", None)
+        return TrialConfig.parse(nested)
+
+    def active(self, point: Point) -> tuple[str, ...]:
+        """The paths of the quantities that exist beside what `point` has chosen."""
+        return tuple(
+            path
+            for path, dimension in self.dimensions.items()
+            if dimension.active(point, self.fixed)
+        )
+
+    @property
+    def budget(self) -> BudgetConfig:
+        """Of every trial: it cannot be searched."""
+        return BudgetConfig.model_validate(self.fixed["budget"])
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole space as plain values that JSON can hold; equal spaces give equal ones."""
+        return {
+            "fixed": _copy(self.fixed),
+            "search": {path: each.described() for path, each in self.dimensions.items()},
+            "first": [dict(point) for point in self.first],
+            "study": _copy(self.study),
+        }
+
+    def to_yaml(self) -> str:
+        """`resolved` as YAML, which `from_resolved` reads back."""
+        return dump_yaml(self.resolved())
+
+
+def put(nested: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path, making the mappings on the way.
+
+    Raises:
+        ValueError: a value stands where a mapping is needed, or a mapping where a value goes.
+    """
+    *above, last = path.split(".")
+    here = nested
+    for depth, key in enumerate(above, start=1):
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise ValueError(f"{'.'.join(above[:depth])} is a value, not a mapping")
+    here[last] = value
+
+
+def leaves(nested: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted path of nested mappings, and its value."""
+    for key, value in nested.items():
+        path = f"{above}.{key}" if above else key
+        if isinstance(value, Mapping):
+            yield from leaves(value, path)
+        else:
+            yield path, value
+
+
+def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copy(value)
+        if isinstance(value, Mapping)
+        else list(value)
+        if isinstance(value, list | tuple)
+        else value
+        for key, value in nested.items()
+    }

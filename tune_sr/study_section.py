@@ -1,0 +1,138 @@
+"""What a space's `study` section can say, and what holds where it says nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from trainables.config import BudgetConfig
+from trainables.problems import first_problem
+from trainables.values import Config, ConfigError
+from tune_sr.schedulers import SchedulerConfig, least_grace, rungs
+from tune_sr.searchers import SEARCHERS
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class StudySection(Config):
+    """Defaults of the command line: a flag wins."""
+
+    name: str | None = None
+    """The study's folder; null: the command chooses."""
+    experiment: str | None = None
+    """MLflow's; null: the space's file name."""
+    searcher: str = "tpe"
+    """A key of `SEARCHERS`."""
+    scheduler: dict[str, Any]
+    """`SchedulerConfig`, complete."""
+    objective: Literal["psnr_y_db"] = "psnr_y_db"
+    """The key of reports that is to be large."""
+    trials: int = Field(default=16, ge=1)
+    """Configurations tried."""
+    hours: float | None = Field(default=None, gt=0.0)
+    """No trial starts later than this; null: no limit."""
+    concurrent: int | Literal["auto"] = "auto"
+    """Trials at a time; auto: CPUs over cpus_per_trial."""
+    cpus_per_trial: float = Field(default=1.0, gt=0.0)
+    """CPU cores each trial is given."""
+    seed: int = Field(default=0, ge=0)
+    """What every proposal and every trial's randomness derive from."""
+    storage: str = "runs"
+    """The folder that studies lie in."""
+    tracking_uri: str | None = None
+    """MLflow's store; null: MLFLOW_TRACKING_URI, else one beside the studies."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r}: letters, digits, . _ - and a letter or digit in front")
+        return name
+
+    @field_validator("searcher")
+    @classmethod
+    def _known(cls, searcher: str) -> str:
+        if searcher not in SEARCHERS:
+            raise ValueError(f"unknown searcher {searcher!r}; known: {', '.join(SEARCHERS)}")
+        return searcher
+
+    @field_validator("concurrent")
+    @classmethod
+    def _at_least_one(cls, concurrent: int | str) -> int | str:
+        if isinstance(concurrent, int) and concurrent < 1:
+            raise ValueError(f"at least 1, or auto; got {concurrent}")
+        return concurrent
+
+
+def parse_study(says: Any, budget: BudgetConfig, last_growth: int) -> dict[str, Any]:
+    """Every key of a study, defaults and the scheduler's numbers filled in.
+
+    Args:
+        says: the section as a space has it, or with flags merged into it.
+        budget: of every trial of the space.
+        last_growth: the latest update with which a student of the space grows; 0 if none does.
+
+    Raises:
+        ConfigError: the dotted path from `study` on, the rule, and the known keys.
+
+    >>> budget = BudgetConfig(steps=300, steps_per_report=30)
+    >>> parse_study({"scheduler": "none", "trials": 4}, budget, last_growth=45)["trials"]
+    4
+    """
+    if not isinstance(says, Mapping):
+        raise ConfigError("study", f"a mapping of keys to values; got {says!r}")
+    scheduler = _parse_scheduler(says.get("scheduler", "asha"), budget, last_growth)
+    section = {**says, "scheduler": scheduler.model_dump()}
+    try:
+        return _Sections.model_validate({"study": section}).study.model_dump()
+    except ValidationError as error:
+        raise first_problem(_Sections, error, {"study": section}) from None
+
+
+class _Sections(Config):
+    study: StudySection  # so that pydantic's paths begin with the section's name
+
+
+class _Scheduler(Config):
+    scheduler: SchedulerConfig
+
+
+def _parse_scheduler(says: Any, budget: BudgetConfig, last_growth: int) -> SchedulerConfig:
+    """A name, or a mapping; without a grace period, the least that the space allows."""
+    raw = {"scheduler": {"name": says} if isinstance(says, str) else says}
+    least = least_grace(budget, last_growth)
+    given = isinstance(says, Mapping) and "grace_period" in says
+    if isinstance(raw["scheduler"], Mapping) and not given:
+        raw = {"scheduler": {**raw["scheduler"], "grace_period": least}}
+    try:
+        scheduler = _Scheduler.model_validate(raw).scheduler
+    except ValidationError as error:
+        problem = first_problem(_Scheduler, error, raw)
+        raise ConfigError(f"study.{problem.path}", problem.rule) from None
+    if given and scheduler.name != "none":
+        _check_grace(scheduler, budget, last_growth, least)
+    return scheduler
+
+
+def _check_grace(
+    scheduler: SchedulerConfig, budget: BudgetConfig, last_growth: int, least: int
+) -> None:
+    path, grace = "study.scheduler.grace_period", scheduler.grace_period
+    ends = grace * budget.steps_per_report
+    if grace < least:
+        needs = last_growth + budget.steps / 10
+        raise ConfigError(
+            path,
+            f"{grace} reports end at update {ends}, but a student that grows at {last_growth} may "
+            f"be judged from {needs:g} on (a tenth of its {budget.steps} updates later): at least "
+            f"{least} reports",
+        )
+    if not rungs(scheduler, budget):
+        raise ConfigError(
+            path,
+            f"{grace} reports leave no rung before the last of {budget.reports}: nothing would be "
+            "stopped; lower it, or say scheduler: none",
+        )

@@ -1,0 +1,188 @@
+"""YAML in, with the line of every key; YAML out: the one door of that format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainables.values import ConfigError
+
+Keys = tuple[str | int, ...]
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_BRACED = re.compile(r"\$\{|\{scale\}")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$|[-+]?[0-9]+[eE][-+]?[0-9]+$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+)
+
+
+class SpaceError(ConfigError):
+    """The user's mistake in a space, in one line: `FILE:LINE: dotted.path: rule`."""
+
+    def __init__(self, place: str, path: str, rule: str) -> None:
+        super().__init__(path, " ".join(rule.split()))
+        self.place = place
+        self.args = (place, path, rule)  # what an exception is unpickled with
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.place, self.path, self.rule)))
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML file says, and on which line."""
+
+    file: str
+    content: dict[str, Any]
+    lines: Mapping[Keys, int]
+
+    def error(self, keys: Keys, path: str, rule: str) -> SpaceError:
+        """A mistake at `keys`, or at the nearest thing around them that the file has."""
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return SpaceError(f"{self.file}:{self.lines.get(keys, 1)}", path, rule)
+
+
+def read_yaml(path: Path) -> Document:
+    """The mapping in a file, `${VARIABLE}`s taken from the environment.
+
+    Raises:
+        SpaceError: the file cannot be read, is not YAML or is no mapping, a key occurs twice, a
+            variable is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpaceError(str(path), "", (error.strerror or str(error)).lower()) from None
+    except UnicodeDecodeError:
+        raise SpaceError(str(path), "", "not a text file in UTF-8") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, file: str, *, interpolate: bool = True) -> Document:
+    """As `read_yaml`, of `text`; `file` is what messages call it."""
+    reader = _Reader(file, interpolate)
+    content = reader.read(text)
+    if not isinstance(content, dict):
+        raise SpaceError(f"{file}:1", "", "not a mapping of keys to values")
+    return Document(file, content, reader.lines)
+
+
+def parse_value(text: str, place: str) -> Any:
+    """One YAML value, as `--set` takes it; `place` is what messages call it."""
+    return _Reader(place, True, numbered=False).read(text)
+
+
+def dump_yaml(content: Any) -> str:
+    """`content` (mappings, lists, scalars) as YAML that `parse_yaml` reads back equal."""
+    text: str = yaml.dump(
+        content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+    )
+    return text
+
+
+class _Loader(yaml.SafeLoader):
+    """The core schema of YAML 1.2: `1e-5` is a number, `on`, `12:30` and a date are words."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's, without aliases: a value stands where it is used."""
+        if self.check_event(yaml.AliasEvent):
+            problem = "an alias is not part of the grammar"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Equal things are written out twice: a space has no anchors."""
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("int", re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+class _Reader:
+    """Builds values from YAML's nodes, which know their lines."""
+
+    def __init__(self, file: str, interpolate: bool, *, numbered: bool = True) -> None:
+        self.file = file
+        self.interpolate = interpolate
+        self.numbered = numbered
+        self.lines: dict[Keys, int] = {}
+        self.loader: _Loader | None = None
+
+    def read(self, text: str) -> Any:
+        """The value of the one document in `text`; an empty one is an empty mapping."""
+        try:
+            self.loader = _Loader(text)
+            node = self.loader.get_single_node()
+            return {} if node is None else self._build(node, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line if mark else 0
+            rule = f"not YAML: {error.problem or error.context}"
+            if _BRACED.search("".join(text.splitlines()[line : line + 1])):
+                rule += '; a value with { } in it needs quotes: "${VARIABLE}/x{scale}.pt"'
+            raise SpaceError(self._place(line + 1), "", rule) from None
+        except yaml.YAMLError as error:
+            raise SpaceError(self._place(1), "", f"not YAML: {error}") from None
+
+    def _build(self, node: yaml.Node, keys: Keys) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(keys, line)
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self._mapping(node, keys)
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            return [self._build(item, (*keys, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(line, keys, f"tag {node.tag} is not part of the grammar")
+        assert self.loader is not None
+        value = self.loader.construct_object(node)
+        return self._filled_in(value, line, keys) if isinstance(value, str) else value
+
+    def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self._error(line, keys, "a key is a word")
+            if key in built:
+                raise self._error(line, (*keys, key), "given twice")
+            self.lines[(*keys, key)] = line
+            built[key] = self._build(value_node, (*keys, key))
+        return built
+
+    def _filled_in(self, text: str, line: int, keys: Keys) -> str:
+        if not self.interpolate:
+            return text
+
+        def value_of(match: re.Match[str]) -> str:
+            if match[1] not in os.environ:
+                raise self._error(line, keys, f"{match[0]} is not set in the environment")
+            return os.environ[match[1]]
+
+        return _VARIABLE.sub(value_of, text)
+
+    def _place(self, line: int) -> str:
+        return f"{self.file}:{line}" if self.numbered else self.file
+
+    def _error(self, line: int, keys: Keys, rule: str) -> SpaceError:
+        return SpaceError(self._place(line), ".".join(str(key) for key in keys), rule)
