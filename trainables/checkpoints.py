@@ -1,0 +1,157 @@
+"""A run's checkpoints: written whole or not at all, verified before use, only a few kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.values import Report
+
+STATE, MANIFEST = "run.pt", "MANIFEST.json"
+LATEST_KEPT = 2
+"""Besides the best one: the newest, and one to fall back on should the newest be damaged."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint is, written after its state is on disk: without it there is none."""
+
+    step: int
+    """Student updates done."""
+    psnr_y_db: float
+    """Its value in the choice of the best."""
+    eligible: bool
+    """Whether the student had grown to its full depth."""
+    report: Report
+    """The report made at this step, so that a kill between checkpoint and report loses neither."""
+    sha256: str
+    """Of the state file."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a state and the manifest that vouches for it."""
+
+    folder: Path
+    manifest: Manifest
+
+    def state(self) -> dict[str, Any] | None:
+        """What was saved, on the CPU; None where the file is gone or not what was written."""
+        try:
+            content = (self.folder / STATE).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(content).hexdigest() != self.manifest.sha256:
+            return None
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return dict(loaded)
+
+
+def write_checkpoint(
+    parent: Path, state: Mapping[str, Any], report: Report, *, eligible: bool
+) -> Checkpoint:
+    """Save `state` under `parent`; it is on disk, whole, when this returns.
+
+    Args:
+        parent: a trial's folder; the checkpoint becomes `parent/checkpoint_<step>`.
+        state: tensors and plain values.
+        report: the report made at this state; its `step` names the checkpoint.
+        eligible: whether the student had grown to its full depth.
+
+    Raises:
+        OSError: the disk is full or cannot be written; an older checkpoint is not touched.
+    """
+    step = int(report["step"])
+    folder = parent / f"checkpoint_{step:06d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)  # an attempt before this one wrote the same step
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = Manifest(step, report["psnr_y_db"], eligible, dict(report), digest)
+    _write(folder / STATE, content)
+    _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    return Checkpoint(folder, manifest)
+
+
+def find_checkpoints(parents: Iterable[Path]) -> list[Checkpoint]:
+    """The checkpoints in some trial folders, newest step first; their states are not read."""
+    found = []
+    for path in (path for parent in parents for path in parent.glob(f"checkpoint_*/{MANIFEST}")):
+        with suppress(OSError, ValueError, TypeError):  # cut short or being pruned: no checkpoint
+            found.append(Checkpoint(path.parent, Manifest(**json.loads(path.read_bytes()))))
+    return sorted(found, key=lambda each: (-each.manifest.step, str(each.folder)))
+
+
+def newest_valid(parents: Iterable[Path]) -> tuple[Checkpoint, dict[str, Any]] | None:
+    """The newest checkpoint whose state is what its manifest says, with that state.
+
+    A damaged one is reported by a log warning and set aside: its manifest becomes
+    `MANIFEST.damaged`, so that it is never again counted among those that can be relied on.
+    """
+    for checkpoint in find_checkpoints(parents):
+        state = checkpoint.state()
+        if state is not None:
+            return checkpoint, state
+        _log.warning("%s is damaged; an earlier one is used", checkpoint.folder)
+        with suppress(OSError):
+            (checkpoint.folder / MANIFEST).rename(checkpoint.folder / "MANIFEST.damaged")
+    return None
+
+
+def best_of(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """The one a trial is judged by: the best fully grown one, else the best; ties: the earlier."""
+    return max(
+        checkpoints,
+        key=lambda each: (
+            each.manifest.eligible,
+            each.manifest.psnr_y_db,
+            -each.manifest.step,
+        ),
+        default=None,
+    )
+
+
+def prune(parents: Iterable[Path]) -> None:
+    """Keep the newest two and the best one of a trial; a folder that resists is left."""
+    by_step: dict[int, Checkpoint] = {}
+    checkpoints = find_checkpoints(parents)
+    for checkpoint in checkpoints:
+        by_step[checkpoint.manifest.step] = checkpoint  # of equals, the one of the latest start
+    kept = list(by_step.values())[:LATEST_KEPT]
+    kept += filter(None, [best_of(by_step.values())])
+    for checkpoint in checkpoints:
+        if not any(checkpoint is each for each in kept):
+            # The manifest goes first: a half-removed checkpoint must not look like one.
+            with suppress(OSError):
+                (checkpoint.folder / MANIFEST).unlink()
+            shutil.rmtree(checkpoint.folder, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step that survives a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

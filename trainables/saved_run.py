@@ -1,0 +1,80 @@
+"""A run that is on disk: every report it gives has its checkpoint before anyone hears of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainables.checkpoints import Checkpoint, newest_valid, prune, write_checkpoint
+from trainables.config import TrialConfig
+from trainables.run import Run, RunImages
+from trainables.values import Report
+
+_log = logging.getLogger(__name__)
+
+
+class SavedRun:
+    """A run with its checkpoints, begun or continued from the newest one that holds.
+
+    A kill at any moment loses at most the updates since the last report: a report whose checkpoint
+    is written but which nobody has read yet is given again by `unread`.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        *,
+        earlier: Sequence[Path] = (),
+        images: RunImages | None = None,
+    ) -> None:
+        """Build the run and restore it.
+
+        Args:
+            config: what is trained.
+            folder: where checkpoints are written, as `folder/checkpoint_<step>`.
+            earlier: other folders that may hold checkpoints of this run.
+            images: its decoded images; read from where `config` says if None.
+        """
+        self._folders = (*earlier, folder)
+        self.run = Run(config, images=images)
+        self.restored: Checkpoint | None = None
+        found = newest_valid(self._folders)
+        if found is not None:
+            self.restored, state = found
+            self.run.load_state_dict(state)
+
+    def unread(self, read: int) -> Report | None:
+        """The restored checkpoint's report where `read`, the last step that was heard, is older."""
+        if self.restored is None or self.restored.manifest.step <= read:
+            return None
+        return self.restored.manifest.report
+
+    def advance(self) -> Report:
+        """The next report, with its checkpoint on disk.
+
+        A checkpoint that cannot be written (a full disk) is a log warning: training goes on, and
+        what a kill would repeat grows.
+
+        Raises:
+            Diverged: a loss is not finite, or has exploded.
+        """
+        report = self.run.advance()
+        grown = int(report["step"]) > max(self.run.config.growth_steps(), default=0)
+        try:
+            write_checkpoint(self._folders[-1], self.run.state_dict(), report, eligible=grown)
+        except OSError as error:
+            step, where = self.run.step, self._folders[-1]
+            _log.warning("no checkpoint at step %d: %s; make room in %s", step, error, where)
+        else:
+            prune(self._folders)
+        return report
+
+    def reports(self, read: int = 0) -> Iterator[Report]:
+        """Every report after step `read` until the budget is spent."""
+        unread = self.unread(read)
+        if unread is not None:
+            yield unread
+        while not self.run.finished:
+            yield self.advance()
