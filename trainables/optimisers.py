@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainables.values import Config
+from trainables.values import Config, ConfigError
 
 
 class ScheduleConfig(Config):
@@ -26,7 +26,7 @@ class ScheduleConfig(Config):
     def _fractions(self) -> Self:
         fractions = (self.at,) if isinstance(self.at, float) else self.at
         if not fractions or not all(0.0 < fraction <= 1.0 for fraction in fractions):
-            raise ValueError(f"at: fractions of the budget lie in (0, 1]; got {self.at}")
+            raise ConfigError("at", f"fractions of the budget lie in (0, 1]; got {self.at}")
         return self
 
     def factor_at(self, step: int, steps: int) -> float:

@@ -57,6 +57,6 @@ def _teacher_follows_student(raw: dict[str, Any]) -> None:
                 teacher[key] = student[key]
     weights = teacher.get("weights")
     if isinstance(weights, str) and "{scale}" in weights:
-        scales = student.get("scales", [student.get("scale")])
+        scales = student.get("scales", [student["scale"]] if "scale" in student else [])
         if isinstance(scales, list | tuple) and len(scales) == 1:
             teacher["weights"] = weights.replace("{scale}", str(scales[0]))

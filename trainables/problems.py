@@ -62,10 +62,11 @@ def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, A
     known = list(owner.model_fields)
     match = difflib.get_close_matches(keys[-1], known, n=1)
     hint = f"did you mean {match[0]}? " if match else ""
-    name = here.get("name") if len(keys) > 1 and isinstance(here, Mapping) else None
-    return f"unknown key; {hint}{name or (keys[-2] if len(keys) > 1 else 'a trial')} has " + (
-        ", ".join(known)
-    )
+    what = keys[-2] if len(keys) > 1 else "a trial"
+    tag = owner.model_fields.get("name")
+    if tag is not None and here.get("name") in get_args(tag.annotation):
+        what = here["name"]
+    return f"unknown key; {hint}{what} has {', '.join(known)}"
 
 
 def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
 from trainables.networks.vdsr import VDSR, VDSRConfig
+from trainables.problems import first_problem
 from trainables.values import ConfigError, Randomness
 
 __all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
@@ -43,5 +45,8 @@ def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
     name = config.get("name")
     if name not in NETWORKS:
         raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    parsed = VDSRConfig.model_validate(dict(config))
+    try:
+        parsed = VDSRConfig.model_validate(dict(config))
+    except ValidationError as error:
+        raise first_problem(VDSRConfig, error, config) from None
     return make_network(parsed, Randomness(seed, "network").generator)

@@ -10,7 +10,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainables.values import Colour, Config, Trace
+from trainables.values import Colour, Config, ConfigError, Trace
+
+SCALES = (2, 3, 4)
+"""The upscaling factors of all papers."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -33,14 +36,17 @@ class SRNetConfig(Config):
         if not isinstance(raw, dict) or "scale" not in raw:
             return raw
         if "scales" in raw:
-            raise ValueError("give scale or scales, not both")
+            raise ConfigError("scale", "give scale or scales, not both")
+        if type(raw["scale"]) is not int or raw["scale"] not in SCALES:
+            raise ConfigError("scale", f"must be 2, 3 or 4; got {raw['scale']!r}")
         rest = {key: value for key, value in raw.items() if key != "scale"}
         return {**rest, "scales": [raw["scale"]]}
 
     @model_validator(mode="after")
     def _scales_are_known_and_differ(self) -> Self:
-        if not set(self.scales) <= {2, 3, 4} or len(set(self.scales)) < len(self.scales):
-            raise ValueError(f"scales must be different ones of 2, 3, 4; got {list(self.scales)}")
+        if not set(self.scales) <= set(SCALES) or len(set(self.scales)) < len(self.scales):
+            rule = f"must be different ones of 2, 3, 4; got {list(self.scales)}"
+            raise ConfigError("scales", rule)
         return self
 
 
@@ -107,8 +113,9 @@ class SRNet(nn.Module, ABC):
         """`scale`, or the only one there is; refuses one that this network does not serve."""
         if scale is None and len(self.scales) == 1:
             return self.scales[0]
-        if scale is None:
-            raise ValueError(f"this network serves scales {list(self.scales)}: say which")
+        if scale not in self.scales:
+            which = "say which" if scale is None else f"not {scale}"
+            raise ValueError(f"this network serves scales {list(self.scales)}: {which}")
         return scale
 
     @final

@@ -51,7 +51,10 @@ def read_architecture(path: Path) -> dict[str, Any]:
         raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
     if "architecture" not in metadata:
         raise ConfigError("weights", f"{path}: carries no architecture; name it in the network")
-    return dict(json.loads(metadata["architecture"]))
+    try:
+        return dict(json.loads(metadata["architecture"]))
+    except (ValueError, TypeError):
+        raise ConfigError("weights", f"{path}: its architecture cannot be read") from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

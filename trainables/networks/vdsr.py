@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainables.networks.base import SRNet, SRNetConfig
 from trainables.resample import upsample_BCHW
-from trainables.values import Trace
+from trainables.values import ConfigError, Trace
 
 
 class VDSRConfig(SRNetConfig):
@@ -35,7 +35,7 @@ class VDSRConfig(SRNetConfig):
     @classmethod
     def _depth_in_layers_is_a_mistake(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and "layers" in raw:
-            raise ValueError("layers: unknown key; say blocks (a 20-layer VDSR has 18)")
+            raise ConfigError("layers", "unknown key; say blocks (a 20-layer VDSR has 18)")
         return raw
 
 
@@ -93,7 +93,8 @@ class VDSR(SRNet):
         The upsampled image is clamped to [0, 1], in training and evaluation alike: the released
         DFSR does so between generator and networks, and no published anchor moves by it.
         """
-        up_BCHW = upsample_BCHW(lr_BCHW, self.chosen_scale(scale)).clamp(0.0, 1.0)
+        times = 1 if scale == 1 else self.chosen_scale(scale)
+        up_BCHW = upsample_BCHW(lr_BCHW, times).clamp(0.0, 1.0)
         features_BFHW = torch.relu(self.input(up_BCHW))
         features_BFHW, kept = self.run_body(features_BFHW, taps, active)
         return Trace(up_BCHW + self.output(features_BFHW), kept)
