@@ -1,0 +1,129 @@
+"""Toys: every method on a student of 8 channels and 6 blocks, with images of 40 pixels a side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.images import Images
+from trainables.methods import METHODS, MethodConfig
+from trainables.networks import build_network
+from trainables.networks.checkpoint import save_network
+from trainables.run import Run, RunImages
+from trainables.values import Blank, Pairs
+
+Toy = Callable[..., dict[str, Any]]
+
+SMALL = {"latent": 8, "update_ratio": 2}
+"""Values for those fields that a method happens to have."""
+
+
+def method_config(name: str) -> type[Any]:
+    """The configuration class of a method, found in the union of all."""
+    union = get_args(MethodConfig)[0]
+    options: list[type[Any]] = [
+        option
+        for option in get_args(union)
+        if name in get_args(option.model_fields["name"].annotation)
+    ]
+    return options[0]
+
+
+def toy_images() -> RunImages:
+    """Smooth random pictures: one to be judged on, two to learn from."""
+    rng = np.random.default_rng(0)
+
+    def picture() -> np.ndarray[Any, np.dtype[np.uint8]]:
+        coarse = rng.uniform(0.0, 255.0, (10, 10, 3))
+        fine = np.kron(coarse, np.ones((4, 4, 1))) + rng.normal(0.0, 4.0, (40, 40, 3))
+        return fine.clip(0, 255).astype(np.uint8)
+
+    train = Images(("a.png", "b.png"), (picture(), picture()))
+    return RunImages(heldout=Images(("c.png",), (picture(),)), train=train)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Bits depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy teacher: random, and so gentle that it looks like super-resolution."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    toy = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2, 3, 4]}
+    network = build_network(toy, seed=7)
+    with torch.no_grad():
+        network.tail.weight.mul_(0.1)  # type: ignore[operator]  # a convolution
+    save_network(path, network)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy(teacher_file: Path) -> Toy:
+    """`toy(method, section={...})`: a nested configuration that trains in milliseconds."""
+
+    def make(method: str, **sections: Mapping[str, Any] | int) -> dict[str, Any]:
+        kind, fields = METHODS[method], method_config(method).model_fields
+        raw: dict[str, Any] = {
+            "seed": 0,
+            "method": {"name": method} | {k: v for k, v in SMALL.items() if k in fields},
+            "student": {"name": "vdsr", "features": 8, "blocks": 6, "scale": 2},
+            "batch": {"images": 2, "patch": 16},
+            "heldout": {"crop": None},
+            "budget": {"steps": 400, "steps_per_report": 2},
+            "device": "cpu",
+            "threads": 1,
+        }
+        if kind.taught:
+            raw["teacher"] = {
+                "name": "vdsr",
+                "features": 8,
+                "blocks": 6,
+                "weights": str(teacher_file),
+            }
+        if kind.batch is Pairs:
+            raw["data"] = {"images": "photos"}
+        for name, section in sections.items():
+            whole = isinstance(section, Mapping) and name in raw
+            raw[name] = {**raw[name], **section} if whole else section  # type: ignore[dict-item]
+        return raw
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images() -> RunImages:
+    return toy_images()
+
+
+@pytest.fixture
+def make_run(toy: Toy, images: RunImages) -> Callable[..., Run]:
+    """`make_run(method, section={...})`: a run of the toy configuration on the toy images."""
+
+    def make(method: str, **sections: Any) -> Run:
+        return Run(TrialConfig.parse(toy(method, **sections)), images=images)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def draw_batch() -> Callable[[Run], Pairs | Blank]:
+    """The next batch of a run, of whichever kind its method takes."""
+
+    def draw(run: Run) -> Pairs | Blank:
+        if run.patches is not None:
+            return run.patches.draw()
+        return Blank(run.config.batch.images, run.config.batch.patch)
+
+    return draw
