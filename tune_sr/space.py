@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainables.config import BudgetConfig, TrialConfig
 from trainables.methods import METHODS
-from trainables.values import Blank
+from trainables.values import Blank, ConfigError
 from tune_sr.dimensions import Dimension, Point
 from tune_sr.yaml_lines import SpaceError, dump_yaml
 
@@ -55,6 +55,22 @@ class SearchSpace:
         from tune_sr.reading import read_resolved
 
         return read_resolved(text, path)
+
+    def with_flags(self, flags: Mapping[str, Any]) -> SearchSpace:
+        """The same with keys of `study` replaced by the command line's; None leaves one alone.
+
+        Raises:
+            SpaceError: one line with the flag, the rule and the known keys.
+        """
+        from tune_sr.study_section import complete
+
+        given = {key: value for key, value in flags.items() if value is not None}
+        try:
+            return replace(self, study=complete({**self.study, **given}))
+        except ConfigError as problem:
+            key = problem.path.removeprefix("study.")
+            flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
+            raise SpaceError(flag, problem.path, problem.rule) from None
 
     def at(self, point: Point, seed: int | None = None) -> TrialConfig:
         """The configuration of one point; pure.

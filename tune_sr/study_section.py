@@ -85,9 +85,17 @@ def parse_study(says: Any, budget: BudgetConfig, last_growth: int) -> dict[str, 
     if not isinstance(says, Mapping):
         raise ConfigError("study", f"a mapping of keys to values; got {says!r}")
     scheduler = _parse_scheduler(says.get("scheduler", "asha"), budget, last_growth)
-    section = {**says, "scheduler": scheduler.model_dump()}
+    return complete({**says, "scheduler": scheduler.model_dump()})
+
+
+def complete(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of a study whose scheduler is complete already, as when flags win over a space.
+
+    Raises:
+        ConfigError: as `parse_study`.
+    """
     try:
-        return _Sections.model_validate({"study": section}).study.model_dump()
+        return _Sections.model_validate({"study": dict(section)}).study.model_dump()
     except ValidationError as error:
         raise first_problem(_Sections, error, {"study": section}) from None
 

@@ -1,0 +1,164 @@
+"""What a study would try and cost, told without starting anything: `--dry-run`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from trainables.config import TrialConfig
+from trainables.methods import Setting, make_method
+from trainables.networks import make_network
+from trainables.optimisers import Optimiser
+from trainables.values import Randomness, derive_seed
+from tune_sr.ledger import History, trial_name
+from tune_sr.schedulers import SchedulerConfig, decide, rungs
+from tune_sr.searchers import propose
+from tune_sr.space import SearchSpace
+
+SAMPLES = 4
+"""Configurations that are shown; with no trial ended yet, they are those the study will try."""
+
+_KEPT = 3
+"""Checkpoints kept of each trial: the latest two and the best."""
+
+
+def plan_text(space: SearchSpace, concurrent: int) -> str:
+    """The study resolved, its first configurations, its rungs and the work to expect.
+
+    Args:
+        space: with the command line's flags in its `study` (see `SearchSpace.with_flags`).
+        concurrent: trials at a time.
+    """
+    study = space.study
+    scheduler = SchedulerConfig.model_validate(study["scheduler"])
+    nothing_yet = History()
+    points = [
+        propose(study["searcher"], space, study["seed"], nothing_yet, number)
+        for number in range(min(SAMPLES, study["trials"]))
+    ]
+    shown = [
+        f"  {trial_name(number)}  "
+        + "  ".join(f"{path}={_short(value)}" for path, value in point.items())
+        for number, point in enumerate(points)
+    ]
+    parts = {
+        "the study, resolved": space.to_yaml().rstrip().splitlines(),
+        "its first configurations": shown,
+        f"the scheduler, {scheduler.name}": _rungs_shown(scheduler, space),
+        "the work to expect": _work_shown(
+            space, scheduler, concurrent, [space.at(p) for p in points]
+        ),
+    }
+    return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in parts.items())
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """How a scheduler would deal with toy trials."""
+
+    student_steps: int
+    completed: int
+    stopped: int
+
+
+def simulate(
+    space: SearchSpace, scheduler: SchedulerConfig, trials: int, concurrent: int, seed: int
+) -> Simulated:
+    """The scheduler at work on toy curves that level off, each at its own height and pace.
+
+    The decisions are `decide`'s own; only the curves are invented, from `seed` alone.
+    """
+    history = History()
+    running: list[str] = []
+    added = 0
+    while running or added < trials:
+        while len(running) < concurrent and added < trials:
+            name = trial_name(added)
+            history.apply({"event": "trial_added", "trial": name, "number": added, "point": {}})
+            running.append(name)
+            added += 1
+        for name in running:
+            _report(space, scheduler, history, name, seed)
+        running = [name for name in running if history.trials[name].state is None]
+    records = history.trials.values()
+    return Simulated(
+        student_steps=sum(max(record.reports) for record in records),
+        completed=sum(record.state == "completed" for record in records),
+        stopped=sum(record.state == "stopped" for record in records),
+    )
+
+
+def checkpoint_bytes(config: TrialConfig) -> int:
+    """About the size of one checkpoint of a trial: parameters, and what optimisers keep of them."""
+    network = config.student.model_copy(update={"weights": None})
+    student = make_network(network, Randomness(config.seed, "student").generator)
+    setting = Setting(
+        student=student,
+        teacher=student,  # it is in no checkpoint
+        optimiser=config.optimiser,
+        steps=config.budget.steps,
+        patch=config.batch.patch,
+        seed=config.seed,
+        device=torch.device("cpu"),
+    )
+    total = 0
+    for learner in make_method(config.method, setting).learners().values():
+        if isinstance(learner, Optimiser):
+            slots = 2 if learner.config.name == "adam" else 1
+            total += slots * sum(p.nbytes for p in learner.parameters)
+        else:
+            state = learner.state_dict().values()
+            total += sum(value.nbytes for value in state if isinstance(value, torch.Tensor))
+    return total
+
+
+def _report(
+    space: SearchSpace, scheduler: SchedulerConfig, history: History, name: str, seed: int
+) -> None:
+    budget = space.budget
+    step = (len(history.trials[name].reports) + 1) * budget.steps_per_report
+    height, pace = (derive_seed(seed, "plan", name, what) / 2**63 for what in ("height", "pace"))
+    value = height * (1 - math.exp(-(1 + 4 * pace) * step / budget.steps))
+    objective = space.study["objective"]
+    decision = decide(scheduler, budget, history, name, step, value, objective)
+    report = {objective: value}
+    history.apply(
+        {"event": "reported", "trial": name, "step": step, "report": report, "decision": decision}
+    )
+
+
+def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:
+    milestones = rungs(scheduler, space.budget)
+    if not milestones:
+        return [f"  every trial makes all {space.budget.reports} reports; nothing is stopped early"]
+    return [
+        f"  after update {step:,} (report {step // space.budget.steps_per_report} of "
+        f"{space.budget.reports}) one trial in {scheduler.reduction_factor} goes on"
+        for step in milestones
+    ]
+
+
+def _work_shown(
+    space: SearchSpace, scheduler: SchedulerConfig, concurrent: int, configs: list[TrialConfig]
+) -> list[str]:
+    trials, seed = space.study["trials"], space.study["seed"]
+    expected = simulate(space, scheduler, trials, concurrent, seed)
+    most = trials * space.budget.steps
+    each = max(checkpoint_bytes(config) for config in configs)
+    return [
+        f"  {trials} trials, {concurrent} at a time, each of {space.budget.steps:,} student updates",
+        f"  student updates: about {expected.student_steps:,} of at most {most:,} "
+        f"({expected.completed} trials completed, {expected.stopped} stopped, on simulated curves)",
+        f"  checkpoints: at most {_megabytes(trials * _KEPT * each)} "
+        f"({_KEPT} a trial, each about {_megabytes(each)})",
+    ]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
