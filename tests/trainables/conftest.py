@@ -73,7 +73,7 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy(teacher_file: Path) -> Toy:
     """`toy(method, section={...})`: a nested configuration that trains in milliseconds."""
 
-    def make(method: str, **sections: Mapping[str, Any] | int) -> dict[str, Any]:
+    def make(method: str, /, **sections: Mapping[str, Any] | int) -> dict[str, Any]:
         kind, fields = METHODS[method], method_config(method).model_fields
         raw: dict[str, Any] = {
             "seed": 0,
@@ -95,8 +95,10 @@ def toy(teacher_file: Path) -> Toy:
         if kind.batch is Pairs:
             raw["data"] = {"images": "photos"}
         for name, section in sections.items():
-            whole = isinstance(section, Mapping) and name in raw
-            raw[name] = {**raw[name], **section} if whole else section  # type: ignore[dict-item]
+            if isinstance(section, Mapping) and "scales" in section:
+                del raw[name]["scale"]
+            merged = isinstance(section, Mapping) and isinstance(raw.get(name), dict)
+            raw[name] = {**raw[name], **section} if merged else section  # type: ignore[dict-item]
         return raw
 
     return make
@@ -111,7 +113,7 @@ def images() -> RunImages:
 def make_run(toy: Toy, images: RunImages) -> Callable[..., Run]:
     """`make_run(method, section={...})`: a run of the toy configuration on the toy images."""
 
-    def make(method: str, **sections: Any) -> Run:
+    def make(method: str, /, **sections: Any) -> Run:
         return Run(TrialConfig.parse(toy(method, **sections)), images=images)
 
     return make
