@@ -1,0 +1,133 @@
+"""How a running study stands, and the plain line that tells each of its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_sr.ledger import Event, History, TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What a study is held against: known before it starts."""
+
+    name: str
+    trials: int
+    """How many trials the study is to have, those of earlier starts included."""
+    steps: int
+    """Student updates of a whole trial."""
+    objective: str = "psnr_y_db"
+    bicubic: float | None = None
+    teacher: float | None = None
+    """The objective's two marks, in dB; None where there is none."""
+    rungs: tuple[int, ...] = ()
+    """Student steps at which the scheduler may stop a trial."""
+
+    def gain(self, value: float) -> str:
+        """` (+0.84 over bicubic)`, or nothing without that mark."""
+        return "" if self.bicubic is None else f" ({value - self.bicubic:+.2f} over bicubic)"
+
+
+@dataclass
+class Board:
+    """The study as it stands, folded from its ledger, with a plain line for every event."""
+
+    frame: Frame
+    history: History = field(default_factory=History)
+    began: float | None = None
+    """When this driver started, seconds since 1970."""
+    work_before: float = 0.0
+    """Trials' worth of work that earlier drivers had done."""
+
+    def apply(self, event: Event) -> str | None:
+        """Take an event into account; returns the line that tells it, None if it is not told."""
+        if event["event"] == "driver_started":
+            self.began, self.work_before = event["time"], self.work_done()
+        record = self.history.trials.get(event.get("trial", ""))
+        repeated = record is not None and event.get("step") in record.reports
+        self.history.apply(event)
+        line = self._trial_line(event) if "trial" in event else self._study_line(event)
+        return f"{line} (repeated)" if repeated else line
+
+    def _study_line(self, event: Event) -> str | None:
+        frame, ended = self.frame, self.ended()
+        if event["event"] == "driver_started" and self.history.starts > 1:
+            start = f"resumed (start {self.history.starts})"
+            return f"study {frame.name} {start}: {ended} of {frame.trials} trials have ended"
+        if event["event"] == "study_ended":
+            how, best = "finished" if event["finished"] else "not finished", self.best()
+            told = f"{self._told(best[1])}, trial {best[0].name}" if best else "no report"
+            return f"study {frame.name} {how}: {ended} of {frame.trials} trials ended, {told}"
+        return None
+
+    def _trial_line(self, event: Event) -> str | None:
+        kind, trial = event["event"], f"trial {event['trial']}"
+        if kind == "trial_added":
+            point = (f"{path}={short(value)}" for path, value in event["point"].items())
+            return " ".join((trial, "added", *point))
+        if kind == "attempt":
+            return f"{trial} attempt {event.get('attempt')}: {event.get('reason')}"
+        if kind == "reported":
+            value = event["report"].get(self.frame.objective)
+            told = "none" if value is None else f"{value:.2f}{self.frame.gain(value)}"
+            where = f"step {event['step']}/{self.frame.steps} {self.frame.objective}"
+            return f"{trial} {where} {told} {event['decision']}"
+        if kind == "trial_ended":
+            reason = f": {event['reason']}" if event.get("reason") else ""
+            told = self._told(self.value_of(self.history.trials[event["trial"]]))
+            return f"{trial} {event['state']}{reason}, {told}"
+        return None
+
+    def _told(self, value: float | None) -> str:
+        return "no report" if value is None else f"best {value:.2f}{self.frame.gain(value)}"
+
+    def opening(self) -> str:
+        """The first plain line: what is going to happen."""
+        frame = self.frame
+        marks = (("bicubic", frame.bicubic), ("teacher", frame.teacher))
+        known = "".join(f", {name} {value:.2f} dB" for name, value in marks if value is not None)
+        return f"study {frame.name}: {frame.trials} trials of {frame.steps} steps{known}"
+
+    def value_of(self, record: TrialRecord) -> float | None:
+        """A trial's best report so far."""
+        step = record.best(self.frame.objective)
+        return None if step is None else record.reports[step].report[self.frame.objective]
+
+    def best(self) -> tuple[TrialRecord, float] | None:
+        """The trial with the best report so far, failed ones left out; of equal ones the first."""
+        values = (
+            (record, self.value_of(record))
+            for record in self.history.trials.values()
+            if record.state != "failed"
+        )
+        known = [(record, value) for record, value in values if value is not None]
+        return max(known, key=lambda pair: (pair[1], -pair[0].number), default=None)
+
+    def ended(self) -> int:
+        """How many trials have ended, in whatever way."""
+        return sum(record.state is not None for record in self.history.trials.values())
+
+    def work_done(self) -> float:
+        """Trials' worth of work: an ended trial is one, however early it ended."""
+        return sum(
+            1.0 if record.state else min(1.0, max(record.reports, default=0) / self.frame.steps)
+            for record in self.history.trials.values()
+        )
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long the rest takes if it goes as it has gone since this driver started."""
+        done = self.work_done()
+        if self.began is None or done <= self.work_before or self.history.finished:
+            return None
+        pace = (now - self.began) / (done - self.work_before)
+        return max(0.0, pace * (self.frame.trials - done))
+
+
+def short(value: Any) -> str:
+    """A searched value in few characters: a float to four digits.
+
+    >>> short(0.0123456), short(2), short(1.0), short("new")
+    ('0.01235', '2', '1', 'new')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,228 @@
+"""What a person watches while a study runs: one live table, or one plain line per event."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from tune_sr.board import Board, Frame, short
+from tune_sr.ledger import TrialRecord, follow
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group, RenderableType
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+_STYLES = {"running": "bold cyan", "completed": "green", "stopped": "yellow", "failed": "red"}
+_OTHER_LINES = 8
+"""Lines of the live table that are not trials: title, marks, best, head, what is left out."""
+_NARROW, _QUANTITY = 110, 11
+"""Characters below which a line leaves out the decision, and that a searched quantity takes."""
+
+
+class Progress:
+    """Tells a study's ledger to a person, from a thread of the driver; it never writes to it.
+
+    On a terminal one live table; otherwise one plain line per event that happens from now on, so a
+    resumed study is not told twice. `quiet` tells nothing but what `say` is given.
+    """
+
+    def __init__(
+        self, ledger: Path, frame: Frame, *, quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
+        self._ledger = ledger
+        self._stream = stream or sys.stdout
+        self._mode: Literal["quiet", "plain", "live"] = (
+            "quiet" if quiet else "live" if self._stream.isatty() else "plain"
+        )
+        self._board = Board(frame)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._since = 0.0
+        self._thread = threading.Thread(target=self._read, name="progress", daemon=True)
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        """Begin to tell; to be called before this driver's first event."""
+        self._since = time.time()
+        if self._mode == "quiet":
+            return
+        if self._mode == "plain":
+            self._write(self._board.opening())
+        else:
+            self._live = self._begin_live()
+        self._thread.start()
+
+    def say(self, message: str) -> None:
+        """One line that the person must see, also when quiet (then on stderr)."""
+        if self._live is not None:
+            self._live.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        elif self._mode == "quiet":
+            sys.stderr.write(f"{message}\n")
+        else:
+            self._write(message)
+
+    def close(self) -> None:
+        """Tell what is still to tell, leave the last table standing, end the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _read(self) -> None:
+        for event in follow(self._ledger, self._stop):
+            with self._lock:
+                line = self._board.apply(event)
+            if line and self._mode == "plain" and event["time"] >= self._since:
+                self._write(line)
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # whoever listened has gone; the study has not
+            self._mode = "quiet"
+
+    def _begin_live(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._stream)
+        live = Live(
+            get_renderable=lambda: self._render(console), console=console, refresh_per_second=4
+        )
+        live.start()
+        return live
+
+    def _render(self, console: Console) -> RenderableType:
+        with self._lock:
+            rows = max(3, console.height - _OTHER_LINES)
+            return render(self._board, time.time(), rows=rows, width=console.width)
+
+
+def render(board: Board, now: float, *, rows: int, width: int) -> Group:
+    """The live table: title, marks, then at most `rows` trials.
+
+    Args:
+        board: the study as it stands.
+        now: seconds since 1970, for the times.
+        rows: how many trials fit; running ones come first, then the best of the ended.
+        width: characters of a line, which decide how many searched quantities are shown.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    trials = sorted(board.history.trials.values(), key=lambda record: _order(board, record))
+    more = len(trials) - rows
+    below = [Text(f"and {more} more", style="dim")] if more > 0 else []
+    table = _table(board, trials[:rows], width)
+    return Group(_title(board, now), *_marks(board, width), Text(), table, *below)
+
+
+def _order(board: Board, record: TrialRecord) -> tuple[int, float, int]:
+    value = board.value_of(record)
+    rank = 0 if record.state is None else 2 if record.state == "failed" else 1
+    return rank, 0.0 if rank == 0 or value is None else -value, record.number
+
+
+def _title(board: Board, now: float) -> Text:
+    from rich.text import Text
+
+    title = Text(board.frame.name, style="bold", no_wrap=True, overflow="ellipsis")
+    title.append(f"  {board.ended()} of {board.frame.trials} trials", style="not bold")
+    left = board.seconds_left(now)
+    if board.began is not None:
+        title.append(f"  {clock(now - board.began)} gone", style="not bold dim")
+    if left is not None:
+        title.append(f", {clock(left)} to go", style="not bold dim")
+    states: Counter[str] = Counter(
+        record.state or "running" for record in board.history.trials.values()
+    )
+    for state, style in _STYLES.items():
+        if states[state]:
+            title.append(f"  {states[state]} {state}", style=f"not bold {style}")
+    return title
+
+
+def _marks(board: Board, width: int) -> Iterator[Text]:
+    """The best so far as a place between bicubic and the teacher, and in words."""
+    from rich.text import Text
+
+    frame, best = board.frame, board.best()
+    if frame.bicubic is not None and frame.teacher is not None:
+        cells = max(10, min(48, width - 40))
+        line = Text(f"bicubic {frame.bicubic:.2f} ", style="dim")
+        share = (best[1] - frame.bicubic) / (frame.teacher - frame.bicubic) if best else 0.0
+        place = min(cells - 1, max(0, round(share * (cells - 1))))
+        line.append("━" * place, style="not dim green")
+        line.append("●" if best else "─", style="not dim bold green")
+        yield line.append("─" * (cells - 1 - place)).append(f" {frame.teacher:.2f} teacher")
+    if best is not None:
+        told = f"best {best[1]:.2f} dB{frame.gain(best[1])}, trial {best[0].name}"
+        yield Text(told, style="bold green")
+
+
+def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
+    from rich.table import Table
+
+    narrow = width < _NARROW
+    columns = ["trial", "state", "steps", "", "rung", "decision", "best dB", "gain"]
+    if narrow:
+        columns.remove("decision")
+    room = max(1, (width - (60 if narrow else 78)) // _QUANTITY)
+    paths = list(dict.fromkeys(path for record in trials for path in record.point))[:room]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column in ("", "rung", "best dB", "gain")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for path in paths:
+        table.add_column(path.rpartition(".")[2], justify="right", no_wrap=True)
+    best = board.best()
+    for record in trials:
+        cells = _cells(board, record, bar=8 if narrow else 16)
+        values = (short(record.point[path]) if path in record.point else "" for path in paths)
+        row = [cells[column] for column in columns]
+        table.add_row(*row, *values, style="bold" if best and best[0] is record else "")
+    return table
+
+
+def _cells(board: Board, record: TrialRecord, bar: int) -> dict[str, RenderableType]:
+    """What each column says of one trial; `bar` is the characters of its steps."""
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    frame, value = board.frame, board.value_of(record)
+    state = record.state or "running"
+    step = max(record.reports, default=0)
+    passed = sum(rung in record.reports for rung in frame.rungs)
+    known = value is not None and frame.bicubic is not None
+    colour = _STYLES[state]
+    return {
+        "trial": record.name,
+        "state": Text((record.reason or state)[:20] if state == "failed" else state, colour),
+        "steps": ProgressBar(frame.steps, step, bar, complete_style=colour, finished_style=colour),
+        "": f"{step}/{frame.steps}",
+        "rung": f"{passed}/{len(frame.rungs)}" if frame.rungs else "",
+        "decision": record.reports[step].decision if step else "",
+        "best dB": "" if value is None else f"{value:.2f}",
+        "gain": f"{(value or 0) - (frame.bicubic or 0):+.2f}" if known else "",
+    }
+
+
+def clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds.
+
+    >>> clock(75), clock(3 * 3600 + 62)
+    ('1:15', '3:01:02')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
