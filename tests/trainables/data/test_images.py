@@ -1,0 +1,168 @@
+"""The built-in photographs, and what a folder of images may do wrong."""
+
+import dataclasses
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from trainables.data import images as module
+from trainables.data.images import DataConfig, Part, photos, read_images
+
+
+def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (20, 12)) -> Path:
+    Image.new(mode, size).save(path)
+    return path
+
+
+def write_png_of_16_bits(path: Path, channels: int) -> Path:
+    """Pillow cannot write 16-bit RGB, so the file is put together by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 4, 4, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+    rows = (b"\0" + bytes(4 * channels * 2)) * 4
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def refusal(folder: Path | str) -> str:
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_images(str(folder), "train")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("part", "digest"),
+    [
+        ("train", "e7c94cca43e4b692b58e5067d03a513ebab4fab566f39f2b791cff4f87efffca"),
+        ("heldout", "257aa9848d15f33f0e5f26294a83b7b44c079bc8ea4c12eff12d9a7e267d676b"),
+    ],
+)
+def test_photos_are_the_recorded_pixels(part: Part, digest: str) -> None:
+    assert photos(part).digest() == digest
+    assert read_images("photos", part).names == photos(part).names
+
+
+def test_photos_are_what_scikit_image_itself_returns() -> None:
+    ours = dict(zip(photos("heldout").names, photos("heldout").arrays, strict=True))
+    for name in ("astronaut", "coffee"):
+        assert np.array_equal(ours[f"{name}.png"], getattr(skimage.data, name)())
+    assert np.array_equal(ours["rocket.jpg"], skimage.data.rocket())
+    camera = photos("train").arrays[photos("train").names.index("camera.png")]
+    assert np.array_equal(camera, np.stack([skimage.data.camera()] * 3, axis=2))
+
+
+def test_no_photograph_is_both_trained_on_and_held_out() -> None:
+    assert set(photos("train").names).isdisjoint(photos("heldout").names)
+    assert len(photos("train")) == 8
+    assert min(min(a.shape[:2]) for a in photos("heldout").arrays) >= 252
+
+
+def test_one_changed_pixel_is_another_digest() -> None:
+    images = photos("heldout")
+    changed = images.arrays[0].copy()
+    changed[0, 0, 0] ^= 1
+    assert dataclasses.replace(images, arrays=(changed, *images.arrays[1:])).digest() != (
+        images.digest()
+    )
+
+
+def test_photos_that_decode_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, _ = module._PHOTOS["heldout"]
+    monkeypatch.setitem(module._PHOTOS, "heldout", (names, "0" * 64))
+    assert "decodes the heldout photographs to other pixels" in refusal_of_photos()
+    monkeypatch.setitem(module._PHOTOS, "heldout", (("gone.png",), "0" * 64))
+    assert "no gone.png" in refusal_of_photos()
+
+
+def refusal_of_photos() -> str:
+    with pytest.raises(ValueError, match=r"^photos: ") as caught:
+        photos("heldout")
+    return str(caught.value)
+
+
+def test_a_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "c.bmp", "d.tiff", "e.webp"):
+        save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._a.png").write_text("what macOS leaves behind")
+    images = read_images(str(tmp_path), "train")
+    assert images.names == ("a.JPG", "b.png", "c.bmp", "d.tiff", "e.webp")
+    assert all(a.shape == (12, 20, 3) and a.dtype == np.uint8 for a in images.arrays)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_grey_and_palette_become_rgb_without_a_word(tmp_path: Path, mode: str) -> None:
+    save(tmp_path / "a.png", mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (array,) = read_images(str(tmp_path), "train").arrays
+    assert array.shape == (12, 20, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped_with_one_warning(tmp_path: Path, mode: str) -> None:
+    save(tmp_path / "a.png", mode)
+    save(tmp_path / "b.png", mode)
+    with pytest.warns(UserWarning, match=r"a\.png and 1 more: alpha channel dropped") as caught:
+        images = read_images(str(tmp_path), "train")
+    assert len(caught) == 1
+    assert images.arrays[0].shape == (12, 20, 3)
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'nowhere'} does not exist" in refusal(tmp_path / "nowhere")
+    assert "holds no image" in refusal(tmp_path)
+    file = save(tmp_path / "a.png")
+    assert "a.png is not a folder" in refusal(file)
+
+
+def test_a_folder_of_folders_says_where_to_look(tmp_path: Path) -> None:
+    (tmp_path / "HR").mkdir()
+    assert "did you mean its subfolder HR?" in refusal(tmp_path)
+
+
+def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    assert "cut.png cannot be read as an image" in refusal(tmp_path)
+    (tmp_path / "cut.png").write_bytes(b"")
+    assert "cut.png cannot be read as an image" in refusal(tmp_path)
+    (tmp_path / "cut.png").write_text("hello")
+    assert "cut.png cannot be read as an image" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_refused_not_cut(tmp_path: Path, channels: int) -> None:
+    write_png_of_16_bits(tmp_path / "deep.png", channels)
+    assert "deep.png has more than 8 bits in a channel" in refusal(tmp_path)
+
+
+def test_float_images_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "real.tif", "F")
+    assert "real.tif has more than 8 bits" in refusal(tmp_path)
+
+
+def test_downsizings_are_checked() -> None:
+    assert DataConfig.model_validate({"downsizings": [1, 0.7, 0.5]}).downsizings == (1, 0.7, 0.5)
+    for wrong in ([0.5], [1, 0], [1, 1.5], []):
+        with pytest.raises(ValueError, match="downsizings"):
+            DataConfig.model_validate({"downsizings": wrong})
