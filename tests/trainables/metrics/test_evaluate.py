@@ -1,0 +1,187 @@
+"""Held-out images are cropped, shrunk and compared as their protocol says."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.data.images import Images
+from trainables.metrics.evaluate import Heldout, HeldoutConfig, Upscale, evaluate
+from trainables.metrics.fidelity import PROTOCOLS, PSNR_CEILING_DB, ProtocolName
+from trainables.resample import upsample_BCHW
+from trainables.values import Colour, ConfigError
+
+EVERY_PROTOCOL = [(name, "y") for name in PROTOCOLS] + [
+    (name, "rgb") for name, protocol in PROTOCOLS.items() if protocol.rgb
+]
+
+
+def images(*shapes: tuple[int, int]) -> Images:
+    rng = np.random.default_rng(0)
+    arrays = []
+    for height, width in shapes:
+        rows, columns = np.mgrid[:height, :width]
+        waves = [np.sin(rows / 5 + k) * np.cos(columns / (4 + k)) for k in range(3)]
+        noise = rng.normal(0, 8, (height, width, 3))
+        array = np.clip(128 + 90 * np.stack(waves, 2) + noise, 0, 255).astype(np.uint8)
+        array.flags.writeable = False  # as Ray hands them to a trial
+        arrays.append(array)
+    return Images(tuple(f"image{n}.png" for n in range(len(shapes))), tuple(arrays))
+
+
+@pytest.mark.parametrize(("protocol", "colour"), EVERY_PROTOCOL)
+def test_keys_means_and_repeatability(protocol: ProtocolName, colour: Colour) -> None:
+    heldout = Heldout(images((61, 50), (47, 70)), colour=colour, scales=(2, 3), protocol=protocol)
+    report = evaluate(upsample_BCHW, heldout)
+    assert set(report) == {
+        f"{key}{suffix}" for key in ("psnr_y_db", "ssim") for suffix in ("", "_x2", "_x3")
+    }
+    for key in ("psnr_y_db", "ssim"):
+        assert report[key] == pytest.approx((report[f"{key}_x2"] + report[f"{key}_x3"]) / 2)
+    assert 15 < report["psnr_y_db_x3"] < report["psnr_y_db_x2"] < 45
+    assert evaluate(upsample_BCHW, heldout) == report
+
+
+def truth_of(heldout: Heldout) -> Upscale:
+    """An upscaler that knows the answers, by the LR tensor it is given."""
+    answers = {}
+    for views in heldout.views.values():
+        for view in views:
+            hr = torch.tensor(view.hr_HWC).permute(2, 0, 1)[None] / 255
+            answers[id(view.lr_BCHW)] = hr
+
+    def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+        from trainables.colour import luma_B1HW
+
+        hr = answers[id(lr_BCHW)]
+        assert hr.shape[-1] == scale * lr_BCHW.shape[-1]
+        return hr if lr_BCHW.shape[1] == 3 else luma_B1HW(hr)
+
+    return upscale
+
+
+@pytest.mark.parametrize("protocol", ["yfloat", "y8", "cmi_legacy"])
+def test_a_perfect_luma_network_is_perfect(protocol: ProtocolName) -> None:
+    heldout = Heldout(images((61, 50)), colour="y", scales=(2, 3, 4), protocol=protocol)
+    report = evaluate(truth_of(heldout), heldout)
+    assert report["psnr_y_db"] == PSNR_CEILING_DB
+    assert report["ssim"] == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("protocol", ["yfloat", "rgb8", "rgb8_matlab"])
+def test_a_perfect_rgb_network_is_perfect(protocol: ProtocolName) -> None:
+    heldout = Heldout(images((61, 50)), colour="rgb", scales=(2, 4), protocol=protocol)
+    report = evaluate(truth_of(heldout), heldout)
+    assert report["psnr_y_db"] == PSNR_CEILING_DB
+
+
+@pytest.mark.parametrize("protocol", ["rgb8", "rgb8_matlab"])
+def test_bicubic_of_luma_and_of_rgb_agree_where_both_end_as_a_picture(
+    protocol: ProtocolName,
+) -> None:
+    source = images((61, 50))
+    luma = evaluate(upsample_BCHW, Heldout(source, colour="y", scales=(2,), protocol=protocol))
+    rgb = evaluate(upsample_BCHW, Heldout(source, colour="rgb", scales=(2,), protocol=protocol))
+    assert luma["psnr_y_db"] == pytest.approx(rgb["psnr_y_db"], abs=0.002)
+
+
+def test_a_cumulative_crop_is_smaller() -> None:
+    source = images((59, 50))
+    plain = Heldout(source, colour="y", scales=(2, 3, 4), protocol="yfloat")
+    legacy = Heldout(source, colour="y", scales=(2, 3, 4), protocol="cmi_legacy")
+    sides = {
+        protocol: [views[0].hr_HWC.shape[:2] for views in heldout.views.values()]
+        for protocol, heldout in (("yfloat", plain), ("cmi_legacy", legacy))
+    }
+    assert sides["yfloat"] == [(58, 50), (57, 48), (56, 48)]
+    assert sides["cmi_legacy"] == [(58, 50), (57, 48), (56, 48)]
+    tall = Heldout(images((53, 50)), colour="y", scales=(4,), protocol="cmi_legacy")
+    assert tall.views[4][0].hr_HWC.shape[0] == 48  # 53 -> 52 -> 51 -> 48, not 52
+
+
+def test_what_is_shaved_does_not_count() -> None:
+    heldout = Heldout(images((48, 48)), colour="y", scales=(3,))
+
+    def spoil(border: int) -> float:
+        def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+            sr_BCHW = upsample_BCHW(lr_BCHW, scale).clone()
+            for side in (slice(None, border), slice(-border, None)):
+                sr_BCHW[..., side, :] = 0
+                sr_BCHW[..., :, side] = 0
+            return sr_BCHW
+
+        return evaluate(upscale, heldout)["psnr_y_db"]
+
+    assert spoil(3) == evaluate(upsample_BCHW, heldout)["psnr_y_db"]
+    assert spoil(4) < spoil(3) - 1
+
+
+def test_crop_keeps_the_middle() -> None:
+    source = images((60, 80))
+    heldout = Heldout(source, colour="y", scales=(2,), crop=40)
+    assert np.array_equal(heldout.views[2][0].hr_HWC, source.arrays[0][10:50, 20:60])
+
+
+def test_images_too_small_are_named() -> None:
+    with pytest.raises(ValueError, match=r"^image1\.png is 50x30, smaller than heldout\.crop 40"):
+        Heldout(images((60, 60), (30, 50)), colour="y", scales=(2,), crop=40)
+    with pytest.raises(ValueError, match=r"^image0\.png is 18x40 .* at least 19x19"):
+        Heldout(images((40, 18)), colour="y", scales=(4,))
+    Heldout(images((40, 20)), colour="y", scales=(4,))
+
+
+def test_config_is_followed_and_its_mistakes_are_named() -> None:
+    source = images((60, 60))
+    config = HeldoutConfig(crop=36, protocol="y8")
+    heldout = Heldout.of(source, config, scales=(2, 4), colour="y")
+    assert heldout.protocol == "y8"
+    assert heldout.views[4][0].hr_HWC.shape == (36, 36, 3)
+    with pytest.raises(ConfigError, match=r"^heldout\.protocol: y8 is for luma networks"):
+        Heldout.of(source, config, scales=(2,), colour="rgb")
+    with pytest.raises(ValueError, match="protocol"):
+        HeldoutConfig.model_validate({"protocol": "psnr"})
+
+
+def test_a_network_that_gives_nan_is_reported_as_nan() -> None:
+    heldout = Heldout(images((40, 40)), colour="y", scales=(2,))
+    report = evaluate(lambda lr, scale: upsample_BCHW(lr, scale) * math.nan, heldout)
+    assert all(math.isnan(value) for value in report.values())
+
+
+def test_no_gradient_is_kept() -> None:
+    heldout = Heldout(images((40, 40)), colour="y", scales=(2,))
+    weight = torch.ones((), requires_grad=True)
+    seen = []
+
+    def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+        seen.append(upsample_BCHW(lr_BCHW, scale) * weight)
+        return seen[-1]
+
+    evaluate(upscale, heldout)
+    assert not seen[0].requires_grad
+
+
+@pytest.mark.parametrize(("protocol", "colour"), EVERY_PROTOCOL)
+def test_pictures_are_rgb_bytes_close_to_the_image(protocol: ProtocolName, colour: Colour) -> None:
+    heldout = Heldout(images((60, 60)), colour=colour, scales=(2,), protocol=protocol)
+    (view,) = heldout.views[2]
+    picture = heldout.picture(view, upsample_BCHW(view.lr_BCHW, 2))
+    assert picture.dtype == np.uint8
+    assert picture.shape == view.hr_HWC.shape
+    assert np.abs(picture.astype(int) - view.hr_HWC).mean() < 12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_host_waits_once() -> None:
+    heldout = Heldout(images((60, 60), (50, 70)), colour="y", scales=(2, 3), device="cuda")
+    expected = evaluate(upsample_BCHW, heldout)  # makes the matrices
+    views = [view for views in heldout.views.values() for view in views]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        scores = [heldout.score(v, upsample_BCHW(v.lr_BCHW, v.scale)) for v in views]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert scores[0][0].item() == pytest.approx(expected["psnr_y_db_x2"], abs=5)
