@@ -148,7 +148,7 @@ def _work_shown(
     most = trials * space.budget.steps
     each = max(checkpoint_bytes(config) for config in configs)
     return [
-        f"  {trials} trials, {concurrent} at a time, each of {space.budget.steps:,} student updates",
+        f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {expected.student_steps:,} of at most {most:,} "
         f"({expected.completed} trials completed, {expected.stopped} stopped, on simulated curves)",
         f"  checkpoints: at most {_megabytes(trials * _KEPT * each)} "

@@ -236,10 +236,13 @@ class _Reading:
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace
     ) -> SpaceError:
         """Where the user wrote what `problem` is about: the override, dimension or line."""
+        for path, place in self.places.items():
+            if f"{problem.path}.".startswith(f"{path}."):
+                return SpaceError(place, problem.path, problem.rule)
         keys = problem.path.split(".")
         for length in range(len(keys), 0, -1):
             prefix = ".".join(keys[:length])
-            below = [each for each in self.places if f"{each}.".startswith(f"{prefix}.")]
+            below = [each for each in self.places if each.startswith(f"{prefix}.")]
             if below:
                 return SpaceError(self.places[below[-1]], problem.path, problem.rule)
             if prefix in point:

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from tune_sr.ledger import History
+from tune_sr.plan import plan_text
+from tune_sr.searchers import SEARCHERS, propose
+from tune_sr.space import SearchSpace
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+FILES = {str(path.relative_to(SPACES)): path for path in sorted(SPACES.rglob("*.yaml"))}
+LAPTOP = [path for path in FILES.values() if path.parent == SPACES]
+
+
+@pytest.fixture(params=FILES)
+def path(request, monkeypatch, tmp_path):
+    monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))  # reading a space opens no image
+    return FILES[request.param]
+
+
+@pytest.fixture
+def space(path):
+    return SearchSpace.load(path)
+
+
+def test_every_corner_can_be_trained_and_the_space_reads_back(space, tmp_path):
+    resolved = space.to_yaml()
+    assert SearchSpace.from_resolved(resolved).resolved() == space.resolved()
+    again = tmp_path / f"{space.name}.yaml"
+    again.write_text(resolved)
+    assert SearchSpace.load(again).resolved() == space.resolved()
+
+
+def test_the_first_point_is_the_papers_value_of_every_searched_quantity(space):
+    assert bool(space.first) == bool(space.dimensions)
+    if space.first and "method.name" not in space.dimensions:
+        assert space.at(space.first[0]) == space.at({}), "a field's default is the paper's value"
+
+
+def test_every_searched_quantity_changes_the_configuration(space):
+    for path, dimension in space.dimensions.items():
+        points = [
+            {**point, path: end}
+            for point in space.first
+            if path in point
+            for end in dimension.ends()
+        ]
+        configs = {space.at(point).model_dump_json() for point in points}
+        assert len(configs) == len({point[path] for point in points})
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_proposals_can_be_trained(space, searcher):
+    for number in range(20):
+        point = propose(searcher, space, 0, History(), number)
+        assert tuple(point) == space.active(point)
+        space.at(point)
+
+
+def test_a_plan_can_be_told(space):
+    assert "# the work to expect" in plan_text(space, concurrent=2)
+
+
+@pytest.mark.parametrize("path", LAPTOP, ids=lambda path: path.name)
+def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
+    text = path.read_text()
+    assert "${" not in text
+    space = SearchSpace.load(path)
+    assert list(space.fixed["student"]["scales"]) == [2]
+    assert space.at(space.first[0]).heldout.images == "photos"

@@ -1,0 +1,183 @@
+import itertools
+import math
+
+import pytest
+
+from trainables.config import BudgetConfig
+from trainables.values import derive_seed
+from tune_sr.ledger import History, trial_name
+from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, asha, decide, least_grace, rungs
+
+BUDGET = BudgetConfig(steps=270, steps_per_report=10)
+
+
+@pytest.fixture(params=[*itertools.product(SCHEDULERS, (1, 2), (2, 3))], ids=str)
+def scheduler(request):
+    name, grace, eta = request.param
+    return SchedulerConfig(name=name, grace_period=grace, reduction_factor=eta)
+
+
+def chance(*purpose):
+    return derive_seed(0, *purpose) / 2**63
+
+
+def added(number):
+    return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": {}}
+
+
+def reported(trial, step, value, decision):
+    report = {"psnr_y_db": value}
+    return {
+        "event": "reported",
+        "trial": trial,
+        "step": step,
+        "report": report,
+        "decision": decision,
+    }
+
+
+def study(scheduler, trials=20, concurrent=4, luck=0):
+    """A study whose trials report in a random order; its events, decisions made by `decide`."""
+    history, events, running, waiting = History(), [], [], list(range(trials))
+    while running or waiting:
+        if waiting and len(running) < concurrent:
+            running.append(waiting.pop(0))
+            events.append(added(running[-1]))
+        else:
+            turn = running[int(chance("turn", luck, len(events)) * len(running))]
+            name = trial_name(turn)
+            step = 10 * (len(history.trials[name].reports) + 1)
+            value = 30 + chance("value", luck, name, step) + chance("height", luck, name)
+            decision = decide(scheduler, BUDGET, history, name, step, value)
+            events.append(reported(name, step, value, decision))
+            if decision != "continue":
+                running.remove(turn)
+        history.apply(events[-1])
+    return events
+
+
+@pytest.mark.parametrize("luck", range(5))
+def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck):
+    events = study(scheduler, luck=luck)
+    for count, event in enumerate(events):
+        if event["event"] == "reported":
+            value = event["report"]["psnr_y_db"]
+            prefix = History.of(events[:count])
+            decision = decide(scheduler, BUDGET, prefix, event["trial"], event["step"], value)
+            assert decision == event["decision"]
+
+
+def test_a_repeated_report_gets_the_decision_it_got(scheduler):
+    events = study(scheduler)
+    history = History.of(events)
+    for event in events:
+        if event["event"] == "reported":
+            for value in (-math.inf, event["report"]["psnr_y_db"], 99.0):
+                again = decide(scheduler, BUDGET, history, event["trial"], event["step"], value)
+                assert again == event["decision"]
+
+
+def test_the_order_in_which_a_ledger_holds_the_same_reports_does_not_matter(scheduler):
+    names = [trial_name(number) for number in range(9)]
+    events = [
+        reported(name, step, 30 + chance(name, step), "continue")
+        for name in names
+        for step in range(10, 80, 10)
+    ]
+    for luck in range(5):
+        order = sorted(events, key=lambda event: chance(luck, event["trial"], event["step"]))
+        shuffled = History.of([*map(added, range(10)), *order])
+        straight = History.of([*map(added, reversed(range(10))), *events])
+        for step, value in itertools.product((10, 20, 30, 60), (29.0, 30.5, 30.9)):
+            answers = {
+                decide(scheduler, BUDGET, history, trial_name(9), step, value)
+                for history in (shuffled, straight)
+            }
+            assert len(answers) == 1
+
+
+def test_a_budget_that_is_spent_is_complete(scheduler):
+    history = History.of([added(0)])
+    assert decide(scheduler, BUDGET, history, "0000", 270, -math.inf) == "complete"
+
+
+def test_nothing_is_stopped_between_rungs_or_before_grace(scheduler):
+    stops = {event["step"] for event in study(scheduler) if event.get("decision") == "stop"}
+    assert stops <= set(rungs(scheduler, BUDGET))
+    assert all(step >= 10 * scheduler.grace_period for step in rungs(scheduler, BUDGET))
+    assert all(step < BUDGET.steps for step in rungs(scheduler, BUDGET))
+
+
+def test_the_best_so_far_always_goes_on(scheduler):
+    events = study(scheduler)
+    best = -math.inf
+    for event in events:
+        if event["event"] == "reported":
+            value = event["report"]["psnr_y_db"]
+            if value >= best:
+                assert event["decision"] != "stop"
+                best = value
+
+
+def test_a_value_that_is_no_number_is_the_worst(scheduler):
+    step = 10 * scheduler.grace_period
+    history = History.of([added(0), reported("0000", step, 30.0, "continue"), added(1)])
+    judged = [
+        decide(scheduler, BUDGET, history, "0001", step, value) for value in (math.nan, -math.inf)
+    ]
+    assert judged == [decide(scheduler, BUDGET, history, "0001", step, 1.0)] * 2
+    history.apply(reported("0001", step, math.nan, judged[0]))
+    history.apply(added(2))
+    assert decide(scheduler, BUDGET, history, "0002", step, 30.0) == "continue"
+
+
+def test_rungs_of_asha():
+    assert rungs(SchedulerConfig(grace_period=1, reduction_factor=3), BUDGET) == (10, 30, 90)
+    assert rungs(SchedulerConfig(grace_period=4, reduction_factor=2), BUDGET) == (40, 80, 160)
+    assert rungs(SchedulerConfig(grace_period=27), BUDGET) == ()
+    assert rungs(SchedulerConfig(name="none"), BUDGET) == ()
+
+
+def test_asha_by_hand():
+    scheduler = SchedulerConfig(grace_period=1, reduction_factor=2)
+    history, decisions = History(), []
+    for number, value in enumerate([30.0, 29.0, 31.0, 30.4, 30.5]):
+        name = trial_name(number)
+        history.apply(added(number))
+        decisions.append(decide(scheduler, BUDGET, history, name, 10, value))
+        history.apply(reported(name, 10, value, decisions[-1]))
+    # medians, own value included: 30, 29.5, 30, 30.2, 30.4
+    assert decisions == ["continue", "stop", "continue", "continue", "continue"]
+
+
+def test_asha_judges_by_the_best_report_so_far():
+    scheduler = SchedulerConfig(grace_period=2, reduction_factor=2)
+    events = [added(0), reported("0000", 10, 32.0, "continue"), added(1)]
+    events += [reported("0001", 10, 31.0, "continue"), reported("0001", 20, 30.0, "continue")]
+    assert decide(scheduler, BUDGET, History.of(events), "0000", 20, 20.0) == "continue"
+
+
+def test_asha_keeps_the_share_it_says():
+    values = [float(value) for value in range(30)]
+    for eta in (2, 3, 4):
+        kept = [
+            value
+            for value in values
+            if asha(
+                SchedulerConfig(reduction_factor=eta),
+                value,
+                {str(other): other for other in values if other != value},
+            )
+        ]
+        assert len(kept) == math.ceil(30 / eta)
+        assert kept == values[-len(kept) :]
+
+
+@pytest.mark.parametrize(
+    ("last_growth", "least"),
+    [(0, 1), (1, 3), (13, 4), (14, 5), (243, 27)],  # the update of growth, a tenth (27) later
+)
+def test_least_grace_is_a_tenth_of_the_budget_after_the_last_growth(last_growth, least):
+    assert least_grace(BUDGET, last_growth) == least
+    if last_growth:
+        assert (least - 1) * 10 < last_growth + 27 <= least * 10

@@ -1,0 +1,108 @@
+import io
+import itertools
+
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.methods import Setting, make_method
+from trainables.networks import make_network
+from trainables.values import Blank, Randomness
+from tune_sr.ledger import History
+from tune_sr.plan import SAMPLES, checkpoint_bytes, plan_text, simulate
+from tune_sr.schedulers import SCHEDULERS, SchedulerConfig
+from tune_sr.searchers import SEARCHERS, propose
+from tune_sr.space import SearchSpace
+
+SPACE = """\
+fixed:
+  method: {name: dfsr, update_ratio: 2, latent: 16}
+  student: {name: vdsr, features: 8, blocks: 6, scales: [2]}
+  teacher: {name: vdsr, weights: shipped}
+  batch: {images: 1, patch: 16}
+  budget: {steps: 100, steps_per_report: 10}
+search:
+  method.P: {choice: [1, 2]}
+  optimiser.lr: {loguniform: [0.03, 0.3]}
+first:
+  - {method.P: 2, optimiser.lr: 0.1}
+study:
+  trials: 9
+  scheduler: {name: asha, grace_period: 3}
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text(SPACE)
+    return SearchSpace.load(path)
+
+
+def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    text = plan_text(space, concurrent=2)
+    assert sorted(tmp_path.iterdir()) == before
+    assert space.to_yaml().strip() in text
+    assert "  0000  method.P=2  optimiser.lr=0.1" in text
+    assert "after update 30 (report 3 of 10) one trial in 3 goes on" in text
+    assert "after update 90 (report 9 of 10) one trial in 3 goes on" in text
+    assert "of at most 900" in text
+    assert "3 a trial" in text
+
+
+def test_a_plan_without_rungs_says_so(space):
+    text = plan_text(space.with_flags({"scheduler": SchedulerConfig(name="none").model_dump()}), 1)
+    assert "nothing is stopped early" in text
+    assert "about 900 of at most 900" in text
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
+    history = History()
+    for number in range(SAMPLES):
+        name = f"{number:04d}"
+        point = propose(searcher, space, 3, history, number)
+        assert point == propose(searcher, space, 3, History(), number)
+        report = {"psnr_y_db": 30.0 + number}
+        for event in (
+            {"event": "trial_added", "trial": name, "number": number, "point": point},
+            {"event": "reported", "trial": name, "step": 100, "report": report,
+             "decision": "complete"},
+        ):  # fmt: skip
+            history.apply(event)
+
+
+@pytest.mark.parametrize(("name", "concurrent"), [*itertools.product(SCHEDULERS, (1, 3, 20))])
+def test_a_simulation_adds_up(space, name, concurrent):
+    scheduler = SchedulerConfig(name=name, grace_period=3)
+    first, second = (simulate(space, scheduler, 9, concurrent, seed=1) for _ in range(2))
+    assert first == second
+    assert first.completed + first.stopped == 9
+    assert 100 * first.completed + 30 * first.stopped <= first.student_steps <= 900
+    if name == "asha":
+        assert first.stopped > 0
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("method", ["dfsr", "dfad", "noise"])
+def test_the_size_of_a_checkpoint_is_about_right(space, method, optimiser):
+    fixed = {**space.fixed, "method": {"name": method}, "optimiser": {"name": optimiser}}
+    config = TrialConfig.parse(fixed)
+    student = make_network(config.student, Randomness(0, "student").generator)
+    setting = Setting(
+        student=student,
+        teacher=make_network(config.student, Randomness(0, "teacher").generator),
+        optimiser=config.optimiser,
+        steps=100,
+        patch=16,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    learning = make_method(config.method, setting)
+    for _ in range(50):
+        learning.step(Blank(1, 16))
+    file = io.BytesIO()
+    torch.save(learning.state_dict(), file)
+    assert 0.5 < checkpoint_bytes(config) / len(file.getvalue()) < 1.1
