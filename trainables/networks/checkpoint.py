@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from trainables.networks.base import SRNet
@@ -35,7 +35,8 @@ def save_network(path: Path, network: SRNet, notes: Mapping[str, str] | None = N
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=metadata)
+    # Not save_file, whose files nobody but their owner may read.
+    path.write_bytes(save(tensors, metadata=metadata))
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
