@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -155,7 +156,10 @@ class Run:
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        # A step updates the student and then uses it again: no cast may be remembered.
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False
+        )
 
 
 class Watch:
@@ -174,10 +178,13 @@ class Watch:
             Diverged: one is not finite, or the student's has exploded.
         """
         last = {name: losses[-1] for name, losses in values.items()}
+        own = next(iter(values.values()))
         for name, losses in values.items():
-            if not all(abs(loss) < float("inf") for loss in losses):  # False for nan as well
-                raise Diverged(first + len(losses), f"{name} is not finite", last)
-        for offset, loss in enumerate(next(iter(values.values()))):
+            bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
+            if bad:  # the others come less often than once an update: their step is not known
+                step = first + (bad[0] + 1 if losses is own else len(own))
+                raise Diverged(step, f"{name} is not finite", last)
+        for offset, loss in enumerate(own):
             if first + offset in growth_steps:  # new random blocks: a jump is expected
                 self.recent.clear()
                 self.above = 0
