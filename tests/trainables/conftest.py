@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -129,3 +132,44 @@ def draw_batch() -> Callable[[Run], Pairs | Blank]:
         return Blank(run.config.batch.images, run.config.batch.patch)
 
     return draw
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Where two nested states are not equal to the last bit; `seconds_per_step` may differ."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if list(a) != list(b):
+            return [f"{path}: {list(a)} and {list(b)}"]
+        keys = [key for key in a if key != "seconds_per_step"]
+        return [found for key in keys for found in differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        pairs = enumerate(zip(a, b, strict=True))
+        return [found for i, (x, y) in pairs for found in differences(x, y, f"{path}/{i}")]
+    return [] if a == b and type(a) is type(b) else [f"{path}: {a} and {b}"]
+
+
+@pytest.fixture(scope="session")
+def resume(images: RunImages) -> Callable[[Path, Mapping[str, Mapping[str, Any]]], dict[str, Any]]:
+    """`resume(folder, jobs)`: each job's `config`, `state`, `reports` taken on in a new process."""
+
+    def packed(of: Images | None) -> dict[str, torch.Tensor]:
+        assert of is not None
+        return {n: torch.from_numpy(a) for n, a in zip(of.names, of.arrays, strict=True)}
+
+    def run(folder: Path, jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        pictures = {"heldout": packed(images.heldout), "train": packed(images.train)}
+        for name, job in jobs.items():
+            torch.save({**job, **pictures}, folder / f"{name}.job")
+        script = Path(__file__).with_name("resume_in_new_process.py")
+        root = Path(__file__).parents[2]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        subprocess.run([sys.executable, script, folder], check=True, cwd=root, env=environment)
+        return {name: torch.load(folder / f"{name}.done", weights_only=True) for name in jobs}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bits_that_differ() -> Callable[[Any, Any], list[str]]:
+    return differences

@@ -20,7 +20,7 @@ from trainables.methods.parts import Parts, SplitPoints, growth_starts, part_dep
         (3, 3, (1, 2, 3)),
     ],
 )
-def test_even_parts(blocks: int, P: int, depths: tuple[int, ...]) -> None:  # noqa: N803  the paper's
+def test_even_parts(blocks: int, P: int, depths: tuple[int, ...]) -> None:
     assert part_depths(blocks, P, "even") == depths
 
 
@@ -39,7 +39,7 @@ def test_even_parts(blocks: int, P: int, depths: tuple[int, ...]) -> None:  # no
     ],
 )
 def test_chosen_parts_of_eighteen(
-    P: int,  # noqa: N803  the paper's
+    P: int,
     split_points: SplitPoints,
     depths: tuple[int, ...],
 ) -> None:
@@ -64,7 +64,7 @@ def test_chosen_parts_of_eighteen(
 )
 def test_parts_without_a_block_are_refused(
     blocks: int,
-    P: int,  # noqa: N803  the paper's
+    P: int,
     split_points: SplitPoints,
     path: str,
 ) -> None:
@@ -82,7 +82,7 @@ def test_starts_are_shares_of_the_budget() -> None:
 
 
 @pytest.mark.parametrize(("steps", "P", "fraction"), [(10, 2, 0.04), (10, 2, 0.96), (4, 5, 0.5)])
-def test_parts_without_an_update_are_refused(steps: int, P: int, fraction: float) -> None:  # noqa: N803
+def test_parts_without_an_update_are_refused(steps: int, P: int, fraction: float) -> None:
     with pytest.raises(ValueError, match=rf"^P: {P} parts in {fraction} of {steps} updates"):
         growth_starts(steps, P, fraction)
 

@@ -1,0 +1,297 @@
+"""What holds for every entry of METHODS: adding one there is signing up for these.
+
+No test here knows a method by its name. `TUNE_SR_REGENERATE=1 pytest tests/trainables` writes the
+golden curves anew: do so only for a change that is meant to change the numbers, and say so.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random  # noqa: TID251  to see that nobody used it
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.methods import METHODS, Distiller
+from trainables.networks import NETWORKS
+from trainables.run import Run
+from trainables.values import Blank, ConfigError, Counter, Pairs, Randomness
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+Make = Callable[..., Run]
+Draw = Callable[[Run], Pairs | Blank]
+
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+def train(run: Run, draw: Draw, steps: int) -> list[dict[str, float]]:
+    """The losses of some updates."""
+    losses = [run.method.step(draw(run)) for _ in range(steps)]
+    return [{name: float(value) for name, value in each.items()} for each in losses]
+
+
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(dict(state))
+
+
+# --- 1: it learns, and the teacher stands still -------------------------------------------------
+
+
+@each_method
+def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
+    name: str, make_run: Make, draw_batch: Draw
+) -> None:
+    run = make_run(name, optimiser={"name": "adam", "lr": 2e-3})
+    batch = draw_batch(run)
+    teacher = copied(run.teacher.state_dict()) if run.teacher else {}
+    student = copied(run.student.state_dict())
+    streams = {k: v for k, v in run.method.learners().items() if isinstance(v, Randomness)}
+    begin = {key: copied(stream.state_dict()) for key, stream in streams.items()}
+    losses: list[float] = []
+    for _ in range(40):
+        for key, stream in streams.items():  # what a method draws for itself is repeated too
+            stream.load_state_dict(begin[key])
+        losses.append(float(next(iter(run.method.step(batch).values()))))
+    assert losses[-1] < 0.7 * losses[0]
+    assert any(not torch.equal(v, student[k]) for k, v in run.student.state_dict().items())
+    after = run.teacher.state_dict() if run.teacher else {}
+    assert all(torch.equal(value, teacher[key]) for key, value in after.items())
+
+
+# --- 2: the seed decides ------------------------------------------------------------------------
+
+
+@each_method
+def test_same_seed_same_numbers_other_seed_other_numbers(
+    name: str, make_run: Make, draw_batch: Draw
+) -> None:
+    one, same, other = (train(make_run(name, seed=seed), draw_batch, 4) for seed in (0, 0, 1))
+    assert one == same
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+# --- 3: train 4 = train 2, save, load in a new process, train 2 ---------------------------------
+
+SHORT = {"budget": {"steps": 4, "steps_per_report": 2}}
+
+
+@pytest.fixture(scope="module")
+def resumed(
+    toy: Callable[..., dict[str, Any]],
+    images: Any,
+    resume: Callable[..., dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    jobs = {}
+    for name in METHODS:
+        run = Run(TrialConfig.parse(toy(name, **SHORT)), images=images)
+        run.advance()
+        jobs[name] = {"config": toy(name, **SHORT), "state": run.state_dict(), "reports": 1}
+    return resume(tmp_path_factory.mktemp("every_method"), jobs)
+
+
+@each_method
+def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
+    name: str,
+    make_run: Make,
+    resumed: dict[str, Any],
+    bits_that_differ: Callable[[Any, Any], list[str]],
+) -> None:
+    through = make_run(name, **SHORT)
+    report = list(through.reports())[-1]
+    assert bits_that_differ(report, resumed[name]["reports"][-1]) == []
+    assert bits_that_differ(through.state_dict(), resumed[name]["state"]) == []
+
+
+@each_method
+def test_a_state_of_other_learners_is_refused(name: str, make_run: Make) -> None:
+    run = make_run(name)
+    state = run.method.state_dict()
+    state["bank"] = {}
+    with pytest.raises(ValueError, match=r"'bank'.*does not fit"):
+        run.method.load_state_dict(state)
+
+
+# --- 4: learners() is complete ------------------------------------------------------------------
+
+_DEAD_ENDS = (str, bytes, type, ModuleType, BuiltinFunctionType, torch.device, torch.dtype)
+
+
+def parts_of(thing: Any) -> Iterator[Any]:
+    """What can be reached from a thing in one step."""
+    if isinstance(thing, Mapping):
+        yield from thing.keys()
+        yield from thing.values()
+    elif isinstance(thing, list | tuple | set | frozenset | deque):
+        yield from thing
+    elif isinstance(thing, MethodType):
+        yield thing.__self__
+    elif isinstance(thing, FunctionType):
+        yield from (cell.cell_contents for cell in thing.__closure__ or ())
+    elif not isinstance(thing, Tensor) and hasattr(thing, "__dict__"):
+        yield from vars(thing).values()
+
+
+def reached(root: Any) -> dict[int, Any]:
+    """Everything that can be reached from `root`, by identity."""
+    found: dict[int, Any] = {}
+    waiting = [root]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) not in found and not isinstance(thing, _DEAD_ENDS):
+            found[id(thing)] = thing
+            waiting.extend(parts_of(thing))
+    return found
+
+
+def value_of(thing: Any) -> Any:
+    """What can change in a thing itself: a tensor's content, a stream's state, its numbers."""
+    if isinstance(thing, Tensor):
+        return thing.detach().clone()
+    if isinstance(thing, torch.Generator):
+        return thing.get_state()
+    inside = vars(thing).values() if hasattr(thing, "__dict__") else ()
+    inside = thing.values() if isinstance(thing, Mapping) else inside
+    inside = thing if isinstance(thing, list | deque) else inside
+    return [each for each in inside if isinstance(each, int | float | str)]
+
+
+def differs(before: Any, after: Any) -> bool:
+    if isinstance(before, Tensor):
+        return not torch.equal(before, after)
+    return bool(before != after)
+
+
+def forgotten(method: Distiller[Any], step: Callable[[], object]) -> list[Any]:
+    """Whatever changed, or came to be, during `step` and belongs to no learner."""
+    before = reached(method)
+    values = {key: value_of(thing) for key, thing in before.items()}
+    step()
+    owned = reached(method.learners())
+    return [
+        thing
+        for key, thing in reached(method).items()
+        if key not in owned
+        and (
+            differs(values[key], value_of(thing))
+            if key in before
+            else isinstance(thing, Tensor | torch.Generator)
+        )
+    ]
+
+
+@each_method
+def test_all_that_changes_belongs_to_a_learner(name: str, make_run: Make, draw_batch: Draw) -> None:
+    run = make_run(name, budget={"steps": 8, "steps_per_report": 1})
+    streams = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())
+    assert forgotten(run.method, lambda: train(run, draw_batch, 8)) == []
+    assert torch.equal(torch.get_rng_state(), streams[0])
+    assert random.getstate() == streams[1]
+    assert repr(np.random.get_state()) == streams[2]
+
+
+class Forgetful(Distiller[Blank]):
+    """Changes a tensor, a stream and a number, and owns up to none of them."""
+
+    batch = Blank
+
+    def __init__(self) -> None:
+        self.tensor = torch.zeros(2)
+        self.stream = Randomness(0, "noise")
+        self.count = Counter()
+
+    def step(self, batch: Blank) -> dict[str, Tensor]:
+        self.tensor += 1
+        torch.rand(1, generator=self.stream.generator)
+        self.count.value += 1
+        return {}
+
+    def learners(self) -> dict[str, Any]:
+        return {}
+
+    def lr(self) -> float:
+        return 0.0
+
+
+def test_what_is_forgotten_would_be_found() -> None:
+    method = Forgetful()
+    found = {id(thing) for thing in forgotten(method, lambda: method.step(Blank(1, 8)))}
+    assert {id(method.tensor), id(method.stream.generator), id(method.count)} <= found
+
+
+# --- 5: what a step returns, and what it leaves alone -------------------------------------------
+
+
+@each_method
+def test_losses_are_finite_scalars_and_the_batch_is_unmodified(
+    name: str, make_run: Make, draw_batch: Draw
+) -> None:
+    run = make_run(name, budget={"steps": 8, "steps_per_report": 1})
+    for _ in range(8):
+        batch = draw_batch(run)
+        before = copy.deepcopy(batch)
+        losses = run.method.step(batch)
+        assert losses
+        for key, loss in losses.items():
+            assert key.startswith("loss/")
+            assert loss.shape == ()
+            assert not loss.requires_grad
+            assert loss.device.type == run.device.type
+            assert loss.isfinite()
+        for field, value in vars(before).items():
+            now = getattr(batch, field)
+            assert torch.equal(now, value) if isinstance(value, Tensor) else now == value
+
+
+@each_method
+def test_a_method_says_what_it_takes_and_whether_it_is_taught(name: str) -> None:
+    kind = METHODS[name]
+    assert kind.batch in (Pairs, Blank)
+    assert isinstance(kind.taught, bool)
+    assert kind.__doc__
+
+
+# --- 6: the golden curves -----------------------------------------------------------------------
+
+
+@each_method
+def test_the_first_ten_losses_are_as_recorded(name: str, make_run: Make, draw_batch: Draw) -> None:
+    run = make_run(name, budget={"steps": 20, "steps_per_report": 1})
+    losses = train(run, draw_batch, 10)
+    file = GOLDEN / f"{name}.json"
+    if os.environ.get("TUNE_SR_REGENERATE"):
+        file.write_text(json.dumps(losses, indent=1) + "\n")
+    recorded = json.loads(file.read_text())
+    assert [list(each) for each in losses] == [list(each) for each in recorded]
+    for step, (each, wanted) in enumerate(zip(losses, recorded, strict=True)):
+        assert each == pytest.approx(wanted, rel=1e-3), f"update {step}"
+
+
+# --- 7: backbones -------------------------------------------------------------------------------
+
+
+@each_method
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_works_for_a_backbone_or_refuses_it_with_a_sentence(
+    name: str, network: str, toy: Callable[..., dict[str, Any]], make_run: Make, draw_batch: Draw
+) -> None:
+    change = {"student": {"name": network, "blocks": 2, "features": 4}}
+    try:
+        TrialConfig.parse(toy(name, **change))
+    except ConfigError as refusal:
+        assert refusal.path
+        assert len(refusal.rule.split()) > 3
+    else:
+        losses = train(make_run(name, **change), draw_batch, 4)
+        assert all(np.isfinite(list(each.values())).all() for each in losses)
