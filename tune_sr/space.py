@@ -79,7 +79,7 @@ class SearchSpace:
 
         Args:
             point: dotted path to value.
-            seed: of the trial; where None, that of `fixed`, or `TrialConfig`'s default.
+            seed: of the trial; where None, that of `fixed`, else the study's: all trials share one.
 
         Raises:
             ConfigError: the point cannot be trained, with path and rule.
@@ -89,6 +89,8 @@ class SearchSpace:
             put(nested, path, value)
         if seed is not None:
             nested["seed"] = seed
+        elif "seed" in self.study:
+            nested.setdefault("seed", self.study["seed"])
         method = METHODS.get(str(point.get("method.name")))
         if method is not None and method.batch is Blank:
             nested.pop("data", None)
