@@ -20,6 +20,9 @@ from trainables.values import Diverged, Report
 TRIAL, HEARD = "trial", "heard"
 """Keys of Ray's `config` beside the searched values: the trial's name, and the last step of which
 the driver has heard."""
+REPORTED, FAILED, NOTES = "reported", "failed", "notes"
+"""Keys of a result beside the report's own: which those are, among all that Ray adds; or else why
+there is no report; and what a person should know."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,19 @@ class DistillTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One report, or `failed` with the reason; `notes` are for the person at the driver."""
+        """One report with its keys under `reported`; or the reason under `failed`."""
         with _Notes() as notes:
             try:
-                result: dict[str, Any] = dict(self._report())
+                report = self._report()
+                result: dict[str, Any] = {**report, REPORTED: list(report)}
             except Diverged as error:
-                result = {"failed": str(error)}
+                result = {FAILED: str(error)}
             except torch.cuda.OutOfMemoryError as error:
-                result = {"failed": f"out of memory: {_first_line(error)}"}
+                result = {FAILED: f"out of memory: {_first_line(error)}"}
             except Exception as error:
                 logging.getLogger(__name__).exception("trial %s failed", self._trial)
-                result = {"failed": f"{type(error).__name__}: {_first_line(error)}"}
-        return {**result, "notes": notes} if notes else result
+                result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
+        return {**result, NOTES: notes} if notes else result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run as it stands, for a scheduler that pauses or clones trials."""
@@ -111,7 +115,10 @@ class DistillTrainable(tune.Trainable):
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial
         earlier = sorted({*job.trials.glob(f"*/{self._trial}")} - {own})
-        return SavedRun(config, own, earlier=earlier, images=job.images)
+        images = job.images
+        if images is not None and config.data is not None and images.train is None:
+            images = None  # the method is searched, and the first trial's needed none
+        return SavedRun(config, own, earlier=earlier, images=images)
 
 
 class _Notes(logging.Handler):

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.commands import DONE, FAILED, Interrupted, Parser, interruptible, refuse
+from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -122,7 +123,7 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
     output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
     saved = SavedRun(config, output / "checkpoints", images=images)
-    bicubic = marks(config, images)["bicubic"]
+    bicubic = marks(saved.run)["bicubic"]
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)
     progress = _Progress(config.budget.steps, saved.run.step, bicubic["psnr_y_db"])
@@ -136,14 +137,15 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
     except Diverged as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return FAILED
-    print(_finish(saved, images, output, bicubic["psnr_y_db"]))
+    print(_finish(saved, output, bicubic["psnr_y_db"]))
     return DONE
 
 
-def _finish(saved: SavedRun, images: RunImages, output: Path, bicubic_db: float) -> str:
+def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     """Write the best student with its picture; the closing line."""
     from trainables.checkpoints import best_of, find_checkpoints
     from trainables.networks.checkpoint import save_network
+    from tune_sr.panel import draw_student
 
     best = best_of(find_checkpoints([output / "checkpoints"]))
     state = best.state() if best else None
@@ -152,8 +154,11 @@ def _finish(saved: SavedRun, images: RunImages, output: Path, bicubic_db: float)
     else:
         saved.run.load_state_dict(state)
         report = best.manifest.report
+    student = saved.run.student
+    student.near_identity(saved.run.method.active())  # what has not yet grown passes through
     notes = {"step": str(int(report["step"])), "psnr_y_db": f"{report['psnr_y_db']:.4f}"}
-    save_network(output / STUDENT, saved.run.student, notes)
+    save_network(output / STUDENT, student, notes)
+    draw_student(output / PANEL, saved.run)
     value = report["psnr_y_db"]
     return (
         f"best: step {int(report['step'])}, psnr_y_db {value:.2f} "

@@ -1,0 +1,163 @@
+"""The ledger's two voices in Ray's loop: what runs next, and what goes on.
+
+Both only carry words between Ray and the pure functions `propose` and `decide`. Everything is keyed
+by our trial names; Ray's trial ids change with every start, and here with every attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from trainables.ray_trainable import FAILED, HEARD, NOTES, REPORTED, TRIAL
+from trainables.values import ConfigError
+from tune_sr.ledger import Event, History, Ledger, trial_name
+from tune_sr.schedulers import decide
+from tune_sr.searchers import propose
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+    from tune_sr.study import StudyConfig
+
+ATTEMPTS = 4
+"""How often a trial may begin within one start of the driver: a process that dies each time, as one
+does that needs more memory than there is, would otherwise be tried for ever."""
+
+_log = logging.getLogger(__name__)
+
+
+class Live:
+    """A study as it goes on: its ledger, and the fold of it, in step."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.history = History.of(ledger.events())
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write an event and take it into account; it is on disk when this returns."""
+        written = self.ledger.append(event, **fields)
+        self.history.apply(written)
+        return written
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
+    """Issues first the trials that the ledger added and did not end, then new proposals.
+
+    A trial whose process died is issued again at once, as a resume would: it continues from its
+    newest checkpoint. Ray's own retries are not used, since they give up where a process dies
+    before its first report.
+    """
+
+    def __init__(self, config: StudyConfig, live: Live) -> None:
+        super().__init__()  # no metric of Ray's: values are read from the ledger
+        self._study, self._live = config, live
+        self._waiting = [record.name for record in live.history.running()]
+        self._reasons = dict.fromkeys(self._waiting, "the driver was started again")
+        self._running: dict[str, str] = {}
+        self._begun: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial in Ray's form; None while all that is left is running."""
+        while (name := self._next()) is not None:
+            if self._possible(name):
+                return self._issue(name, trial_id)
+        return None if self._running else str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Let go of a trial; issue it again if its process was lost."""
+        name = self._running.pop(trial_id)
+        if not error or self._live.history.trials[name].state is not None:
+            return
+        if self._begun[name] < ATTEMPTS:
+            self._waiting.append(name)
+            self._reasons[name] = "its process was lost"
+        else:
+            reason = f"its process was lost {ATTEMPTS} times"
+            self._live.append("trial_ended", trial=name, state="failed", reason=reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """No file of the searcher beside the ledger."""
+
+    def _next(self) -> str | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        study, history = self._study, self._live.history
+        number = len(history.trials)
+        if number >= study.trials:
+            return None
+        point = propose(study.searcher, study.space, study.seed, history, number, study.objective)
+        self._live.append("trial_added", trial=trial_name(number), number=number, point=point)
+        return trial_name(number)
+
+    def _possible(self, name: str) -> bool:
+        """Whether a point can be configured; one that cannot has thereby ended."""
+        try:
+            self._study.configure(self._live.history.trials[name].point)
+        except ConfigError as error:
+            reason = f"invalid: {error}"
+            self._live.append("trial_ended", trial=name, state="failed", reason=reason)
+            return False
+        return True
+
+    def _issue(self, name: str, trial_id: str) -> dict[str, Any]:
+        record = self._live.history.trials[name]
+        reason = self._reasons.pop(name, None)
+        if reason is not None:
+            self._live.append("attempt", trial=name, attempt=record.attempts + 2, reason=reason)
+        self._running[trial_id] = name
+        self._begun[name] = self._begun.get(name, 0) + 1
+        return {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
+
+
+class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
+    """Writes down every report with the decision on it before Ray hears of either."""
+
+    def __init__(self, config: StudyConfig, live: Live) -> None:
+        super().__init__()
+        self._study, self._live = config, live
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
+    ) -> str:
+        """What `decide` says; a trial that failed stops."""
+        name = trial.config[TRIAL]
+        for note in result.get(NOTES, ()):
+            _log.warning("trial %s: %s", name, note)
+        if FAILED in result:
+            self._live.append("trial_ended", trial=name, state="failed", reason=result[FAILED])
+            return str(self.STOP)
+        report = {key: result[key] for key in result[REPORTED]}
+        decision = self._decide(name, report)
+        step = int(report["step"])
+        self._live.append("reported", trial=name, step=step, report=report, decision=decision)
+        if decision == "continue":
+            return str(self.CONTINUE)
+        state = "completed" if decision == "complete" else "stopped"
+        self._live.append("trial_ended", trial=name, state=state, reason=None)
+        return str(self.STOP)
+
+    def _decide(self, name: str, report: Mapping[str, float]) -> str:
+        study = self._study
+        return decide(
+            study.scheduler,
+            study.space.budget,
+            self._live.history,
+            name,
+            int(report["step"]),
+            report[study.objective],
+            study.objective,
+        )

@@ -1,0 +1,99 @@
+"""What a study that exists was begun with, and how far a new command may differ from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tune_sr.ledger import Event, Ledger
+from tune_sr.space import SearchSpace, leaves
+from tune_sr.yaml_lines import dump_yaml
+
+_MAY_CHANGE = (
+    "name", "trials", "hours", "concurrent", "cpus_per_trial", "storage", "tracking_uri",
+)  # fmt: skip
+"""Keys of a study that a resume may give anew: none of them changes what a trial is."""
+
+
+def read_events(folder: Path) -> list[Event]:
+    """The ledger of the study in `folder`; empty where there is none."""
+    return list(Ledger(folder / "ledger.jsonl").events())
+
+
+def exists(events: Sequence[Event]) -> bool:
+    """Whether a study was begun: a driver that died before its first line began none."""
+    return any(event["event"] == "study_started" for event in events)
+
+
+def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
+    """The space of a study as its latest driver had it.
+
+    Raises:
+        ValueError: there is no study in `folder`.
+    """
+    started = next((event for event in events if event["event"] == "study_started"), None)
+    if started is None:
+        raise ValueError(f"{folder}: no study to resume here; leave --resume out to begin one")
+    latest = [event["study"] for event in events if event["event"] == "driver_started"]
+    resolved = {**started["space"], "study": latest[-1] if latest else started["space"]["study"]}
+    return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+
+
+def check_unchanged(folder: Path, stored: SearchSpace, given: SearchSpace) -> None:
+    """Refuse a space other than the study's.
+
+    Raises:
+        ValueError: shows the difference.
+    """
+    before, now = _deciding(stored), _deciding(given)
+    differences = [
+        f"{path} was {_shown(before, path)} and is {_shown(now, path)}"
+        for path in dict.fromkeys((*before, *now))
+        if before.get(path) != now.get(path)
+    ]
+    if differences:
+        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+        changes = "; ".join(differences[:3]) + more
+        raise ValueError(
+            f"{given.path}: not the space of {folder}: {changes}. "
+            "Resume with the space as it was (or without --space), or begin another with --name"
+        )
+
+
+def check_extends(stored: SearchSpace, flags: Mapping[str, Any]) -> None:
+    """Refuse a resume that would shorten a study.
+
+    Raises:
+        ValueError: names the flag and what the study has.
+    """
+    for key in ("trials", "hours"):
+        before, now = stored.study[key], flags.get(key)
+        if before is not None and now is not None and now < before:
+            rule = f"the study has {before:g} already; give as many or more"
+            raise ValueError(f"--{key} {now:g}: {rule}")
+
+
+def driver_seconds(events: Iterable[Event]) -> float:
+    """How long drivers have worked on a study, all its starts together."""
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        if event["event"] == "driver_started":
+            total += last - began if began is not None else 0.0
+            began = event["time"]
+        last = event["time"]
+    return total + (last - began if began is not None else 0.0)
+
+
+def _deciding(space: SearchSpace) -> dict[str, Any]:
+    """Everything that decides what a trial is and which trials there are, by dotted path."""
+    resolved = json.loads(json.dumps(space.resolved()))
+    first = resolved.pop("first")
+    for key in _MAY_CHANGE:
+        resolved["study"].pop(key, None)
+    return {**dict(leaves(resolved)), "first": first}
+
+
+def _shown(values: Mapping[str, Any], path: str) -> str:
+    return json.dumps(values[path]) if path in values else "absent"

@@ -1,0 +1,210 @@
+"""`python -m tune_sr.search`: a search space -> a study, started or resumed."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.signals import Interrupted, interruptible
+
+if TYPE_CHECKING:
+    from tune_sr.results import Results
+    from tune_sr.study import Bench, StudyConfig
+
+PROG = "python -m tune_sr.search"
+_FLAGS = ("trials", "hours", "concurrent", "cpus_per_trial", "tracking_uri", "seed")
+"""Flags that are keys of a space's `study` section, where they win."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what `argv` asks for; the exit code of product.md."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = parse_arguments(argv)
+    config: StudyConfig | None = None
+    try:
+        with interruptible():
+            try:
+                config = (_resumed if arguments.resume else _new)(arguments)
+                if arguments.dry_run:
+                    return _dry_run(config)
+                bench = _prepared(config)
+            except ValueError as error:
+                return refuse(PROG, error)
+            return _run(config, bench, quiet=arguments.quiet)
+    except Interrupted as interrupted:
+        if config is not None and (config.folder / "ledger.jsonl").exists():
+            print(f"interrupted; {_resume_command(config)}", file=sys.stderr)
+        return interrupted.exit_code
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line, before anything heavy is imported."""
+    parser = Parser(prog=PROG, description="Run a study, or go on with one (--resume).")
+    add = parser.add_argument
+    add("--space", type=Path, metavar="FILE", help="what to search; a resume knows it already")
+    add("--name", help="of the study and its folder; default: the space's, or its file's")
+    add("--storage", type=Path, metavar="DIR", help="where studies lie; default: runs")
+    add("--resume", action="store_true", help="go on with a study, or extend a finished one")
+    add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
+    add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
+    add("--concurrent", type=_number_or_auto, metavar="N",
+        help="trials at a time, or auto: the CPUs over --cpus-per-trial")  # fmt: skip
+    add("--cpus-per-trial", type=float, metavar="N", help="CPUs, and so threads, of a trial")
+    add("--tracking-uri", metavar="URI", help="MLflow's store; default: STORAGE/mlflow.db")
+    add("--seed", type=int, help="of every proposal and every trial")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="change one value of the space, or study.KEY; repeatable")  # fmt: skip
+    add("--dry-run", action="store_true", help="check everything, show the plan, start nothing")
+    add("--quiet", action="store_true", help="print the result only")
+    arguments = parser.parse_args(argv)
+    if arguments.space is None and not (arguments.resume and arguments.name):
+        parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
+    return arguments
+
+
+def _number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _new(arguments: argparse.Namespace) -> StudyConfig:
+    """The study to begin.
+
+    Raises:
+        ValueError: the space cannot be used, or the name is taken.
+    """
+    from tune_sr.resume import exists, read_events
+    from tune_sr.space import SearchSpace
+    from tune_sr.study import StudyConfig
+
+    space = SearchSpace.load(arguments.space, arguments.overrides)
+    name = arguments.name or space.study["name"] or arguments.space.stem
+    storage = arguments.storage or Path(space.study["storage"])
+    flags = {key: getattr(arguments, key) for key in _FLAGS}
+    space = space.with_flags({**flags, "name": name, "storage": str(storage)})
+    config = StudyConfig.of(space, name, storage)
+    if exists(read_events(config.folder)):
+        rule = "a study of this name exists: go on with it by --resume, or choose another --name"
+        raise ValueError(f"{config.folder}: {rule}")
+    return config
+
+
+def _resumed(arguments: argparse.Namespace) -> StudyConfig:
+    """The study to go on with.
+
+    Raises:
+        ValueError: there is none, or what is asked is another one.
+    """
+    from tune_sr.resume import check_extends, check_unchanged, read_events, stored_space
+    from tune_sr.space import SearchSpace
+    from tune_sr.study import StudyConfig
+
+    given: SearchSpace | None = None
+    if arguments.space is not None:
+        given = SearchSpace.load(arguments.space, arguments.overrides)
+    elif arguments.overrides:
+        raise ValueError("--set: a resume takes it with --space only")
+    of_space: Mapping[str, Any] = given.study if given else {}
+    name = arguments.name or of_space.get("name") or arguments.space.stem
+    storage = arguments.storage or Path(of_space.get("storage", "runs"))
+    folder = (storage / name).absolute()
+    stored = stored_space(folder, read_events(folder))
+    flags = {key: getattr(arguments, key) for key in _FLAGS}
+    if given is not None:
+        for override in arguments.overrides:  # study.KEY=VALUE is a flag in other words
+            key = override.partition("=")[0].removeprefix("study.")
+            if key in _FLAGS and flags[key] is None and override.startswith("study."):
+                flags[key] = given.study[key]
+        check_unchanged(folder, stored, given.with_flags({"seed": arguments.seed}))
+    check_extends(stored, flags)
+    resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
+    check_unchanged(folder, stored, resumed)
+    return StudyConfig.of(resumed, name, storage)
+
+
+def _prepared(config: StudyConfig) -> Bench:
+    from tune_sr.study import prepare
+
+    return prepare(config)
+
+
+def _dry_run(config: StudyConfig) -> int:
+    from tune_sr.plan import plan_text
+
+    _prepared(config)
+    print(plan_text(config.space, config.workers))
+    return DONE
+
+
+def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
+    from tune_sr.lock import LockedError
+    from tune_sr.study import run_study
+
+    try:
+        results = run_study(config, bench, quiet=quiet)
+    except LockedError as error:
+        return refuse(PROG, error)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{PROG}: the study failed: {error}; {_resume_command(config)}", file=sys.stderr)
+        return FAILED
+    print(_told(config, results))
+    return DONE if results.best is not None else FAILED
+
+
+def _resume_command(config: StudyConfig) -> str:
+    storage = shlex.quote(str(config.space.study["storage"]))
+    return f"to go on: {PROG} --resume --name {config.name} --storage {storage}"
+
+
+def _told(config: StudyConfig, results: Results) -> str:
+    """What the study found, and where it lies."""
+    from tune_sr.board import short
+    from tune_sr.store import Store, without_password
+
+    summary = results.summary()
+    store = Store.of(config.tracking_uri, config.folder.parent)
+    rows = [
+        ("bicubic", _figures(summary["bicubic"])),
+        ("teacher", _figures(summary["teacher"], summary)),
+        ("first point", _figures(summary["first"], summary)),
+        ("best trial", _figures(summary["best"], summary)),
+    ]
+    counts = summary["trials"]
+    parts = [f"{counts[state]} {state}" for state in ("completed", "stopped", "failed")]
+    lines = [f"{counts['total']} trials: {', '.join(parts)}; {summary['seconds']:.0f} s"]
+    lines += [f"  {name:<12}{figures}" for name, figures in rows if figures]
+    best = summary["best"]
+    if best is not None:
+        lines += [f"trial {best['trial']}, step {best['step']}:"]
+        lines += [f"  {path} = {short(value)}" for path, value in best["config"].items()]
+    lines += [
+        f"results: {config.folder}",
+        f"curves:  mlflow ui --workers 1 --backend-store-uri {without_password(store.uri)}",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | None = None) -> str:
+    """`28.92 dB  ssim 0.8811  +0.55 dB over bicubic, 38 % of the teacher's gain`."""
+    if figures is None or figures["psnr_y_db"] is None:
+        return ""
+    text = f"{figures['psnr_y_db']:.2f} dB  ssim {figures['ssim']:.4f}"
+    if summary is None or summary["bicubic"] is None:
+        return text
+    gain = figures["psnr_y_db"] - summary["bicubic"]["psnr_y_db"]
+    text += f"  {gain:+.2f} dB over bicubic"
+    teacher = summary["teacher"]
+    if teacher is None or teacher is figures:
+        return text
+    whole = teacher["psnr_y_db"] - summary["bicubic"]["psnr_y_db"]
+    return f"{text}, {100 * gain / whole:.0f} % of the teacher's gain" if whole > 0 else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""A study from its first event to its last: the one file that builds a Tuner."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from trainables.values import ConfigError
+from tune_sr.cluster import local_ray, usable_cpus
+from tune_sr.ledger import History, Ledger
+from tune_sr.lock import DriverLock
+from tune_sr.provenance import provenance
+from tune_sr.resume import driver_seconds, read_events
+from tune_sr.schedulers import SchedulerConfig
+from tune_sr.signals import Interrupted, LoopSignals
+from tune_sr.space import SearchSpace
+from tune_sr.store import Store
+from tune_sr.watchers import Watchers
+from tune_sr.yaml_lines import SpaceError, read_yaml
+
+if TYPE_CHECKING:
+    from ray.tune import Tuner
+    from ray.tune.experiment import Trial
+
+    from trainables.config import TrialConfig
+    from trainables.run import Run, RunImages
+    from tune_sr.adapters import Live
+    from tune_sr.results import Results
+
+Marks = dict[str, dict[str, float] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything about a study that is decided before it starts."""
+
+    name: str
+    space: SearchSpace
+    folder: Path
+    """The study's own, absolute: `<storage>/<name>`."""
+    searcher: str = "tpe"
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    objective: Literal["psnr_y_db"] = "psnr_y_db"
+    trials: int
+    concurrent: int | Literal["auto"] = "auto"
+    """Trials at a time; auto: CPUs over `cpus_per_trial`."""
+    cpus_per_trial: float = 1.0
+    hours: float | None = None
+    """Of drivers' work on it, all starts together; then it is finished as it stands."""
+    seed: int = 0
+    experiment: str
+    tracking_uri: str | None = None
+
+    @classmethod
+    def of(cls, space: SearchSpace, name: str, storage: Path) -> Self:
+        """What a space's `study` section says, for a study called `name` in `storage`.
+
+        Raises:
+            ValueError: this machine cannot run it.
+        """
+        study = dict(space.study)
+        study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
+        known = {each.name for each in fields(cls)} - {"name", "space", "folder"}
+        said = {key: value for key, value in study.items() if key in known}
+        config = cls(name=name, space=space, folder=(storage / name).absolute(), **said)
+        if config.cpus_per_trial > usable_cpus():
+            rule = f"--cpus-per-trial {config.cpus_per_trial:g}: this machine has {usable_cpus()}"
+            raise ValueError(f"{rule}; no trial could start")
+        return config
+
+    @property
+    def workers(self) -> int:
+        """Trials at a time on this machine."""
+        if self.concurrent != "auto":
+            return self.concurrent
+        return max(1, int(usable_cpus() / self.cpus_per_trial))
+
+    def configure(self, point: Mapping[str, Any]) -> TrialConfig:
+        """The whole configuration of a trial.
+
+        Raises:
+            ConfigError: the point cannot be trained.
+        """
+        return self.space.at(point)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a study is worked on with."""
+
+    images: RunImages
+    """Decoded once; every trial shares them."""
+    run: Run
+    """That of the first point, never advanced: held-out set and teacher, ready."""
+
+
+def prepare(config: StudyConfig) -> Bench:
+    """Find out what can be found out before anything is started: images, weights, sizes.
+
+    Raises:
+        ValueError: names, in one line, what cannot be used.
+    """
+    from trainables.run import Run, RunImages
+    from tune_sr.searchers import propose
+
+    Store.of(config.tracking_uri, config.folder.parent)
+    point = propose(config.searcher, config.space, config.seed, History(), 0)
+    try:
+        first = config.configure(point)
+        images = RunImages.of(first)
+        return Bench(images, Run(first, images=images))
+    except ConfigError as error:
+        raise _located(config.space.path, error) from None
+
+
+def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = False) -> Results:
+    """Run a study from where its ledger stands to its end, and write its results.
+
+    Every start is a replay: a fresh Tuner in a folder of its own issues the trials that the ledger
+    added and did not end, then new ones. A study that has nothing left to do starts no process; it
+    writes its results again and sends MLflow what that lacks.
+
+    Args:
+        config: the study.
+        bench: what `prepare` gave; prepared here if None.
+        quiet: nothing is printed but what goes wrong.
+
+    Raises:
+        ValueError: it cannot be started; nothing was written.
+        LockedError: another driver works on it.
+        Interrupted: SIGINT or SIGTERM; all is saved, and the same call goes on from there.
+    """
+    bench = bench or prepare(config)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with (
+        DriverLock(config.folder / "driver.lock", on_lost=_stop_writing),
+        LoopSignals() as signals,
+        ThreadPoolExecutor(1, thread_name_prefix="marks") as beside,
+    ):
+        known = _known_marks(config)
+        seconds = left_to_do(config)
+        if seconds is None:
+            assert known is not None, "a finished study was begun"
+            with Watchers(config, known, quiet=quiet):
+                return _write(config, bench)
+        measured = beside.submit(_measure, bench)  # meanwhile Ray starts, which is mostly waiting
+        with local_ray(_cpus(config)):
+            signals.listen()
+            marks = known or measured.result()
+            live = _begin(config, marks)
+            with Watchers(config, marks, quiet=quiet) as watchers:
+                _append_start(config, live)
+                _tuner(config, live, bench, seconds).fit()
+                live.append("study_ended", finished=_finished(config, live, signals))
+                watchers.quieten()
+                results = _write(config, bench)
+    if signals.number is not None:
+        raise Interrupted(signals.number)
+    return results
+
+
+def left_to_do(config: StudyConfig) -> float | None:
+    """Seconds that a study may still take, infinite without a limit; None where it is finished."""
+    events = read_events(config.folder)
+    history = History.of(events)
+    if len(history.trials) >= config.trials and not history.running():
+        return None
+    if config.hours is None:
+        return math.inf
+    left = 3600 * config.hours - driver_seconds(events)
+    return left if left > 0 else None
+
+
+def _cpus(config: StudyConfig) -> int:
+    """For Ray: all there are, or as many as were asked for by name."""
+    return max(usable_cpus(), math.ceil(config.workers * config.cpus_per_trial))
+
+
+def _measure(bench: Bench) -> Marks:
+    from trainables.marks import marks
+
+    return marks(bench.run)
+
+
+def _known_marks(config: StudyConfig) -> Marks | None:
+    """Bicubic's and the teacher's figures as the study's first driver found them."""
+    started = History.of(read_events(config.folder)).study
+    return None if started is None else dict(started["marks"])
+
+
+def _begin(config: StudyConfig, marks: Marks) -> Live:
+    """The ledger, with its first line, and the files that say what the study is."""
+    from tune_sr.adapters import Live
+    from tune_sr.results import replace_text
+
+    live = Live(Ledger(config.folder / "ledger.jsonl"))
+    if live.history.study is None:
+        live.append(
+            "study_started",
+            name=config.name,
+            id=uuid.uuid4().hex,
+            space=config.space.resolved(),
+            seed=config.seed,
+            marks=marks,
+        )
+    made_by = {"study": config.name, "seed": config.seed, **provenance(sys.argv)}
+    replace_text(config.folder / "space.yaml", config.space.to_yaml())
+    replace_text(config.folder / "study.json", json.dumps(made_by, indent=1) + "\n")
+    return live
+
+
+def _append_start(config: StudyConfig, live: Live) -> None:
+    live.append(
+        "driver_started",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        start=live.history.starts + 1,
+        study=config.space.resolved()["study"],
+    )
+
+
+def _tuner(config: StudyConfig, live: Live, bench: Bench, seconds: float) -> Tuner:
+    from ray import tune
+
+    from trainables.ray_trainable import DistillTrainable, Job
+    from tune_sr.adapters import LedgerScheduler, LedgerSearcher
+
+    job = Job(
+        configure=config.configure,
+        trials=config.folder / "trials",
+        start=f"start-{live.history.starts:03d}",
+        threads=max(1, int(config.cpus_per_trial)),
+        images=bench.images,
+    )
+    trainable = tune.with_parameters(DistillTrainable, job=job)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": config.cpus_per_trial}),
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(config, live),
+            scheduler=LedgerScheduler(config, live),
+            num_samples=-1,  # the searcher knows when it is done
+            max_concurrent_trials=config.workers,
+            reuse_actors=True,
+            time_budget_s=None if math.isinf(seconds) else seconds,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+        ),
+        run_config=tune.RunConfig(
+            name=job.start,
+            storage_path=str(job.trials),
+            verbose=0,
+            # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/adapters.py
+        ),
+    )
+
+
+def _name_of(trial: Trial) -> str:
+    return str(trial.config["trial"])
+
+
+def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
+    """Whether there is nothing left to do; by then time is up where trials are left.
+
+    Raises:
+        RuntimeError: Ray has given up though nobody told it to.
+    """
+    if signals.number is not None:
+        return False
+    left = config.trials - sum(each.state is not None for each in live.history.trials.values())
+    if left > 0 and config.hours is None:
+        raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
+    return True
+
+
+def _write(config: StudyConfig, bench: Bench) -> Results:
+    """`results.csv`, `summary.json` and `best/`."""
+    from tune_sr.results import write_best, write_results
+
+    results = write_results(config.folder)
+    try:
+        write_best(results, images=bench.images)
+    except ValueError as error:
+        logging.getLogger(__name__).warning("best/ was not written: %s", error)
+    return results
+
+
+def _stop_writing() -> None:
+    """Another driver has taken the study over: this one ends, as after Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _located(space: Path, error: ConfigError) -> SpaceError:
+    """The refusal with the line of the space that it is about."""
+    keys = tuple(error.path.split("."))
+    return read_yaml(space).error(("fixed", *keys), error.path, error.rule)
