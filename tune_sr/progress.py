@@ -159,7 +159,7 @@ def _marks(board: Board, width: int) -> Iterator[Text]:
     frame, best = board.frame, board.best()
     if frame.bicubic is not None and frame.teacher is not None:
         cells = max(10, min(48, width - 40))
-        line = Text(f"bicubic {frame.bicubic:.2f} ", style="dim")
+        line = Text(f"bicubic {frame.bicubic:.2f} ", style="dim", no_wrap=True)
         share = (best[1] - frame.bicubic) / (frame.teacher - frame.bicubic) if best else 0.0
         place = min(cells - 1, max(0, round(share * (cells - 1))))
         line.append("━" * place, style="not dim green")
@@ -167,7 +167,7 @@ def _marks(board: Board, width: int) -> Iterator[Text]:
         yield line.append("─" * (cells - 1 - place)).append(f" {frame.teacher:.2f} teacher")
     if best is not None:
         told = f"best {best[1]:.2f} dB{frame.gain(best[1])}, trial {best[0].name}"
-        yield Text(told, style="bold green")
+        yield Text(told, style="bold green", no_wrap=True, overflow="ellipsis")
 
 
 def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
