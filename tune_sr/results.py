@@ -1,0 +1,286 @@
+"""What a study found: its best trial, its table and its summary, all read from the ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trainables.metrics.fidelity import protocol_for
+from trainables.networks import NETWORKS
+from trainables.values import ConfigError, Report
+from tune_sr.ledger import History, TrialRecord
+from tune_sr.resume import driver_seconds, read_events, stored_space
+
+if TYPE_CHECKING:
+    from trainables.run import RunImages
+    from tune_sr.space import SearchSpace
+
+SUMMARY, TABLE, BEST = "summary.json", "results.csv", "best"
+STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
+_OF_THE_MACHINE = ("device", "threads")
+"""What a configuration says of the machine it ran on, and nothing else would miss."""
+
+
+class Score(NamedTuple):
+    """The report that a trial is judged by."""
+
+    step: int
+    report: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study as it stands, finished or not."""
+
+    folder: Path
+    space: SearchSpace
+    history: History
+    seconds: float
+    """How long drivers have worked on it, all starts together."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Results:
+        """The study in `folder`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        events = read_events(folder)
+        history = History.of(events)
+        return cls(folder, stored_space(folder, events), history, driver_seconds(events))
+
+    @property
+    def objective(self) -> str:
+        """The key of reports that is to be large."""
+        return str(self.space.study["objective"])
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best score; of equal ones the earlier; a failed one never."""
+        scored = [(record, score) for record, score in self._scores if score is not None]
+        best = max(
+            scored,
+            key=lambda pair: (pair[1].report[self.objective], -pair[0].number),
+            default=None,
+        )
+        return best[0] if best else None
+
+    @property
+    def first(self) -> TrialRecord | None:
+        """The trial of the space's first point, which is the paper's setting; None without one."""
+        return next(iter(self.history.trials.values()), None) if self.space.first else None
+
+    def score(self, record: TrialRecord) -> Score | None:
+        """A trial's best report after the student's last growth, or its best one before that.
+
+        None for a failed trial, and for one without a finite report.
+        """
+        return {each.name: score for each, score in self._scores}[record.name]
+
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, as product.md lays it down."""
+        records = self.history.trials.values()
+        states = Counter(record.state for record in records)
+        marks = (self.history.study or {}).get("marks") or {}
+        return {
+            "study": (self.history.study or {}).get("name", self.folder.name),
+            "objective": self.objective,
+            "protocol": self._protocol(),
+            "trials": {
+                "total": len(records),
+                **{state: states[state] for state in ("completed", "stopped", "failed")},
+            },
+            "best": self._described(self.best),
+            "first": self._described(self.first),
+            "bicubic": _figures(marks.get("bicubic")),
+            "teacher": _figures(marks.get("teacher")),
+            "student_steps": sum(max(record.reports, default=0) for record in records),
+            "seconds": round(self.seconds, 1),
+            "finished": self.history.finished,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """`results.csv`: a row per trial, what it was, how it ended, its score, its quantities."""
+        rows = []
+        for record, score in self._scores:
+            rows.append(
+                {
+                    "trial": record.name,
+                    "state": record.state or "running",
+                    "reason": record.reason,
+                    "attempts": record.attempts,
+                    "steps": max(record.reports, default=0),
+                    "step": score.step if score else None,
+                    **self._figures(score),
+                    **{path: record.point.get(path) for path in self.space.dimensions},
+                }
+            )
+        return rows
+
+    @cached_property
+    def _scores(self) -> list[tuple[TrialRecord, Score | None]]:
+        """Every trial by number, with its score."""
+        return [
+            (record, self._score(record))
+            for record in sorted(self.history.trials.values(), key=lambda each: each.number)
+        ]
+
+    def _score(self, record: TrialRecord) -> Score | None:
+        try:
+            growth_steps = self.space.at(record.point).growth_steps()
+        except ConfigError:  # such a trial has failed
+            return None
+        # A report at the very step of a growth still shows the student as it was.
+        grown = max(growth_steps) + 1 if growth_steps else 0
+        step = record.score_step(self.objective, grown)
+        return None if step is None else Score(step, record.reports[step].report)
+
+    @cached_property
+    def _figure_keys(self) -> list[str]:
+        """`psnr_y_db` and `ssim`, then the same for each scale."""
+        reports = (each.report for record, _ in self._scores for each in record.reports.values())
+        known = {key for report in reports for key in report}
+        scaled = sorted(key for key in known if key.startswith(("psnr_y_db_x", "ssim_x")))
+        return ["psnr_y_db", "ssim", *scaled]
+
+    def _described(self, record: TrialRecord | None) -> dict[str, Any] | None:
+        if record is None:
+            return None
+        score = self.score(record)
+        return {
+            "trial": record.name,
+            "config": dict(record.point),
+            **self._figures(score),
+            "step": score.step if score else None,
+        }
+
+    def _figures(self, score: Score | None) -> dict[str, float | None]:
+        """A score's PSNR and SSIM; None where there is none, since JSON has no word for nan."""
+        report = score.report if score else {}
+        values = {key: report.get(key, math.nan) for key in self._figure_keys}
+        return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+    def _protocol(self) -> str | None:
+        for record in self.history.trials.values():
+            try:
+                config = self.space.at(record.point)
+            except ConfigError:
+                continue
+            return protocol_for(config.heldout.protocol, NETWORKS[config.student.name].colour)
+        return None
+
+
+def load_results(folder: Path | str) -> Results:
+    """The study in `folder`, finished or not: best trial, table, summary.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return Results.of(Path(folder))
+
+
+def write_results(folder: Path) -> Results:
+    """Write `summary.json` and `results.csv` of the study in `folder`, each at once or not at all.
+
+    Raises:
+        ValueError: there is no study.
+        OSError: they cannot be written.
+    """
+    results = Results.of(folder)
+    replace_text(folder / SUMMARY, json.dumps(results.summary(), indent=2) + "\n")
+    text = io.StringIO()
+    rows = results.rows()
+    columns = list(rows[0]) if rows else ["trial"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(folder / TABLE, text.getvalue())
+    return results
+
+
+def write_best(results: Results, images: RunImages | None = None) -> bool:
+    """Write `best/` from the checkpoint of the best trial's best report.
+
+    Args:
+        results: of the study; with no trial that has a score there is nothing to write.
+        images: its decoded images, if they are at hand.
+
+    Returns:
+        Whether there is a best student.
+
+    Raises:
+        ValueError: its checkpoint is gone or damaged; `best/` stays as it was.
+        OSError: it cannot be written.
+    """
+    from trainables.networks.checkpoint import save_network
+    from trainables.run import Run
+    from tune_sr.panel import draw_student
+    from tune_sr.yaml_lines import dump_yaml
+
+    record = results.best
+    score = results.score(record) if record else None
+    if record is None or score is None:
+        return False
+    state = _state(results.folder, record.name, score.step)
+    config = results.space.at(record.point)
+    run = Run(config, images=images)
+    run.load_state_dict(state)
+    run.student.near_identity(run.method.active())  # what has not yet grown passes through
+    fresh = results.folder / f"{BEST}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
+    save_network(fresh / STUDENT, run.student, notes)
+    portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
+    (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
+    draw_student(fresh / PANEL, run)
+    (results.folder / BEST).mkdir(exist_ok=True)
+    for path in fresh.iterdir():
+        path.replace(results.folder / BEST / path.name)
+    fresh.rmdir()
+    return True
+
+
+def _state(folder: Path, trial: str, step: int) -> dict[str, Any]:
+    from trainables.checkpoints import find_checkpoints
+
+    for checkpoint in find_checkpoints(folder.glob(f"trials/*/{trial}")):
+        if checkpoint.manifest.step == step and (state := checkpoint.state()) is not None:
+            return state
+    raise ValueError(
+        f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
+        f"{BEST} is left as it was"
+    )
+
+
+def _without_home(value: Any) -> Any:
+    """Paths below ${TUNE_SR_DATA} written as such, so that they hold on another machine too."""
+    home = os.environ.get("TUNE_SR_DATA")
+    if isinstance(value, Mapping):
+        return {key: _without_home(item) for key, item in value.items()}
+    if home and isinstance(value, str) and value.startswith(home.rstrip("/") + "/"):
+        return "${TUNE_SR_DATA}" + value[len(home.rstrip("/")) :]
+    return value
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Make `text` the content of `path` in one step: a reader never sees half of it."""
+    fresh = path.with_name(path.name + ".tmp")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def _figures(mark: Report | None) -> Report | None:
+    if mark is None:
+        return None
+    return {key: value for key, value in mark.items() if key.startswith(("psnr_y_db", "ssim"))}
