@@ -30,10 +30,14 @@ mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, typed strictly, and refusing keys it does not know."""
+    """Base of every configuration: frozen, strict, and refusing keys it does not know."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 

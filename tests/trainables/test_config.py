@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trainables.config import TrialConfig
+from trainables.methods import METHODS
+from trainables.presets import PRESETS, expand_presets
+from trainables.values import ConfigError, Pairs
+
+Toy = Callable[..., dict[str, Any]]
+each_method = pytest.mark.parametrize("name", METHODS)
+
+
+def refusal(raw: dict[str, Any]) -> ConfigError:
+    with pytest.raises(ConfigError) as refused:
+        TrialConfig.parse(raw)
+    assert str(refused.value) == f"{refused.value.path}: {refused.value.rule}"
+    assert "\n" not in str(refused.value)
+    return refused.value
+
+
+def changed(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(raw)
+    *sections, key = path.split(".")
+    here = raw
+    for section in sections:
+        here = here.setdefault(section, {})
+    here[key] = value
+    return raw
+
+
+def without(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    raw = copy.deepcopy(raw)
+    *sections, key = path.split(".")
+    here = raw
+    for section in sections:
+        here = here[section]
+    here.pop(key)
+    return raw
+
+
+# --- one wrong value: its path, its rule --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "known", "meant"),
+    [
+        ("sed", "a trial has seed, method, student, teacher", "seed"),
+        ("method.w_r", "dfsr has .*generator_lr.*w_R, adversarial", "w_R"),
+        ("method.update_ration", "dfsr has ", "update_ratio"),
+        ("student.feature", "vdsr has features, blocks, scales", "features"),
+        ("teacher.weight", "vdsr has .*weights", "weights"),
+        ("optimiser.learning_rate", "sgd has name, lr, momentum", None),
+        ("optimiser.betas_", "sgd has ", "betas"),
+        ("optimiser.schedule.gamma", "schedule has at, factor", None),
+        ("batch.image", "batch has images, patch", "images"),
+        ("heldout.protocols", "heldout has images, crop, protocol", "protocol"),
+        ("budget.step", "budget has steps, steps_per_report", "steps"),
+    ],
+)
+def test_an_unknown_key_lists_the_known_ones_and_guesses(
+    toy: Toy, path: str, known: str, meant: str | None
+) -> None:
+    refused = refusal(changed(toy("dfsr"), path, 1))
+    assert refused.path == path
+    hint = f"did you mean {meant}\\? " if meant else ""
+    assert re.search(f"^unknown key; {hint}{known}", refused.rule)
+
+
+def test_an_unknown_key_of_data(toy: Toy) -> None:
+    refused = refusal(changed(toy("scratch"), "data.image", "photos"))
+    assert refused.path == "data.image"
+    assert refused.rule.startswith("unknown key; did you mean images? data has images")
+
+
+def test_an_unknown_key_beside_a_missing_name(toy: Toy) -> None:
+    raw = toy("dfsr")
+    assert refusal(changed(raw, "method", {"w_R": 1.0})).path == "method.name"
+
+
+def test_a_key_of_another_method_is_unknown(toy: Toy) -> None:
+    refused = refusal(changed(toy("dfad"), "method.w_R", 1.0))
+    assert refused.path == "method.w_R"
+    assert "dfad has" in refused.rule
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("seed", "0", "integer"),
+        ("seed", True, "integer"),
+        ("seed", 1.5, "integer"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("method.update_ratio", 2.0, "integer"),
+        ("method.update_ratio", True, "integer"),
+        ("method.update_ratio", 0, "greater than or equal to 1"),
+        ("method.w_R", "1.0", "number"),
+        ("method.w_R", True, "number"),
+        ("method.w_R", -0.5, "greater than or equal to 0"),
+        ("method.w_R", None, "number"),
+        ("method.w_R", math.inf, "finite"),
+        ("optimiser.lr", math.inf, "finite"),
+        ("optimiser.lr", math.nan, "finite"),
+        ("method.w_R", {"uniform": [0, 1]}, "number"),
+        ("method.adversarial", 1, "boolean"),
+        ("method.adversarial", "no", "boolean"),
+        ("method.loss", "l2", "'l1_mean' or 'mse_sum'"),
+        ("method.preset", "publish", "'paper' or 'released'"),
+        ("method.new_block_init", "zero", "'random' or 'near_identity'"),
+        ("method.generator_lr", 0.0, "greater than 0"),
+        ("method.part_fraction", 1.0, "less than 1"),
+        ("method.split_points", "odd", "'even'"),
+        ("student.blocks", 6.0, "integer"),
+        ("student.blocks", 0, "greater than or equal to 1"),
+        ("student.features", True, "integer"),
+        ("student.name", "vsdr", "'vdsr'"),
+        ("student.scale", 5, "2, 3 or 4"),
+        ("student.scale", "2", "2, 3 or 4"),
+        ("student.layers", 20, "say blocks"),
+        ("teacher.weights", 3, "string"),
+        ("optimiser.name", "lion", "'sgd' or 'adam'"),
+        ("optimiser.lr", "1e-5", "number"),
+        ("optimiser.lr", 0, "greater than 0"),
+        ("optimiser.lr", True, "number"),
+        ("optimiser.clip", 0.0, "greater than 0"),
+        ("optimiser.clip", "none", "number"),
+        ("optimiser.momentum", 1.0, "less than 1"),
+        ("optimiser.schedule.at", 0.0, "fractions of the budget lie in (0, 1]"),
+        ("optimiser.schedule.at", [0.5, 1.5], "fractions of the budget lie in (0, 1]"),
+        ("optimiser.schedule.at", [], "fractions of the budget lie in (0, 1]"),
+        ("optimiser.schedule.at", "late", "number"),
+        ("optimiser.schedule.factor", 0.0, "greater than 0"),
+        ("optimiser.schedule.factor", 2.0, "less than or equal to 1"),
+        ("optimiser.schedule", 0.1, "dictionary"),
+        ("batch.images", 0, "greater than or equal to 1"),
+        ("batch.patch", "16", "integer"),
+        ("heldout.crop", 252.0, "integer"),
+        ("heldout.protocol", "psnr", "'yfloat'"),
+        ("budget.steps", 0, "greater than or equal to 1"),
+        ("budget.steps", 401, "401 is not a multiple of steps_per_report 2"),
+        ("precision", "fp16", "'fp32' or 'bf16'"),
+        ("threads", 0, "greater than or equal to 1"),
+        ("threads", True, "integer"),
+        ("batch", None, "dictionary"),
+        ("method", "dfsr", "dictionary"),
+        ("optimiser", [], "dictionary"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_path(
+    toy: Toy, path: str, value: object, words: str
+) -> None:
+    refused = refusal(changed(toy("dfsr"), path, value))
+    assert refused.path == path
+    assert words in refused.rule
+
+
+def test_a_wrong_value_is_shown(toy: Toy) -> None:
+    assert refusal(changed(toy("dfsr"), "optimiser.lr", "1e-5")).rule.endswith("got '1e-5'")
+
+
+@pytest.mark.parametrize("value", ["dfrs", 3, None, "kd"])
+def test_an_unknown_method_lists_the_known_ones(toy: Toy, value: object) -> None:
+    refused = refusal(changed(toy("dfsr"), "method.name", value))
+    assert refused.path == "method.name"
+    assert all(name in refused.rule for name in METHODS) or value is None
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("method", "method"),
+        ("method.name", "method.name"),
+        ("student", "student"),
+        ("student.name", "student.name"),
+        ("budget", "budget"),
+        ("budget.steps", "budget.steps"),
+        ("budget.steps_per_report", "budget.steps_per_report"),
+        ("teacher", "teacher"),
+        ("teacher.weights", "teacher.weights"),
+    ],
+)
+def test_what_is_missing_is_named(toy: Toy, path: str, named: str) -> None:
+    assert refusal(without(toy("dfsr"), path)).path == named
+
+
+def test_the_first_of_several_mistakes_is_reported_alone(toy: Toy) -> None:
+    raw = changed(changed(toy("dfsr"), "seed", "x"), "batch.images", 0)
+    assert refusal(raw).path in ("seed", "batch.images")
+
+
+# --- rules between fields -----------------------------------------------------------------------
+
+
+def test_scale_and_scales_together_are_refused(toy: Toy) -> None:
+    refused = refusal(changed(toy("dfsr"), "student.scales", [2]))
+    assert (refused.path, refused.rule) == ("student.scale", "give scale or scales, not both")
+
+
+def test_teacher_and_student_must_serve_the_same_scales(toy: Toy) -> None:
+    refused = refusal(changed(toy("dfsr"), "teacher.scale", 3))
+    assert refused.path == "teacher.scales"
+    assert refused.rule == "[3] differ from student.scales [2]"
+
+
+def test_a_teacher_without_scales_takes_the_students(toy: Toy) -> None:
+    config = TrialConfig.parse(toy("dfsr", student={"scales": [4, 2]}, batch={"patch": 32}))
+    assert config.teacher is not None
+    assert config.teacher.scales == config.student.scales == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "student", "expected"),
+    [
+        ("/t/x{scale}.pt", {"scale": 3}, "/t/x3.pt"),
+        ("/t/x{scale}.pt", {"scales": [4]}, "/t/x4.pt"),
+        ("/t/x{scale}.pt", {"scales": [2, 4]}, "/t/x{scale}.pt"),
+        ("/t/x{scale}.pt", {}, "/t/x{scale}.pt"),
+        ("/t/plain.pt", {"scale": 3}, "/t/plain.pt"),
+    ],
+)
+def test_a_teachers_path_may_contain_the_scale(
+    weights: str, student: dict[str, Any], expected: str
+) -> None:
+    raw = {"student": {"name": "vdsr", **student}, "teacher": {"name": "vdsr", "weights": weights}}
+    assert expand_presets(raw)["teacher"]["weights"] == expected
+
+
+@each_method
+def test_data_belongs_to_the_methods_that_learn_from_images(toy: Toy, name: str) -> None:
+    raw = toy(name)
+    if METHODS[name].batch is Pairs:
+        refused = refusal(without(raw, "data"))
+        assert "learns from images" in refused.rule
+    else:
+        refused = refusal(changed(raw, "data", {"images": "photos"}))
+        assert refused.rule == f"{name} is data-free: leave data out"
+    assert refused.path == "data"
+
+
+@each_method
+def test_a_teacher_belongs_to_the_methods_that_are_taught(toy: Toy, name: str) -> None:
+    raw = toy(name)
+    if METHODS[name].taught:
+        refused = refusal(without(raw, "teacher"))
+        assert "needs a teacher" in refused.rule
+    else:
+        refused = refusal(changed(raw, "teacher", {"name": "vdsr", "weights": "shipped"}))
+        assert "has no teacher" in refused.rule
+    assert refused.path == "teacher"
+
+
+@pytest.mark.parametrize(
+    ("method", "scales", "patch", "words"),
+    [
+        ("dfsr", [2], 17, "17 is not a multiple of scale 2"),
+        ("scratch", [2, 3], 16, "16 is not a multiple of scale 3"),
+        ("dfsr", [2], 18, "gives LR images of side 9"),
+        ("dfsr", [2], 20, "gives LR images of side 10; generators make sides of 8, 12, 16"),
+        ("dfad", [2, 4], 16, "16 at scale 4 gives LR images of side 4"),
+        ("noise", [2], 20, "gives LR images of side 10"),
+    ],
+)
+def test_a_patch_must_suit_every_scale(
+    toy: Toy, method: str, scales: list[int], patch: int, words: str
+) -> None:
+    refused = refusal(toy(method, student={"scales": scales}, batch={"patch": patch}))
+    assert refused.path == "batch.patch"
+    assert words in refused.rule
+
+
+@pytest.mark.parametrize(
+    ("method", "scales", "patch"),
+    [("dfsr", [2, 3, 4], 48), ("dfsr", [2], 24), ("scratch", [2], 18), ("scratch", [3], 15)],
+)
+def test_patches_that_suit(toy: Toy, method: str, scales: list[int], patch: int) -> None:
+    TrialConfig.parse(toy(method, student={"scales": scales}, batch={"patch": patch}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ({"P": 7}, "method.P"),  # more parts than blocks
+        ({"P": 0}, "method.P"),
+        ({"P": 3, "part_fraction": 0.001}, "method.P"),  # a part without an update
+        ({"split_points": 0.01}, "method.split_points"),
+        ({"split_points": 0.99}, "method.split_points"),
+        ({"split_points": [2, 4]}, "method.split_points"),
+        ({"P": 3, "split_points": [4, 2]}, "method.split_points"),
+        ({"P": 3, "split_points": [0, 2]}, "method.split_points"),
+        ({"P": 3, "split_points": [2, 6]}, "method.split_points"),
+    ],
+)
+def test_parts_must_have_blocks_and_updates(toy: Toy, method: dict[str, object], path: str) -> None:
+    assert refusal(toy("dfsr", method=method)).path == path
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [
+        ({"P": 1}, ()),
+        ({"P": 2, "part_fraction": 0.15}, (60,)),
+        ({"P": 3, "part_fraction": 0.5}, (100, 200)),
+        ({"P": 3, "part_fraction": 0.5, "split_points": [1, 2]}, (100, 200)),
+    ],
+)
+def test_growth_steps(toy: Toy, method: dict[str, object], steps: tuple[int, ...]) -> None:
+    assert TrialConfig.parse(toy("dfsr", method=method)).growth_steps() == steps
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dfsr"])
+def test_a_student_that_does_not_grow_has_no_growth_steps(toy: Toy, name: str) -> None:
+    assert TrialConfig.parse(toy(name)).growth_steps() == ()
+
+
+# --- presets ------------------------------------------------------------------------------------
+
+
+@each_method
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, preset: str) -> None:
+    config = TrialConfig.parse(toy(name, method={"preset": preset}))
+    for section, values in PRESETS[preset].items():
+        chosen = getattr(config, section)
+        assert {key: getattr(chosen, key) for key in values} == values
+
+
+def test_the_two_presets_are_the_papers_print_and_the_released_code(toy: Toy) -> None:
+    released = TrialConfig.parse(toy("dfsr"))
+    paper = TrialConfig.parse(toy("dfsr", method={"preset": "paper"}))
+    assert (released.method.preset, released.method.loss) == ("released", "mse_sum")
+    ours = released.optimiser
+    assert (ours.name, ours.lr, ours.momentum, ours.weight_decay) == ("sgd", 0.1, 0.9, 1e-4)
+    assert ours.clip == 0.4
+    assert (paper.method.loss, paper.optimiser.name, paper.optimiser.clip) == (
+        "l1_mean",
+        "adam",
+        None,
+    )
+
+
+def test_what_is_said_wins_over_the_preset(toy: Toy) -> None:
+    config = TrialConfig.parse(
+        toy(
+            "dfsr",
+            method={"preset": "paper", "loss": "mse_sum"},
+            optimiser={"lr": 0.5, "clip": 0.1},
+        )
+    )
+    assert config.method.loss == "mse_sum"
+    assert (config.optimiser.name, config.optimiser.lr, config.optimiser.clip) == ("adam", 0.5, 0.1)
+
+
+def test_another_optimiser_than_the_presets_brings_its_own_values(toy: Toy) -> None:
+    adam = TrialConfig.parse(toy("dfsr", optimiser={"name": "adam"})).optimiser
+    assert (adam.lr, adam.clip, adam.weight_decay) == (1e-4, None, 0.0)
+    sgd = TrialConfig.parse(
+        toy("dfsr", method={"preset": "paper"}, optimiser={"name": "sgd"})
+    ).optimiser
+    assert (sgd.lr, sgd.clip, sgd.weight_decay) == (0.1, 0.4, 1e-4)
+
+
+def test_no_clipping_and_no_schedule_can_be_said(toy: Toy) -> None:
+    config = TrialConfig.parse(toy("dfsr", optimiser={"clip": None, "schedule": None}))
+    assert config.optimiser.clip is None
+    assert config.optimiser.schedule is None
+
+
+def test_expanding_leaves_its_argument_alone(toy: Toy) -> None:
+    raw = toy("dfsr")
+    before = copy.deepcopy(raw)
+    expand_presets(raw)
+    TrialConfig.parse(raw)
+    assert raw == before
+
+
+# --- reading and writing ------------------------------------------------------------------------
+
+DOCUMENT = """
+seed: 3
+method: {name: dfsr, P: 3, split_points: [1, 4], part_fraction: 0.3, w_R: 2}
+student: {name: vdsr, features: 8, blocks: 6, scales: [2, 3]}
+teacher: {name: vdsr, features: 16, weights: weights/teacher.pt}
+optimiser: {lr: 0.05, schedule: {at: [0.4, 0.8], factor: 0.5}}
+batch: {images: 4, patch: 24}
+heldout: {images: photos, crop: 96}
+budget: {steps: 100, steps_per_report: 10}
+"""
+
+
+def test_a_yaml_document_is_read_as_it_stands() -> None:
+    raw = yaml.safe_load(DOCUMENT.replace("24", "48"))
+    config = TrialConfig.parse(raw)
+    assert config.seed == 3
+    assert config.method.split_points == (1, 4)
+    assert config.method.w_R == 2.0
+    assert type(config.method.w_R) is float
+    assert config.student.scales == (2, 3)
+    assert config.optimiser.schedule is not None
+    assert config.optimiser.schedule.at == (0.4, 0.8)
+    assert config.growth_steps() == (15, 30)
+    assert config.data is None
+    assert config.threads is None
+
+
+def test_one_is_a_fraction_too(toy: Toy) -> None:
+    config = TrialConfig.parse(toy("dfsr", optimiser={"schedule": {"at": 1}}))
+    assert config.optimiser.schedule is not None
+    assert config.optimiser.schedule.at == 1.0
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"method": {"preset": "paper"}},
+    {"optimiser": {"name": "adam", "betas": [0.5, 0.9], "clip": None, "schedule": None}},
+    {"optimiser": {"schedule": {"at": [0.25, 0.5], "factor": 0.3}}},
+    {"student": {"scales": [2, 4]}, "batch": {"patch": 32}},
+    {"heldout": {"images": "somewhere", "crop": 32, "protocol": "y8"}},
+    {"seed": 9, "precision": "bf16", "threads": 3},
+]
+
+
+@each_method
+@pytest.mark.parametrize("variant", range(len(VARIANTS)))
+def test_what_is_written_reads_back_the_same(toy: Toy, name: str, variant: int) -> None:
+    config = TrialConfig.parse(toy(name, **VARIANTS[variant]))
+    written = config.model_dump(mode="json")
+    again = TrialConfig.parse(written)
+    assert again == config
+    assert again.model_dump(mode="json") == written
+    assert TrialConfig.parse(yaml.safe_load(yaml.safe_dump(written))) == config
+
+
+@pytest.mark.parametrize("points", ["even", 0.5, [1, 4]])
+def test_every_way_to_split_reads_back_the_same(toy: Toy, points: object) -> None:
+    parts = 3 if isinstance(points, list) else 2
+    config = TrialConfig.parse(toy("dfsr", method={"P": parts, "split_points": points}))
+    assert TrialConfig.parse(config.model_dump(mode="json")) == config
+
+
+def test_paths_become_absolute_and_words_stay_words(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = toy("scratch", data={"images": "train"}, heldout={"images": "~/held"})
+    config = TrialConfig.parse(raw)
+    assert config.data is not None
+    assert config.data.images == str(tmp_path / "train")
+    assert config.heldout.images == str(Path.home() / "held")
+    config = TrialConfig.parse(toy("dfsr", teacher={"weights": "shipped"}))
+    assert config.teacher is not None
+    assert config.teacher.weights == "shipped"
+    assert config.heldout.images == "photos"
+
+
+def test_a_configuration_cannot_be_changed(toy: Toy) -> None:
+    config = TrialConfig.parse(toy("dfsr"))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1  # type: ignore[misc]  # that is the point
+
+
+def test_every_field_says_what_it_means() -> None:
+    seen: set[type[BaseModel]] = set()
+    waiting: list[type[BaseModel]] = [TrialConfig]
+    while waiting:
+        model = waiting.pop()
+        seen.add(model)
+        for key, field in model.model_fields.items():
+            tag = key == "name" and model.__name__ != "OptimiserConfig"
+            assert tag or field.description, f"{model.__name__}.{key} has no docstring"
+        schema_types = _models_in(model)
+        waiting.extend(schema_types - seen)
+    assert len(seen) > 8
+
+
+def _models_in(model: Any) -> set[Any]:
+    found, waiting = set(), [field.annotation for field in model.model_fields.values()]
+    while waiting:
+        annotation = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.add(annotation)
+        waiting.extend(get_args(annotation))
+    return found
