@@ -1,0 +1,284 @@
+"""Arrows point down, every library has one door, files and functions stay small.
+
+The tables here are the architecture: a new module takes its place in one of them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("trainables", "tune_sr")
+
+TIERS: list[list[set[str]]] = [
+    # trainables, from the bottom; the modules of one set are one unit, units of a row are siblings
+    [{"trainables.values"}, {"trainables.resample"}],
+    [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
+    [
+        {"trainables.networks"},
+        {"trainables.metrics"},
+        {"trainables.data"},
+        {"trainables.optimisers"},
+        {"trainables.checkpoints"},
+    ],
+    [{"trainables.methods"}],
+    [{"trainables.config"}],
+    [{"trainables.run"}],
+    [{"trainables.marks"}, {"trainables.saved_run"}],
+    [{"trainables.ray_trainable"}],
+    # tune_sr stands on all of it
+    [
+        {"tune_sr.ledger"},
+        {"tune_sr.dimensions"},
+        {"tune_sr.yaml_lines"},
+        {"tune_sr.lock"},
+        {"tune_sr.store"},
+        {"tune_sr.signals"},
+        {"tune_sr.cluster"},
+        {"tune_sr.provenance"},
+        {"tune_sr.commands"},
+        {"tune_sr.panel"},
+    ],
+    [{"tune_sr.schedulers"}, {"tune_sr.searchers"}, {"tune_sr.board"}, {"tune_sr.mirror"}],
+    [
+        {"tune_sr.space", "tune_sr.reading", "tune_sr.corners", "tune_sr.study_section"},
+        {"tune_sr.progress"},
+        {"tune_sr.tracking"},
+    ],
+    [{"tune_sr.plan"}, {"tune_sr.resume"}],
+    [{"tune_sr.results"}],
+    [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers"}],
+    [{"tune_sr.search"}, {"tune_sr.train"}],
+]
+
+DOORS: dict[str, set[str]] = {
+    "ray": {"tune_sr/study.py", "tune_sr/adapters.py", "tune_sr/cluster.py"}
+    | {"trainables/ray_trainable.py"},
+    "optuna": {"tune_sr/searchers.py"},
+    "mlflow": {"tune_sr/tracking.py"},
+    "yaml": {"tune_sr/yaml_lines.py"},
+    "skimage": {"trainables/data/images.py"},
+    "PIL": {"trainables/data/images.py", "tune_sr/panel.py"},
+    "safetensors": {"trainables/networks/checkpoint.py"},
+    "rich": {"tune_sr/progress.py"},
+    "matplotlib": {"tune_sr/panel.py"},
+}
+
+HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
+LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train")
+"""Modules that refuse a mistake, or print their help, before anything heavy is imported."""
+
+LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+EACH_FILE = pytest.mark.parametrize(
+    "path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES]
+)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, or one name of it, and when that happens."""
+
+    module: str
+    names: tuple[str, ...]
+    line: int
+    at_import: bool
+    """Whether importing the file imports it; else when a function runs."""
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _walk(node: ast.AST, inside_function: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, inside_function
+        elif _is_type_checking(child):
+            assert isinstance(child, ast.If)
+            for statement in child.orelse:
+                yield from _walk(statement, inside_function)
+        else:
+            deeper = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _walk(child, inside_function or deeper)
+
+
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
+    """Every import that can happen: those for type checkers alone are none."""
+    found = []
+    for node, late in _walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            names = tuple(alias.name for alias in node.names)
+            found.append(Import(node.module or "", names, node.lineno, not late))
+        elif isinstance(node, ast.Import):
+            found += [Import(alias.name, (), node.lineno, not late) for alias in node.names]
+    return tuple(found)
+
+
+def unit(module: str) -> tuple[int, int] | None:
+    """Tier and place of the unit that a module belongs to; None for a package's own front."""
+    if module in PACKAGES:
+        return None
+    head = ".".join(module.split(".")[:2])
+    for tier, row in enumerate(TIERS):
+        for place, members in enumerate(row):
+            if head in members:
+                return tier, place
+    raise AssertionError(f"{head} has no place in TIERS: give it one")
+
+
+def targets(found: Import) -> list[str]:
+    """The modules of ours that an import reaches: `from tune_sr import space` reaches `space`."""
+    if found.module.partition(".")[0] not in PACKAGES:
+        return []
+    inner = [f"{found.module}.{name}" for name in found.names]
+    modules = {module_of(path) for path in FILES}
+    return [name for name in inner if name in modules] or [found.module]
+
+
+@EACH_FILE
+def test_arrows_point_down(path: Path) -> None:
+    here = unit(module_of(path))
+    if here is None:  # a package's front exports lazily and is checked as LIGHT
+        return
+    wrong = []
+    for found in imports(path):
+        for target in targets(found):
+            there = unit(target)
+            if there is not None and there != here and there[0] >= here[0]:
+                wrong.append(f"line {found.line}: {target}")
+    assert wrong == [], "upward or sideways"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith("trainables")])
+def test_trainables_has_never_heard_of_a_search(path: Path) -> None:
+    assert "tune_sr" not in {found.module.partition(".")[0] for found in imports(path)}
+
+
+def test_every_module_that_has_a_place_exists() -> None:
+    modules = {module_of(path) for path in FILES}
+    named = {name for row in TIERS for members in row for name in members}
+    assert named - modules == set()
+    assert {file for files in DOORS.values() for file in files} - {
+        str(path.relative_to(ROOT)) for path in FILES
+    } == set()
+
+
+@EACH_FILE
+def test_every_library_has_one_door(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    wrong = [
+        f"line {found.line}: {found.module}"
+        for found in imports(path)
+        if name not in DOORS.get(found.module.partition(".")[0], {name})
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("start", LIGHT)
+def test_help_and_refusals_wait_for_nothing_heavy(start: str) -> None:
+    files = {module_of(path): path for path in FILES}
+    waiting, seen = [(start,)], {start}
+    while waiting:
+        chain = waiting.pop()
+        path = files[chain[-1]]
+        for found in imports(path):
+            if not found.at_import:
+                continue
+            library = found.module.partition(".")[0]
+            assert library not in HEAVY, " -> ".join((*chain, found.module))
+            for target in targets(found):
+                fronts = [target, target.partition(".")[0], target.rpartition(".")[0]]
+                for module in fronts:
+                    if module in files and module not in seen:
+                        seen.add(module)
+                        waiting.append((*chain, module))
+
+
+@EACH_FILE
+def test_files_stay_small(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_FILE
+
+
+def function_lines(path: Path) -> dict[str, int]:
+    functions = [
+        node
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno}
+
+
+@EACH_FILE
+def test_functions_stay_small(path: Path) -> None:
+    long = {name: n for name, n in function_lines(path).items() if n > LONGEST_FUNCTION}
+    assert long == {}
+
+
+def test_most_functions_are_smaller_still() -> None:
+    lines = sorted(n for path in FILES for n in function_lines(path).values())
+    assert lines[len(lines) // 2] <= 10
+    assert lines[len(lines) * 9 // 10] < 35
+
+
+@EACH_FILE
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    said = ast.get_docstring(parsed(path))
+    assert said, "no module docstring"
+    assert said.splitlines()[0].endswith((".", ";"))
+
+
+def test_methods_import_each_others_functions_and_never_each_others_classes() -> None:
+    registry = parsed(ROOT / "trainables" / "methods" / "__init__.py")
+    methods = {
+        node.module
+        for node in ast.walk(registry)
+        if isinstance(node, ast.ImportFrom)
+        and node.module
+        and {alias.name for alias in node.names} & _registered(registry)
+    }
+    assert len(methods) >= 4
+    for path in FILES:
+        if module_of(path).startswith("trainables.methods."):
+            for found in imports(path):
+                classes = [name for name in found.names if name[0].isupper()]
+                assert not (found.module in methods and classes), f"{path.name}: {classes}"
+
+
+def _registered(registry: ast.Module) -> set[str]:
+    """Names of the classes in the literal METHODS."""
+    for node in registry.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "METHODS":
+            assert isinstance(node.value, ast.Dict)
+            return {ast.unparse(value) for value in node.value.values}
+    raise AssertionError("METHODS is not a literal")
+
+
+def test_no_module_is_a_drawer() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "util", "helpers", "misc")]
+
+
+@EACH_FILE
+def test_nothing_is_left_to_do(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not [word for word in ("TODO", "FIXME", "XXX", "NotImplementedError") if word in text]
