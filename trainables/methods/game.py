@@ -148,7 +148,7 @@ class Game:
         return image
 
     def provoke(self, images: int, scale: int) -> dict[str, Tensor]:
-        """Alg. 1 of [DFSR], the generator's update, through frozen student and teacher."""
+        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
         x_BCHW = self.imagine(images, scale)
         teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
         student_BCHW = self.pupil.predict(x_BCHW, scale)
