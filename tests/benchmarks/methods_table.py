@@ -1,0 +1,89 @@
+"""The README's table: noise, DFAD and DFSR at one budget, on held-out photographs and on Set5.
+
+    python tests/benchmarks/methods_table.py --steps 300 --seeds 0 1 2
+
+Each method is trained at its laptop space's first point (the paper's values of the searched
+quantities), with equal student updates. Set5 needs TUNE_SR_DATA, the folder that holds data/Set5.
+Prints a Markdown table: the mean over seeds, and the lowest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from trainables.data.images import read_images
+from trainables.metrics.evaluate import Heldout, evaluate
+from trainables.resample import upsample_BCHW
+from trainables.run import Run, RunImages, upscaler
+from tune_sr.space import SearchSpace
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=["noise", "dfad", "dfsr"])
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    arguments = parser.parse_args()
+    changes = [
+        f"budget.steps={arguments.steps}",
+        f"budget.steps_per_report={arguments.steps}",
+        "study.scheduler=none",
+        *arguments.overrides,
+    ]
+    rows: dict[str, list[dict[str, float]]] = {}
+    for method in arguments.methods:
+        space = SearchSpace.load(SPACES / f"{method}.yaml", changes)
+        for seed in arguments.seeds:
+            config = space.at(space.first[0], seed)
+            run = Run(config, images=RunImages.of(config))
+            sets = {"photos": run.heldout} | _set5(run)
+            if not rows:
+                rows["bicubic"] = [_scores(upsample_BCHW, sets)]
+                assert run.teacher is not None
+                rows["teacher"] = [_scores(upscaler(run.teacher), sets)]
+            *_, last = run.reports()
+            scores = _scores(upscaler(run.student, run.method.active()), sets)
+            assert abs(scores["photos"] - last["psnr_y_db"]) < 1e-9
+            rows.setdefault(method, []).append(scores)
+            print(f"<!-- {method} seed {seed}: {scores} -->", flush=True)
+    _print_table(rows)
+
+
+def _set5(run: Run) -> dict[str, Heldout]:
+    root = os.environ.get("TUNE_SR_DATA")
+    if root is None:
+        return {}
+    images = read_images(str(Path(root) / "data/Set5/HR"), "heldout")
+    scales = run.student.scales
+    return {"Set5": Heldout(images, colour="y", scales=scales, protocol="yfloat")}
+
+
+def _scores(upscale: Callable[[Tensor, int], Tensor], sets: dict[str, Heldout]) -> dict[str, float]:
+    return {name: evaluate(upscale, heldout)["psnr_y_db"] for name, heldout in sets.items()}
+
+
+def _print_table(rows: dict[str, list[dict[str, float]]]) -> None:
+    sets = list(rows["bicubic"][0])
+    print("| | " + " | ".join(f"{name}, dB | gain | lowest" for name in sets) + " |")
+    print("|---" * (1 + 3 * len(sets)) + "|")
+    for label, runs in rows.items():
+        cells = [label]
+        for name in sets:
+            values = [run[name] for run in runs]
+            bicubic = rows["bicubic"][0][name]
+            mean = statistics.fmean(values)
+            cells += [f"{mean:.2f}", f"{mean - bicubic:+.2f}", f"{min(values) - bicubic:+.2f}"]
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
