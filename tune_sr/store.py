@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,8 @@ class Store:
     uri: str
     artifacts: str | None
     """Where a new experiment's files go: beside the database; None leaves it to the server."""
+    folder: Path | None = None
+    """Where the database is a file: the folder that it lies in."""
 
     @classmethod
     def of(cls, uri: str | None, storage: Path) -> Store:
@@ -37,7 +42,21 @@ class Store:
             return cls(uri, None)
         file = uri.partition(":///")[2] if scheme == "sqlite" else ""
         home = Path(file).absolute().parent if file else storage
-        return cls(uri, (home / "mlartifacts").as_uri())
+        return cls(uri, (home / "mlartifacts").as_uri(), home if file else None)
+
+    @contextmanager
+    def being_opened(self) -> Iterator[None]:
+        """Keeps this machine's other drivers out: two that make one database break each other."""
+        if self.folder is None:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def without_password(text: str) -> str:
@@ -47,3 +66,16 @@ def without_password(text: str) -> str:
     'postgresql://***@host/db'
     """
     return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a store did not take something, in a few words and without a password.
+
+    >>> reason_of(OSError("HTTPConnectionPool(...): ... [Errno 111] Connection refused'))"))
+    'Connection refused'
+    """
+    cause = re.search(r"\[Errno -?\d+\] ([\w ]+)|(Read timed out)", str(error))
+    if cause:
+        return cause[1] or cause[2]
+    lines = str(error).splitlines() or [type(error).__name__]
+    return without_password(lines[0])[:160]

@@ -17,7 +17,7 @@ from typing import Any
 
 from tune_sr.ledger import Event, follow
 from tune_sr.mirror import Mirror, Point, TrialMirror, flat, read_summary, summary_points, titles
-from tune_sr.store import Store, without_password
+from tune_sr.store import Store, reason_of, without_password
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
 _PATIENCE_S = 10.0
@@ -107,7 +107,7 @@ class Tracker:
                 self._bring_up_to_date(server)
             except Exception as error:  # a client of a remote service may raise anything
                 server, failures = None, failures + 1
-                self._trouble = _first_line(error)
+                self._trouble = reason_of(error)
                 if failures == 2:  # a hiccup is not worth a word
                     self._tell(f"{self._trouble}; trials go on, what it misses is sent later")
                 if self._stop.wait(min(_PERIOD_S * 2**failures, _LONGEST_WAIT_S)):
@@ -168,8 +168,9 @@ class _Server:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._client = MlflowClient(tracking_uri=store.uri)
-        self._experiment_id = self._experiment(experiment, store.artifacts)
+        with store.being_opened():
+            self._client = MlflowClient(tracking_uri=store.uri)
+            self._experiment_id = self._experiment(experiment, store.artifacts)
         self._found: dict[str, Any] = {}
         self._tags: dict[str, str] = {}
         self.parent: str | None = None
@@ -289,8 +290,3 @@ class _Server:
 def _cut(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 3]}..."
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return without_password(lines[0])[:160]

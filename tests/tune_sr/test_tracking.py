@@ -414,22 +414,31 @@ def test_a_server_out_of_reach_holds_nobody_up(ledger, storage, answers):
     assert set(by_trial(track(ledger, storage))) == {None, "0000", "0001", "0002"}  # sent later
 
 
-def test_nothing_is_written_to_the_terminal_and_mlflow_is_imported_late(ledger, storage):
+def test_two_drivers_that_make_the_database_at_once_are_silent(ledger, storage):
     whole_study(ledger)
-    (storage / "mlflow.db").unlink()  # so that the migrations run and want to speak
-    script = f"""
-import sys, threading
+    (storage / "mlflow.db").unlink()  # its migrations want to speak, and break each other
+    script = """
+import sys
 from pathlib import Path
 from tune_sr.store import Store
 from tune_sr.tracking import Tracker
-assert not {{"mlflow", "torch", "ray"}} & set(sys.modules)
-ledger, storage = Path({str(ledger.path)!r}), Path({str(storage)!r})
-tracker = Tracker(ledger, Store.of(None, storage), experiment="e", params_of=dict, say=print)
+assert not {"mlflow", "torch", "ray"} & set(sys.modules)
+ledger, storage, experiment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+tracker = Tracker(ledger, Store.of(None, storage), experiment=experiment, params_of=dict, say=print)
 tracker.start()
 assert tracker.close()
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, ledger.path, storage, experiment],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for experiment in ("one", "two")
+    ]
+    assert [(driver.communicate()[0], driver.returncode) for driver in drivers] == [(b"", 0)] * 2
+    for experiment in ("one", "two"):
+        assert set(by_trial(held(storage, experiment))) == {None, "0000", "0001", "0002"}
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "/somewhere/mlruns", "file:///mlruns", "ftp://x"])
@@ -444,7 +453,7 @@ def test_the_address_given_comes_before_the_environments(tmp_path, monkeypatch):
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert default.artifacts == f"file://{tmp_path}/mlartifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
-    assert Store.of(None, tmp_path) == Store("http://there:5000", None)
+    assert Store.of(None, tmp_path) == Store("http://there:5000", artifacts=None)
     other = Store.of(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
     assert other.artifacts == f"file://{tmp_path}/other/mlartifacts"
 
