@@ -1,0 +1,86 @@
+"""The suite's one Ray, and a toy space whose studies take seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainables.networks import build_network
+from trainables.networks.checkpoint import save_network
+from tune_sr.cluster import local_ray
+from tune_sr.yaml_lines import dump_yaml
+
+ToySpace = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray of two CPUs for all tests marked `ray`: studies find it running and leave it."""
+    with local_ray(2):
+        yield
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two smooth pictures of 32 pixels, and a teacher that changes them a little."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("toy")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / "images" / name)
+    teacher = build_network({"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}, seed=7)
+    for parameter in teacher.tail.parameters():
+        parameter.data.mul_(0.05)
+    save_network(folder / "teacher.safetensors", teacher)
+    return folder
+
+
+@pytest.fixture
+def toy_space(toy_folder: Path, tmp_path: Path) -> ToySpace:
+    """`toy_space(fixed={...}, study={...})`: the file of a DFSR space of a few seconds."""
+
+    def write(name: str = "toy", **changes: dict[str, Any]) -> Path:
+        network = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
+        fixed: dict[str, Any] = {
+            "method": {"name": "dfsr", "update_ratio": 2, "latent": 8, "part_fraction": 0.25},
+            "student": network,
+            "teacher": {**network, "weights": str(toy_folder / "teacher.safetensors")},
+            "batch": {"images": 2, "patch": 16},
+            "heldout": {"images": str(toy_folder / "images"), "crop": None},
+            "budget": {"steps": 32, "steps_per_report": 4},
+            "optimiser": {"schedule": None},
+            "device": "cpu",
+        }
+        search = {
+            "method.w_R": {"uniform": [0.0, 3.0]},
+            "method.P": {"choice": [1, 2]},
+            "method.new_block_init": {
+                "choice": ["random", "near_identity"],
+                "when": {"method.P": 2},
+            },
+            "optimiser.lr": {"loguniform": [0.001, 0.1]},
+        }
+        first = {"method.w_R": 1.0, "method.P": 2, "method.new_block_init": "random"}
+        content: dict[str, Any] = {
+            "fixed": fixed,
+            "search": search,
+            "first": [{**first, "optimiser.lr": 0.01}],
+            "study": {"trials": 6, "concurrent": 1, "storage": str(tmp_path / "runs")},
+        }
+        # One database for all: MLflow takes seconds to make one.
+        content["study"]["tracking_uri"] = f"sqlite:///{toy_folder / 'mlflow.db'}"
+        content["study"]["scheduler"] = {"name": "asha", "grace_period": 3, "reduction_factor": 2}
+        for section, values in changes.items():
+            content[section] = values if section == "first" else {**content[section], **values}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(dump_yaml(content))
+        return path
+
+    return write

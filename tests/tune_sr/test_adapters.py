@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from trainables.config import TrialConfig
+from trainables.values import ConfigError
+from tune_sr.adapters import ATTEMPTS, LedgerScheduler, LedgerSearcher, Live
+from tune_sr.ledger import Ledger
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig
+
+STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
+
+
+@pytest.fixture
+def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
+    return StudyConfig.of(SearchSpace.load(toy_space(study={"trials": 3})), "toy", tmp_path)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Live:
+    return Live(Ledger(tmp_path / "ledger.jsonl"))
+
+
+def reopened(live: Live) -> Live:
+    return Live(Ledger(live.ledger.path))
+
+
+def kinds(live: Live) -> list[str]:
+    return [event["event"] for event in live.ledger.events()]
+
+
+def result(step: int, value: float, **more: Any) -> dict[str, Any]:
+    report = {"step": float(step), "psnr_y_db": value, "loss/kd": 1.0}
+    return {**report, "reported": list(report), "time_total_s": 3.0, "step_of_ray": 9.0, **more}
+
+
+def tell(scheduler: LedgerScheduler, trial: str, told: Mapping[str, Any]) -> str:
+    return scheduler.on_trial_result(None, SimpleNamespace(config={"trial": trial}), told)
+
+
+def ended(searcher: LedgerSearcher, live: Live, ray_id: str, trial: str) -> None:
+    live.append("trial_ended", trial=trial, state="completed", reason=None)
+    searcher.on_trial_complete(ray_id)
+
+
+# --- what runs next -----------------------------------------------------------------------------
+
+
+def test_the_first_point_comes_first_and_is_written_before_it_runs(
+    config: StudyConfig, live: Live
+) -> None:
+    given = LedgerSearcher(config, live).suggest("a")
+    assert given == {"trial": "0000", "heard": 0, **config.space.first[0]}
+    (added,) = live.ledger.events()
+    assert added["event"] == "trial_added" and added["point"] == config.space.first[0]
+
+
+def test_it_waits_while_the_last_run_and_finishes_after_them(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher = LedgerSearcher(config, live)
+    names = [searcher.suggest(ray_id)["trial"] for ray_id in "abc"]
+    assert names == ["0000", "0001", "0002"]
+    assert searcher.suggest("d") is None
+    for ray_id, name in zip("abc", names, strict=True):
+        assert searcher.suggest("d") is None
+        ended(searcher, live, ray_id, name)
+    assert searcher.suggest("d") == Searcher.FINISHED
+
+
+def test_a_resume_issues_what_had_not_ended_and_says_what_was_heard(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    for ray_id in "ab":
+        searcher.suggest(ray_id)
+    tell(scheduler, "0001", result(4, 20.0))
+    ended(searcher, live, "a", "0000")
+
+    live = reopened(live)
+    resumed = LedgerSearcher(config, live)
+    point = live.history.trials["0001"].point
+    assert resumed.suggest("x") == {"trial": "0001", "heard": 4, **point}
+    assert list(live.ledger.events())[-1]["event"] == "attempt"
+    assert list(live.ledger.events())[-1]["attempt"] == 2
+    assert resumed.suggest("y")["trial"] == "0002"
+    assert resumed.suggest("z") is None
+
+
+def test_a_lost_process_is_tried_again_from_what_was_heard_but_not_for_ever(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    searcher.suggest("0")
+    tell(scheduler, "0000", result(4, 20.0))
+    for attempt in range(1, ATTEMPTS):
+        searcher.on_trial_complete(str(attempt - 1), error=True)
+        again = searcher.suggest(str(attempt))
+        assert (again["trial"], again["heard"]) == ("0000", 4)
+        event = list(live.ledger.events())[-1]
+        assert (event["attempt"], event["reason"]) == (attempt + 1, "its process was lost")
+    searcher.on_trial_complete(str(ATTEMPTS - 1), error=True)
+    assert live.history.trials["0000"].state == "failed"
+    assert "lost 4 times" in live.history.trials["0000"].reason
+    assert searcher.suggest("z")["trial"] == "0001"
+
+
+def test_a_process_lost_after_the_last_word_is_not_missed(config: StudyConfig, live: Live) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    searcher.suggest("0")
+    assert tell(scheduler, "0000", result(32, 20.0)) == STOP
+    searcher.on_trial_complete("0", error=True)
+    assert searcher.suggest("1")["trial"] == "0001"
+
+
+def test_a_point_that_cannot_be_configured_fails_and_the_next_is_proposed(
+    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def configure(self: StudyConfig, point: Mapping[str, Any]) -> TrialConfig:
+        if point == config.space.first[0]:
+            raise ConfigError("method.P", "not on a Monday")
+        return config.space.at(point)
+
+    monkeypatch.setattr(StudyConfig, "configure", configure)
+    assert LedgerSearcher(config, live).suggest("a")["trial"] == "0001"
+    assert live.history.trials["0000"].state == "failed"
+    assert live.history.trials["0000"].reason == "invalid: method.P: not on a Monday"
+    assert kinds(live) == ["trial_added", "trial_ended", "trial_added"]
+
+
+# --- what goes on -------------------------------------------------------------------------------
+
+
+def test_a_report_is_written_with_its_decision_and_nothing_of_rays(
+    config: StudyConfig, live: Live
+) -> None:
+    LedgerSearcher(config, live).suggest("a")
+    scheduler = LedgerScheduler(config, live)
+    assert tell(scheduler, "0000", result(4, 20.0)) == CONTINUE
+    event = list(live.ledger.events())[-1]
+    assert event["report"] == {"step": 4.0, "psnr_y_db": 20.0, "loss/kd": 1.0}
+    assert (event["step"], event["decision"]) == (4, "continue")
+    assert tell(scheduler, "0000", result(32, 20.0)) == STOP
+    assert [each["event"] for each in live.ledger.events()][-2:] == ["reported", "trial_ended"]
+    assert live.history.trials["0000"].state == "completed"
+
+
+def test_the_worse_of_two_stops_at_the_rung(config: StudyConfig, live: Live) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    searcher.suggest("a"), searcher.suggest("b")
+    assert tell(scheduler, "0000", result(12, 21.0)) == CONTINUE
+    assert tell(scheduler, "0001", result(12, 20.0)) == STOP
+    assert live.history.trials["0001"].state == "stopped"
+
+
+def test_a_report_made_twice_gets_the_decision_it_had_and_counts_once(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher = LedgerSearcher(config, live)
+    searcher.suggest("a"), searcher.suggest("b")
+    tell(LedgerScheduler(config, live), "0000", result(12, 20.0))
+    tell(LedgerScheduler(config, live), "0001", result(12, 30.0))
+    live = reopened(live)
+    # Asked anew, the rung would now stop it: another trial has come by and was better.
+    assert tell(LedgerScheduler(config, live), "0000", result(12, 20.0)) == CONTINUE
+    assert kinds(live).count("reported") == 3 and live.history.repeats == 1
+
+
+def test_a_failure_ends_the_trial_with_its_reason(config: StudyConfig, live: Live) -> None:
+    LedgerSearcher(config, live).suggest("a")
+    told = {"failed": "diverged at step 7: loss/kd is not finite", "notes": ["mind the gap"]}
+    assert tell(LedgerScheduler(config, live), "0000", told) == STOP
+    assert live.history.trials["0000"].state == "failed"
+    assert live.history.trials["0000"].reason == told["failed"]
+
+
+def test_both_can_be_pickled_and_their_copies_write_nothing(
+    config: StudyConfig, live: Live
+) -> None:
+    for adapter in (LedgerSearcher(config, live), LedgerScheduler(config, live)):
+        copy = pickle.loads(pickle.dumps(adapter))
+        with pytest.raises(RuntimeError, match="only the driver"):
+            copy._live.append("study_ended", finished=True)
+    assert kinds(live) == []

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from trainables.run import Run
+from tune_sr.adapters import LedgerScheduler
+from tune_sr.ledger import Event, follow
+from tune_sr.results import Results
+from tune_sr.resume import read_events
+from tune_sr.signals import Interrupted
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig, run_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
+Configure = Callable[..., StudyConfig]
+
+
+@pytest.fixture
+def study(toy_space: Callable[..., Path], tmp_path: Path) -> Configure:
+    """`study(trials=6, fixed={...})`: a toy study in a folder of its own."""
+
+    def make(trials: int = 6, **changes: Any) -> StudyConfig:
+        flags = {"trials": trials, **changes.pop("flags", {})}
+        space = SearchSpace.load(toy_space(**changes)).with_flags(flags)
+        return StudyConfig.of(space, "toy", tmp_path / "runs")
+
+    return make
+
+
+def of_kind(events: list[Event], kind: str, **fields: Any) -> list[Event]:
+    return [event for event in events if event["event"] == kind and fields.items() <= event.items()]
+
+
+def reports(events: list[Event], trial: str) -> list[dict[str, float]]:
+    """The reports of a trial by step, each once, without what a clock measured."""
+    by_step: dict[int, dict[str, float]] = {}
+    for event in of_kind(events, "reported", trial=trial):
+        told = {key: value for key, value in event["report"].items() if key != "seconds_per_step"}
+        by_step.setdefault(event["step"], told)
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def by_run(config: StudyConfig, events: list[Event], trial: str) -> list[dict[str, float]]:
+    """The reports that `Run` gives at the point of a trial, as many as the trial made."""
+    point = of_kind(events, "trial_added", trial=trial)[0]["point"]
+    run = Run(config.configure(point).model_copy(update={"threads": 1}))
+    count = len(reports(events, trial))
+    told = (next_report for next_report, _ in zip(run.reports(), range(count), strict=False))
+    return [{k: v for k, v in each.items() if k != "seconds_per_step"} for each in told]
+
+
+def test_a_study_from_its_first_event_to_its_last(study: Configure) -> None:
+    config = study()
+    results = run_study(config, quiet=True)
+    assert ray.is_initialized()  # it was running before
+    events = read_events(config.folder)
+    assert [event["event"] for event in events[:3]] == [
+        "study_started",
+        "driver_started",
+        "trial_added",
+    ]
+    assert events[-1]["event"] == "study_ended" and events[-1]["finished"] is True
+    added = of_kind(events, "trial_added")
+    assert [event["trial"] for event in added] == [f"{number:04d}" for number in range(6)]
+    assert added[0]["point"] == config.space.first[0]
+    assert len(of_kind(events, "trial_ended")) == 6
+    assert {each["state"] for each in of_kind(events, "trial_ended")} == {"completed", "stopped"}
+    check_reports_are_those_of_run(config, events)
+    check_files(config, results)
+
+
+def check_reports_are_those_of_run(config: StudyConfig, events: list[Event]) -> None:
+    """DistillTrainable gives what `Run` gives, also in a process that trained others before."""
+    for trial in ("0000", "0001", "0002"):
+        assert reports(events, trial) == by_run(config, events, trial)
+
+
+def check_files(config: StudyConfig, results: Results) -> None:
+    folder = config.folder
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["finished"] and summary["trials"]["total"] == 6
+    assert summary["best"]["trial"] == results.best.name
+    assert SearchSpace.from_resolved((folder / "space.yaml").read_text()) is not None
+    made_by = json.loads((folder / "study.json").read_text())
+    assert {"seed", "argv", "git", "packages", "devices", "version"} <= set(made_by)
+    assert {path.name for path in (folder / "best").iterdir()} == {
+        "student.safetensors",
+        "config.yaml",
+        "panel.png",
+    }
+    for trial in (folder / "trials" / "start-001").glob("0*"):
+        kept = [path.name for path in trial.glob("checkpoint_*")]
+        assert 1 <= len(kept) <= 3
+    assert not (folder / "driver.lock").exists()
+
+
+def test_a_finished_study_is_extended_to_what_a_longer_one_is(
+    study: Configure, tmp_path: Path
+) -> None:
+    config = study(trials=3)
+    run_study(config, quiet=True)
+    before = (config.folder / "ledger.jsonl").read_bytes()
+    run_study(config, quiet=True)  # nothing to do: not a line more
+    assert (config.folder / "ledger.jsonl").read_bytes() == before
+
+    longer = study(trials=7)
+    results = run_study(longer, quiet=True)
+    after = (config.folder / "ledger.jsonl").read_bytes()
+    assert after.startswith(before)
+    events = read_events(config.folder)
+    assert len(of_kind(events, "trial_ended")) == 7 and not of_kind(events, "attempt")
+    assert results.summary()["trials"]["total"] == 7 and results.summary()["finished"]
+
+    whole = StudyConfig.of(longer.space, "whole", tmp_path / "runs")
+    run_study(whole, quiet=True)
+    points = [
+        [each["point"] for each in of_kind(read_events(folder), "trial_added")]
+        for folder in (config.folder, whole.folder)
+    ]
+    assert points[0] == points[1]
+
+
+def test_two_at_a_time_none_is_lost_or_doubled(study: Configure) -> None:
+    config = study(trials=7, study={"concurrent": 2})
+    run_study(config, quiet=True)
+    events = read_events(config.folder)
+    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 7
+    for trial in {event["trial"] for event in of_kind(events, "trial_added")}:
+        assert reports(events, trial) == by_run(config, events, trial)
+        assert len(of_kind(events, "reported", trial=trial)) == len(reports(events, trial))
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
+    study: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = study(trials=2)
+    kill_at = {("0000", 8.0), ("0001", 4.0)}
+    original = LedgerScheduler.on_trial_result
+
+    def kill_then_tell(self: Any, controller: Any, trial: Any, result: Any) -> str:
+        decision = original(self, controller, trial, result)
+        if (trial.config["trial"], result.get("step")) in kill_at:
+            kill_at.remove((trial.config["trial"], result["step"]))
+            os.kill(result["pid"], signal.SIGKILL)
+        return decision
+
+    monkeypatch.setattr(LedgerScheduler, "on_trial_result", kill_then_tell)
+    run_study(config, quiet=True)
+    assert not kill_at
+    events = read_events(config.folder)
+    told = [(each["trial"], each["reason"]) for each in of_kind(events, "attempt")]
+    assert told == [("0000", "its process was lost"), ("0001", "its process was lost")]
+    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 2
+    for trial in ("0000", "0001"):
+        assert reports(events, trial) == by_run(config, events, trial)
+        assert len(of_kind(events, "reported", trial=trial)) == len(reports(events, trial))
+
+
+def test_a_trial_that_diverges_fails_and_the_study_goes_on(study: Configure) -> None:
+    first = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 1e30}
+    config = study(
+        trials=3,
+        search={"optimiser.lr": {"choice": [0.01, 1e30]}},
+        first=[first, {**first, "optimiser.lr": 0.01}],
+        fixed={"optimiser": {"schedule": None, "clip": None}},
+    )
+    results = run_study(config, quiet=True)
+    failed = of_kind(read_events(config.folder), "trial_ended", trial="0000")[0]
+    assert failed["state"] == "failed" and failed["reason"].startswith("diverged at step ")
+    assert results.best is not None and results.best.name != "0000"
+    assert results.summary()["finished"]
+
+
+def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> None:
+    config = study(trials=2, flags={"hours": 1e-6})
+    results = run_study(config, quiet=True)
+    assert results.summary()["finished"]
+    events = read_events(config.folder)
+    assert len(of_kind(events, "trial_ended")) == 0
+    run_study(config, quiet=True)  # its time is spent
+    assert read_events(config.folder) == events
+
+    results = run_study(study(trials=2, flags={"hours": 1.0}), quiet=True)
+    longer = read_events(config.folder)
+    assert longer[: len(events)] == events
+    assert len(of_kind(longer, "trial_ended")) == 2 and results.summary()["finished"]
+    assert longer[-1]["event"] == "study_ended"
+
+
+def test_ctrl_c_saves_and_the_same_call_goes_on(study: Configure) -> None:
+    config = study(trials=3)
+    stop = threading.Event()
+
+    def press() -> None:
+        for event in follow(config.folder / "ledger.jsonl", stop, poll_s=0.01):
+            if event["event"] == "reported" and event["trial"] == "0001":
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    finger = threading.Thread(target=press)
+    before = signal.getsignal(signal.SIGINT)
+    finger.start()
+    try:
+        with pytest.raises(Interrupted) as interrupted:
+            run_study(config, quiet=True)
+    finally:
+        stop.set()
+        finger.join()
+    assert interrupted.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    events = read_events(config.folder)
+    assert events[-1]["event"] == "study_ended" and events[-1]["finished"] is False
+    assert json.loads((config.folder / "summary.json").read_text())["finished"] is False
+
+    run_study(config, quiet=True)
+    events = read_events(config.folder)
+    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 3
+    for trial in ("0000", "0001", "0002"):
+        assert reports(events, trial) == by_run(config, events, trial)
