@@ -101,6 +101,14 @@ class Mirror:
         line = json.dumps(self.study, sort_keys=True)
         return str(given) if given else hashlib.sha256(line.encode()).hexdigest()[:32]
 
+    def common(self, words: Mapping[str, str]) -> dict[str, str]:
+        """Those of a configuration's `titles` that hold for all trials: of what is not searched."""
+        assert self.study is not None
+        searched = {path.partition(".")[0] for path in self.study["space"].get("search", ())}
+        if "method.name" not in self.study["space"].get("search", ()):
+            searched.discard("method")  # its quantities may differ, its name does not
+        return {part: text for part, text in words.items() if part not in searched}
+
     @property
     def failed(self) -> bool:
         """Whether there are trials and every one of them failed."""

@@ -139,20 +139,19 @@ class Tracker:
             return
         if server.parent is None:
             mirror.forget()
-            fixed = flat(mirror.study["space"].get("fixed", {}))
-            server.find(mirror, {**titles(fixed), **self._tags})
+            server.find(mirror, {**mirror.common(titles(self._params({}))), **self._tags})
         for trial in mirror.unsettled():
             if trial.run_id is None:
-                server.open(trial, self._params(trial))
+                server.open(trial, self._params(trial.point))
             server.send(trial)
         if self._closing:
             server.close(mirror, self._ledger.parent)
 
-    def _params(self, trial: TrialMirror) -> dict[str, Any]:
+    def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return flat(self._params_of(trial.point))
+            return flat(self._params_of(point))
         except ValueError:  # a point that cannot be configured: its trial says so and ends
-            return dict(trial.point)
+            return dict(point)
 
     def _tell(self, what: str) -> None:
         self._say(f"MLflow at {without_password(self._store.uri)}: {what}")
@@ -204,7 +203,7 @@ class _Server:
         if run is None:
             tags = {**self._tags, **titles(params), _TRIAL: trial.name}
             tags["mlflow.parentRunId"] = str(self.parent)
-            began, name = trial.added_ms, trial.name
+            began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
             run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
         trial.run_id = run.info.run_id
         if trial.state is not None and run.data.tags.get("state") == trial.state:

@@ -16,6 +16,7 @@ import zlib
 import pytest
 
 from tune_sr.ledger import Ledger
+from tune_sr.mirror import Mirror
 from tune_sr.store import Store
 from tune_sr.tracking import Tracker
 
@@ -30,7 +31,8 @@ SPACE = {
 
 
 def params_of(point):
-    return {**SPACE["fixed"], "method": {**SPACE["fixed"]["method"], "w_R": point["method.w_R"]}}
+    searched = {"w_R": point.get("method.w_R", 1.0)}
+    return {**SPACE["fixed"], "method": {**SPACE["fixed"]["method"], **searched}}
 
 
 def report(ledger, trial, step, psnr, decision="continue"):
@@ -414,6 +416,7 @@ def test_a_server_out_of_reach_holds_nobody_up(ledger, storage, answers):
     assert set(by_trial(track(ledger, storage))) == {None, "0000", "0001", "0002"}  # sent later
 
 
+@pytest.mark.timeout(180)  # MLflow's migrations, twice, one after the other
 def test_two_drivers_that_make_the_database_at_once_are_silent(ledger, storage):
     whole_study(ledger)
     (storage / "mlflow.db").unlink()  # its migrations want to speak, and break each other
@@ -426,7 +429,7 @@ assert not {"mlflow", "torch", "ray"} & set(sys.modules)
 ledger, storage, experiment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 tracker = Tracker(ledger, Store.of(None, storage), experiment=experiment, params_of=dict, say=print)
 tracker.start()
-assert tracker.close()
+assert tracker.close(timeout_s=150.0)
 """
     drivers = [
         subprocess.Popen(
@@ -463,3 +466,14 @@ def wait_until(holds, seconds=30.0):
     while not holds():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.2)
+
+
+def test_a_tag_of_the_study_holds_for_all_of_its_trials():
+    words = {"method": "dfsr", "student": "vdsr 6x8", "teacher": "vdsr"}
+    for search, common in (
+        ({"method.w_R": {}}, {"method", "student", "teacher"}),
+        ({"method.name": {}, "method.w_R": {}}, {"student", "teacher"}),
+        ({"student.width_mult": {}}, {"method", "teacher"}),
+    ):
+        study = {"event": "study_started", "time": 1.0, "space": {"search": search}}
+        assert set(Mirror(study).common(words)) == common
