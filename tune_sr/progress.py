@@ -178,7 +178,8 @@ def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
     if narrow:
         columns.remove("decision")
     room = max(1, (width - (60 if narrow else 78)) // _QUANTITY)
-    paths = list(dict.fromkeys(path for record in trials for path in record.point))[:room]
+    points = (record.point for record in board.history.trials.values())
+    paths = list(dict.fromkeys(path for point in points for path in point))[:room]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("", "rung", "best dB", "gain")
