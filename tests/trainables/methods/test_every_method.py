@@ -81,6 +81,19 @@ def test_same_seed_same_numbers_other_seed_other_numbers(
     assert all(a != b for a, b in zip(one, other, strict=True))
 
 
+@each_method
+def test_every_random_stream_has_a_seed_of_its_own_that_follows_the_trials(
+    name: str, make_run: Make
+) -> None:
+    states = [
+        stream.state_dict()["state"]
+        for seed in (0, 1)
+        for stream in make_run(name, seed=seed).method.learners().values()
+        if isinstance(stream, Randomness)
+    ]
+    assert len({bytes(state.tolist()) for state in states}) == len(states)
+
+
 # --- 3: train 4 = train 2, save, load in a new process, train 2 ---------------------------------
 
 SHORT = {"budget": {"steps": 4, "steps_per_report": 2}}

@@ -147,6 +147,7 @@ WRAPPED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch's, before it refuses
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors", ""])
 @pytest.mark.parametrize("write", [torch.save, "legacy", "pickle"])
 @pytest.mark.parametrize("wrap", WRAPPED)
