@@ -140,9 +140,7 @@ class Results:
             growth_steps = self.space.at(record.point).growth_steps()
         except ConfigError:  # such a trial has failed
             return None
-        # A report at the very step of a growth still shows the student as it was.
-        grown = max(growth_steps) + 1 if growth_steps else 0
-        step = record.score_step(self.objective, grown)
+        step = record.score_step(self.objective, max(growth_steps, default=0))
         return None if step is None else Score(step, record.reports[step].report)
 
     @cached_property
