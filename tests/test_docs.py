@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,12 @@ import pytest
 from trainables.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
+PAGES = [
+    page
+    for page in sorted(ROOT.rglob("*.md"))
+    if not {"runs", "node_modules", "site-packages"} & set(page.relative_to(ROOT).parts)
+    and not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+]
 METHOD_FILES = sorted((ROOT / "trainables" / "methods").glob("*.py"))
 METHOD_TESTS = sorted((ROOT / "tests" / "trainables" / "methods").glob("test_*.py"))
 README = ROOT / "trainables" / "methods" / "README.md"
@@ -134,3 +142,60 @@ def test_every_paper_of_the_index_is_named_in_full_somewhere() -> None:
         for match in KEY.finditer(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
     }
     assert {each.paper for path in METHOD_FILES for each in equations(path)} <= named
+
+
+# --- every page ---------------------------------------------------------------------------------
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"python -m (tune_sr\.\w+)([^\n#`&]*)")
+
+EACH_PAGE = pytest.mark.parametrize(
+    "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+)
+
+
+def commands() -> list[tuple[str, str, Path]]:
+    """Every command of ours that a page gives: module, arguments, page."""
+    return [
+        (match[1], match[2], page)
+        for page in PAGES
+        for match in COMMAND.finditer(page.read_text(encoding="utf-8"))
+    ]
+
+
+@EACH_PAGE
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_python_runs() -> None:
+    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    programs = [code for language, code in blocks if language == "python"]
+    assert programs
+    for code in programs:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_every_command_of_a_page_exists_with_its_flags_and_its_space() -> None:
+    known: dict[str, set[str]] = {}
+    assert commands()
+    for module, arguments, page in commands():
+        if module not in known:
+            shown = subprocess.run(
+                [sys.executable, "-m", module, "--help"],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                check=True,
+            ).stdout
+            known[module] = set(re.findall(r"--[a-z][a-z-]*", shown))
+        where = f"{page.relative_to(ROOT)}: {module}{arguments}"
+        assert set(re.findall(r"--[a-z][a-z-]*", arguments)) <= known[module], where
+        for space in re.findall(r"search_spaces/\S+\.yaml", arguments):
+            assert (ROOT / space).is_file(), where

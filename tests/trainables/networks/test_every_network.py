@@ -94,6 +94,15 @@ def test_taps_come_in_the_order_asked_for(name: str) -> None:
     assert not torch.equal(first, last)
 
 
+def test_gradient_passes_through_a_tap(name: str) -> None:
+    model = network(name)
+    lr_BCHW = image(model, 1, 8, 8).requires_grad_()
+    model.trace(lr_BCHW, taps=[1]).taps[0].square().sum().backward()
+    assert lr_BCHW.grad is not None
+    assert float(lr_BCHW.grad.abs().max()) > 0
+    assert all(p.grad is not None for unit in model.body[:2] for p in unit.parameters())
+
+
 def test_an_inactive_unit_takes_no_part(name: str) -> None:
     model = network(name)
     model.trace(image(model, 1, 8, 8), active=2).sr_BCHW.sum().backward()
