@@ -170,6 +170,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.timeout(180)
 def test_the_readmes_python_runs() -> None:
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     programs = [code for language, code in blocks if language == "python"]
