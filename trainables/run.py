@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from trainables.data.patches import Patches
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
-from trainables.values import Blank, Diverged, Pairs, Randomness, Report
+from trainables.values import Blank, ConfigError, Diverged, Pairs, Randomness, Report
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
 """A run has exploded when its loss lies above `_FACTOR` times the median of the last `_WINDOW`
@@ -57,9 +57,7 @@ class Run:
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
-        self.student = make_network(
-            config.student, Randomness(config.seed, "student").generator
-        ).to(self.device)
+        self.student = _network(config, "student").to(self.device)
         self.teacher = load_teacher(config, self.device)
         setting = Setting(
             student=self.student,
@@ -217,8 +215,17 @@ def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
     """The teacher on `device`: in evaluation mode, its parameters frozen."""
     if config.teacher is None:
         return None
-    teacher = make_network(config.teacher, Randomness(config.seed, "teacher").generator)
-    return teacher.to(device).eval().requires_grad_(False)
+    return _network(config, "teacher").to(device).eval().requires_grad_(False)
+
+
+def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:
+    """The network of a part of a configuration, whose refusals name that part."""
+    network = config.student if part == "student" else config.teacher
+    assert network is not None
+    try:
+        return make_network(network, Randomness(config.seed, part).generator)
+    except ConfigError as error:
+        raise ConfigError(f"{part}.{error.path}", error.rule) from None
 
 
 def make_heldout(config: TrialConfig, images: RunImages, device: torch.device) -> Heldout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses about a file that is refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each way to be malformed
         rule = f"{path}: not a file of plain tensors, and nothing else is loaded"
         raise ConfigError("weights", f"{rule} ({_first_line(error)})") from None
