@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trainables.run import RunImages
     from trainables.saved_run import SavedRun
     from trainables.values import Report
+    from tune_sr.space import SearchSpace
 
 PROG = "python -m tune_sr.train"
 CONFIG, REPORTS, STUDENT, PANEL = "config.yaml", "reports.jsonl", "student.safetensors", "panel.png"
@@ -87,12 +88,30 @@ def _configured(arguments: argparse.Namespace) -> TrialConfig:
         return space.at(space.first[0] if space.first else {}, arguments.seed)
     said = read_yaml(arguments.point).content
     if "method" not in said:  # dotted paths
-        return space.at(said, arguments.seed)
+        return space.at(_whole_point(space, said, arguments.point), arguments.seed)
     if arguments.overrides:
         rule = "is a whole configuration, which --set does not change: edit it, or leave --set out"
         raise ValueError(f"{arguments.point}: {rule}")
     seed = {} if arguments.seed is None else {"seed": arguments.seed}
     return TrialConfig.parse({**said, **seed})
+
+
+def _whole_point(space: SearchSpace, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """What a file says, as a point of `space`: every quantity that exists there, nothing else."""
+    point: dict[str, Any] = {}
+    for path, dimension in space.dimensions.items():
+        if dimension.active(point, space.fixed):
+            if path not in said:
+                raise ValueError(f"{file}: {path}: missing; a point has every searched quantity")
+            try:
+                point[path] = dimension.accept(said[path])
+            except ValueError as error:
+                raise ValueError(f"{file}: {path}: {error}") from None
+    for path in said:
+        if path not in point:
+            known = ", ".join(point) or "nothing"
+            raise ValueError(f"{file}: {path}: is not searched at this point; searched: {known}")
+    return point
 
 
 def _check_same(output: Path, config: TrialConfig) -> None:
