@@ -10,12 +10,14 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from trainables.ray_trainable import FAILED, HEARD, NOTES, REPORTED, TRIAL
 from trainables.values import ConfigError
-from tune_sr.ledger import Event, History, Ledger, trial_name
+from tune_sr.ledger import Decision, Event, History, Ledger, State, trial_name
+from tune_sr.patience import Patience
 from tune_sr.schedulers import decide
 from tune_sr.searchers import propose
 
@@ -129,28 +131,49 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
     def __init__(self, config: StudyConfig, live: Live) -> None:
         super().__init__()
         self._study, self._live = config, live
+        self._patience = Patience()
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """From here on a trial may not be silent for ever."""
+        self._patience.begun(trial.config[TRIAL])
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Its process is lost; the searcher says what becomes of it."""
+        self._patience.ended(trial.config[TRIAL])
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
     ) -> str:
         """What `decide` says; a trial that failed stops."""
         name = trial.config[TRIAL]
+        self._patience.heard(name)
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
         if FAILED in result:
-            self._live.append("trial_ended", trial=name, state="failed", reason=result[FAILED])
-            return str(self.STOP)
+            return self._end(name, "failed", result[FAILED])
         report = {key: result[key] for key in result[REPORTED]}
-        decision = self._decide(name, report)
-        step = int(report["step"])
+        step, decision = int(report["step"]), self._decide(name, report)
         self._live.append("reported", trial=name, step=step, report=report, decision=decision)
         if decision == "continue":
             return str(self.CONTINUE)
-        state = "completed" if decision == "complete" else "stopped"
-        self._live.append("trial_ended", trial=name, state=state, reason=None)
+        return self._end(name, "completed" if decision == "complete" else "stopped")
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """As they come. Ray asks ten times a second: the moment to look for trials that hang."""
+        overdue = self._patience.overdue()
+        for trial in tune_controller.get_trials() if overdue else ():
+            name = trial.config[TRIAL]
+            if name in overdue and trial.status == trial.RUNNING:
+                self._end(name, "failed", f"no report for {overdue[name]:.0f} s")
+                ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
+        return super().choose_trial_to_run(tune_controller)
+
+    def _end(self, name: str, state: State, reason: str | None = None) -> str:
+        self._live.append("trial_ended", trial=name, state=state, reason=reason)
+        self._patience.ended(name)
         return str(self.STOP)
 
-    def _decide(self, name: str, report: Mapping[str, float]) -> str:
+    def _decide(self, name: str, report: Mapping[str, float]) -> Decision:
         study = self._study
         return decide(
             study.scheduler,

@@ -14,8 +14,9 @@ from tune_sr.commands import DONE, FAILED, Parser, refuse
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
+    from tune_sr.bench import Bench
     from tune_sr.results import Results
-    from tune_sr.study import Bench, StudyConfig
+    from tune_sr.study import StudyConfig
 
 PROG = "python -m tune_sr.search"
 _FLAGS = ("trials", "hours", "concurrent", "cpus_per_trial", "tracking_uri", "seed")
@@ -128,7 +129,7 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
 
 
 def _prepared(config: StudyConfig) -> Bench:
-    from tune_sr.study import prepare
+    from tune_sr.bench import prepare
 
     return prepare(config)
 

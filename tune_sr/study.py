@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from trainables.values import ConfigError
+from tune_sr.bench import Bench, Marks, measure, prepare
 from tune_sr.cluster import local_ray, usable_cpus
 from tune_sr.ledger import History, Ledger
 from tune_sr.lock import DriverLock
@@ -25,20 +25,15 @@ from tune_sr.resume import driver_seconds, read_events
 from tune_sr.schedulers import SchedulerConfig
 from tune_sr.signals import Interrupted, LoopSignals
 from tune_sr.space import SearchSpace
-from tune_sr.store import Store
 from tune_sr.watchers import Watchers
-from tune_sr.yaml_lines import SpaceError, read_yaml
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
     from ray.tune.experiment import Trial
 
     from trainables.config import TrialConfig
-    from trainables.run import Run, RunImages
     from tune_sr.adapters import Live
     from tune_sr.results import Results
-
-Marks = dict[str, dict[str, float] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,35 +90,6 @@ class StudyConfig:
         return self.space.at(point)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What a study is worked on with."""
-
-    images: RunImages
-    """Decoded once; every trial shares them."""
-    run: Run
-    """That of the first point, never advanced: held-out set and teacher, ready."""
-
-
-def prepare(config: StudyConfig) -> Bench:
-    """Find out what can be found out before anything is started: images, weights, sizes.
-
-    Raises:
-        ValueError: names, in one line, what cannot be used.
-    """
-    from trainables.run import Run, RunImages
-    from tune_sr.searchers import propose
-
-    Store.of(config.tracking_uri, config.folder.parent)
-    point = propose(config.searcher, config.space, config.seed, History(), 0)
-    try:
-        first = config.configure(point)
-        images = RunImages.of(first)
-        return Bench(images, Run(first, images=images))
-    except ConfigError as error:
-        raise _located(config.space.path, error) from None
-
-
 def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = False) -> Results:
     """Run a study from where its ledger stands to its end, and write its results.
 
@@ -154,7 +120,7 @@ def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = 
             assert known is not None, "a finished study was begun"
             with Watchers(config, known, quiet=quiet):
                 return _write(config, bench)
-        measured = beside.submit(_measure, bench)  # meanwhile Ray starts, which is mostly waiting
+        measured = beside.submit(measure, bench)  # meanwhile Ray starts, which is mostly waiting
         with local_ray(_cpus(config)):
             signals.listen()
             marks = known or measured.result()
@@ -185,12 +151,6 @@ def left_to_do(config: StudyConfig) -> float | None:
 def _cpus(config: StudyConfig) -> int:
     """For Ray: all there are, or as many as were asked for by name."""
     return max(usable_cpus(), math.ceil(config.workers * config.cpus_per_trial))
-
-
-def _measure(bench: Bench) -> Marks:
-    from trainables.marks import marks
-
-    return marks(bench.run)
 
 
 def _known_marks(config: StudyConfig) -> Marks | None:
@@ -300,9 +260,3 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
 def _stop_writing() -> None:
     """Another driver has taken the study over: this one ends, as after Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def _located(space: Path, error: ConfigError) -> SpaceError:
-    """The refusal with the line of the space that it is about."""
-    keys = tuple(error.path.split("."))
-    return read_yaml(space).error(("fixed", *keys), error.path, error.rule)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import ray
 
 from trainables.run import Run
+from tune_sr import patience
 from tune_sr.adapters import LedgerScheduler
 from tune_sr.ledger import Event, follow
 from tune_sr.results import Results
@@ -178,6 +180,30 @@ def test_a_trial_that_diverges_fails_and_the_study_goes_on(study: Configure) -> 
     assert failed["state"] == "failed" and failed["reason"].startswith("diverged at step ")
     assert results.best is not None and results.best.name != "0000"
     assert results.summary()["finished"]
+
+
+def test_a_trial_that_hangs_fails_and_the_study_goes_on(
+    study: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = study(trials=2)
+    original = LedgerScheduler.on_trial_result
+
+    def stop_and_tell(self: Any, controller: Any, trial: Any, result: Any) -> str:
+        decision = original(self, controller, trial, result)
+        if (trial.config["trial"], result.get("step")) == ("0000", 8.0):
+            os.kill(result["pid"], signal.SIGSTOP)
+            monkeypatch.setattr(patience, "LEAST_S", 1.0)
+            monkeypatch.setattr(patience, "FACTOR", 0.0)
+        elif trial.config["trial"] == "0001":
+            monkeypatch.setattr(patience, "LEAST_S", 600.0)
+        return decision
+
+    monkeypatch.setattr(LedgerScheduler, "on_trial_result", stop_and_tell)
+    run_study(config, quiet=True)
+    first, second = of_kind(read_events(config.folder), "trial_ended")
+    assert (first["trial"], first["state"]) == ("0000", "failed")
+    assert re.fullmatch(r"no report for \d+ s", first["reason"])
+    assert (second["trial"], second["state"]) == ("0001", "completed")
 
 
 def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> None:

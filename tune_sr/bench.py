@@ -1,0 +1,61 @@
+"""What a study is worked on with, found out to be sound before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.values import ConfigError
+from tune_sr.ledger import History
+from tune_sr.store import Store
+from tune_sr.yaml_lines import SpaceError, read_yaml
+
+if TYPE_CHECKING:
+    from trainables.run import Run, RunImages
+    from tune_sr.study import StudyConfig
+
+Marks = dict[str, dict[str, float] | None]
+"""The held-out figures of `bicubic` and of the `teacher`."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a study is worked on with."""
+
+    images: RunImages
+    """Decoded once; every trial shares them."""
+    run: Run
+    """That of the first point, never advanced: held-out set and teacher, ready."""
+
+
+def prepare(config: StudyConfig) -> Bench:
+    """Find out what can be found out before anything is started: images, weights, sizes.
+
+    Raises:
+        ValueError: names, in one line, what cannot be used.
+    """
+    from trainables.run import Run, RunImages
+    from tune_sr.searchers import propose
+
+    Store.of(config.tracking_uri, config.folder.parent)
+    point = propose(config.searcher, config.space, config.seed, History(), 0)
+    try:
+        first = config.configure(point)
+        images = RunImages.of(first)
+        return Bench(images, Run(first, images=images))
+    except ConfigError as error:
+        raise _located(config.space.path, error) from None
+
+
+def measure(bench: Bench) -> Marks:
+    """What the students will be held against; takes seconds for a large teacher."""
+    from trainables.marks import marks
+
+    return marks(bench.run)
+
+
+def _located(space: Path, error: ConfigError) -> SpaceError:
+    """The refusal with the line of the space that it is about."""
+    keys = tuple(error.path.split("."))
+    return read_yaml(space).error(("fixed", *keys), error.path, error.rule)

@@ -1,0 +1,57 @@
+"""How long a trial may be silent before it counts as hung."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+FIRST_S = 30 * 60.0
+"""Before a trial's first report: its process starts, images and weights are read."""
+LEAST_S = 10 * 60.0
+FACTOR = 5.0
+"""After it: so many times the slowest report of the study, and at least `LEAST_S`."""
+
+
+class Patience:
+    """Knows when every running trial was last heard of.
+
+    >>> clock = iter([0.0, 60.0, 120.0, 720.0])
+    >>> patience = Patience(lambda: next(clock))
+    >>> patience.begun("0000"), patience.heard("0000"), patience.heard("0000")
+    (None, None, None)
+    >>> patience.overdue()
+    {'0000': 600.0}
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._reporting: set[str] = set()
+        self._slowest = 0.0
+
+    def begun(self, trial: str) -> None:
+        """A trial begins, or begins again."""
+        self._last[trial] = self._clock()
+        self._reporting.discard(trial)
+
+    def heard(self, trial: str) -> None:
+        """A trial has reported."""
+        now = self._clock()
+        if trial in self._reporting:
+            self._slowest = max(self._slowest, now - self._last[trial])
+        self._last[trial] = now
+        self._reporting.add(trial)
+
+    def ended(self, trial: str) -> None:
+        """A trial has ended, or lost its process: it may be silent."""
+        self._last.pop(trial, None)
+
+    def overdue(self) -> dict[str, float]:
+        """The trials that count as hung, each with its seconds of silence."""
+        now = self._clock()
+        limit = max(LEAST_S, FACTOR * self._slowest)
+        return {
+            trial: now - since
+            for trial, since in self._last.items()
+            if now - since >= (limit if trial in self._reporting else FIRST_S)
+        }
