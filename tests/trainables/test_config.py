@@ -122,7 +122,7 @@ def test_a_key_of_another_method_is_unknown(toy: Toy) -> None:
         ("student.blocks", 6.0, "integer"),
         ("student.blocks", 0, "greater than or equal to 1"),
         ("student.features", True, "integer"),
-        ("student.name", "vsdr", "'vdsr'"),
+        ("student.name", "vsdr", "unknown student 'vsdr'; known: vdsr, edsr"),
         ("student.scale", 5, "2, 3 or 4"),
         ("student.scale", "2", "2, 3 or 4"),
         ("student.layers", 20, "say blocks"),

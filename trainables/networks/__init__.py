@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
+from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
 from trainables.values import ConfigError, Randomness
 
 __all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
 
-NETWORKS: dict[str, type[VDSR]] = {"vdsr": VDSR}
+NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR}
 
-NetworkConfig = VDSRConfig
+NetworkConfig = Annotated[VDSRConfig | EDSRConfig, Field(discriminator="name")]
 """Any network's configuration, told apart by `name`."""
 
 
@@ -45,8 +46,9 @@ def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
     name = config.get("name")
     if name not in NETWORKS:
         raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    kind = NETWORKS[name].config_class
     try:
-        parsed = VDSRConfig.model_validate(dict(config))
+        parsed: Any = kind.model_validate(dict(config))
     except ValidationError as error:
-        raise first_problem(VDSRConfig, error, config) from None
+        raise first_problem(kind, error, config) from None
     return make_network(parsed, Randomness(seed, "network").generator)

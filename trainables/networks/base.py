@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar, final
+from typing import Any, ClassVar, Self, TypeVar, final
 
 import torch
 from pydantic import Field, model_validator
@@ -53,6 +53,8 @@ class SRNetConfig(Config):
 class SRNet(nn.Module, ABC):
     """A super-resolution network: LR image in, image `scale` times larger out."""
 
+    config_class: ClassVar[type[SRNetConfig]]
+    """What it is built from."""
     colour: Colour
     multiple_of: int
     """Input sides are padded to a multiple of this and cropped back."""

@@ -58,6 +58,7 @@ class VDSR(SRNet):
     colour = "y"
     multiple_of = 1
     config: VDSRConfig
+    config_class = VDSRConfig
 
     def __init__(self, config: VDSRConfig) -> None:
         super().__init__(config)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.parametrize("name", NETWORKS)]
 
 
 def network(name: str, scale: int = 2) -> SRNet:
-    return build_network({"name": name, "features": 8, "blocks": 4, "scale": scale}, seed=1)
+    return build_network({"name": name, "features": 12, "blocks": 4, "scale": scale}, seed=1)
 
 
 def image(model: SRNet, images: int, height: int, width: int) -> Tensor:
@@ -138,13 +138,24 @@ def test_drawing_weights_touches_no_global_stream(name: str) -> None:
 
 
 def test_a_scale_that_is_not_served_is_refused(name: str) -> None:
-    model = build_network({"name": name, "features": 8, "blocks": 1, "scales": [2, 4]})
+    model = network(name, scale=4)
+    lr_BCHW = image(model, 1, 4, 4)
+    assert torch.equal(model(lr_BCHW, scale=4), model(lr_BCHW))
+    with pytest.raises(ValueError, match=r"serves scales \[4\]: not 3"):
+        model(lr_BCHW, scale=3)
+
+
+def test_several_scales_are_served_by_name_or_refused_when_built(name: str) -> None:
+    try:
+        model = build_network({"name": name, "features": 12, "blocks": 1, "scales": [2, 4]})
+    except ConfigError as refusal:
+        assert refusal.path == "scales"
+        assert "one scale" in refusal.rule
+        return
     lr_BCHW = image(model, 1, 4, 4)
     assert model(lr_BCHW, scale=4).shape[-1] == 16
     with pytest.raises(ValueError, match=r"serves scales \[2, 4\]: say which"):
         model(lr_BCHW)
-    with pytest.raises(ValueError, match=r"serves scales \[2, 4\]: not 3"):
-        model(lr_BCHW, scale=3)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +176,9 @@ def test_a_scale_that_is_not_served_is_refused(name: str) -> None:
 def test_a_mapping_that_is_no_network_is_refused_by_its_path(
     name: str, change: dict[str, object], message: str
 ) -> None:
+    scale = {} if {"scale", "scales"} & set(change) else {"scale": 2}
     with pytest.raises(ConfigError, match=message):
-        build_network({"name": name, **change})
+        build_network({"name": name, **scale, **change})
 
 
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:

@@ -1,0 +1,109 @@
+"""What EDSR and RCAN have in common: everything but the units of the body.
+
+One convolution in, a body of residual units, one convolution that closes the body, a skip around
+both, pixel-shuffle, one convolution out; in RGB of range 0..255, less DIV2K's mean.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from trainables.networks.base import SRNet, SRNetConfig
+from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
+from trainables.values import ConfigError, Trace
+
+
+class OneScaleConfig(SRNetConfig):
+    """Of a network whose upsampler is made for one scale."""
+
+    features: int = Field(default=64, ge=1)
+    """Width: feature channels of the body."""
+    scales: tuple[int, ...] = Field(strict=False, min_length=1)
+    """The upscaling factor, 2, 3 or 4, as a list of one; `scale: s` is short for `scales: [s]`."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        if len(self.scales) != 1:
+            rule = f"this network is made for one scale; got {list(self.scales)}: say scale: 2"
+            raise ConfigError("scales", rule)
+        return self
+
+    @property
+    def scale(self) -> int:
+        """The upscaling factor."""
+        return self.scales[0]
+
+
+class ResidualSRNet(SRNet):
+    """Everything of EDSR and RCAN but the units of the body; key names are BasicSR's."""
+
+    colour = "rgb"
+    multiple_of = 1
+    config: OneScaleConfig
+
+    def __init__(self, config: OneScaleConfig, units: Iterable[nn.Module]) -> None:
+        super().__init__(config)
+        features = config.features
+        self.colours = Colours(img_range=255.0)
+        self.conv_first = conv3x3(3, features)
+        # add_module would find the property of that name and refuse.
+        self._modules["body"] = nn.ModuleList(units)
+        self.conv_after_body = conv3x3(features, features)
+        self.upsample = upsampler(features, config.scale)
+        self.conv_last = conv3x3(features, 3)
+
+    @property
+    def head(self) -> nn.Module:
+        """Colours to features."""
+        return self.conv_first
+
+    @property
+    def body(self) -> nn.ModuleList:
+        """The residual units."""
+        body = self._modules["body"]
+        assert isinstance(body, nn.ModuleList)
+        return body
+
+    @property
+    def tail(self) -> nn.Module:
+        """Enlarged features to colours."""
+        return self.conv_last
+
+    def trace(
+        self,
+        lr_BCHW: Tensor,
+        *,
+        scale: int | None = None,
+        taps: Sequence[int] = (),
+        active: int | None = None,
+    ) -> Trace:
+        """As `SRNet.trace`."""
+        self.chosen_scale(scale)
+        # Under autocast the skips add up in float32, where small residuals are not rounded away.
+        first_BFHW = self.conv_first(self.colours(lr_BCHW)).float()
+        features_BFHW, kept = self.run_body(first_BFHW, taps, active)
+        features_BFHW = first_BFHW + self.conv_after_body(features_BFHW)
+        sr_BCHW = self.conv_last(self.upsample(features_BFHW))
+        return Trace(self.colours.back(sr_BCHW), kept)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """The default of torch for every convolution, as in all released code."""
+        self.colours.reset()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                start_as_torch_does(module, generator)
+
+    def near_identity(self, first: int) -> None:
+        """Zero the last convolution of each unit: its skip passes everything."""
+        for unit in self.body[first:]:
+            silence(self.last_convolution(unit))
+
+    @abstractmethod
+    def last_convolution(self, unit: nn.Module) -> nn.Conv2d:
+        """The convolution of a unit whose output is added to the unit's input."""
