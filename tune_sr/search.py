@@ -146,6 +146,8 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from tune_sr.lock import LockedError
     from tune_sr.study import run_study
 
+    if not quiet:
+        print(f"study {config.name} in {config.folder}: starting", flush=True)
     try:
         results = run_study(config, bench, quiet=quiet)
     except LockedError as error:
