@@ -118,7 +118,7 @@ class TrialConfig(Config):
         if isinstance(self.method, ProgressiveConfig):
             split = self.method.P, self.method.split_points, self.method.part_fraction
             try:
-                plan_parts(self.student.blocks, self.budget.steps, *split)
+                plan_parts(self.student.units, self.budget.steps, *split)
             except ValueError as error:
                 path, _, rule = str(error).partition(": ")
                 yield f"method.{path}", rule

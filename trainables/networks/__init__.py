@@ -11,15 +11,16 @@ from pydantic import Field, ValidationError
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
 from trainables.networks.edsr import EDSR, EDSRConfig
+from trainables.networks.rcan import RCAN, RCANConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
 from trainables.values import ConfigError, Randomness
 
 __all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
 
-NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR}
+NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN}
 
-NetworkConfig = Annotated[VDSRConfig | EDSRConfig, Field(discriminator="name")]
+NetworkConfig = Annotated[VDSRConfig | EDSRConfig | RCANConfig, Field(discriminator="name")]
 """Any network's configuration, told apart by `name`."""
 
 

@@ -24,11 +24,16 @@ class SRNetConfig(Config):
     features: int = Field(ge=1)
     """Width: feature channels of the body."""
     blocks: int = Field(ge=1)
-    """Depth: units of the body, which progressive distillation counts."""
+    """Depth: units of the body, or blocks in each of them where the network says so."""
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
     weights: str | None = None
     """A file of trained parameters to start from, or `shipped`; None for a random start."""
+
+    @property
+    def units(self) -> int:
+        """Length of the body, which progressive distillation counts."""
+        return self.blocks
 
     @model_validator(mode="before")
     @classmethod

@@ -18,8 +18,9 @@ SIDES = [(1, 1), (1, 5), (2, 3), (7, 9), (16, 13)]
 pytestmark = [pytest.mark.parametrize("name", NETWORKS)]
 
 
-def network(name: str, scale: int = 2) -> SRNet:
-    return build_network({"name": name, "features": 12, "blocks": 4, "scale": scale}, seed=1)
+def network(name: str, scale: int = 2, seed: int = 1) -> SRNet:
+    size = {"features": 12, "blocks": 4}
+    return build_network({"name": name, **size, "scale": scale}, seed=seed)
 
 
 def image(model: SRNet, images: int, height: int, width: int) -> Tensor:
@@ -52,12 +53,19 @@ def test_images_in_a_batch_do_not_influence_each_other(name: str) -> None:
 
 
 def test_every_parameter_receives_gradient(name: str) -> None:
-    model = network(name)
-    model(image(model, 2, 8, 8)).square().sum().backward()
-    still = [
-        key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
-    ]
-    assert still == []
+    asleep = None
+    for seed in range(20):  # a ReLU may sleep at one start, but not at every one
+        model = network(name, seed=seed)
+        model(image(model, 2, 8, 8)).square().sum().backward()
+        still = {
+            key
+            for key, p in model.named_parameters()
+            if p.grad is None or not p.grad.abs().max() > 0
+        }
+        asleep = still if asleep is None else asleep & still
+        if not asleep:
+            break
+    assert asleep == set()
 
 
 def test_gradient_passes_through_to_the_image(name: str) -> None:
