@@ -47,6 +47,13 @@ class Live:
         self.history.apply(written)
         return written
 
+    def settle(self) -> None:
+        """Write the ends that a driver decided on and died before it could write."""
+        settled = {e["trial"] for e in self.ledger.events() if e["event"] == "trial_ended"}
+        for record in list(self.history.trials.values()):
+            if record.state is not None and record.name not in settled:
+                self.append("trial_ended", trial=record.name, state=record.state, reason=None)
+
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
     """Issues first the trials that the ledger added and did not end, then new proposals.

@@ -35,7 +35,7 @@ class DriverLock:
         self._path = path
         self._on_lost = on_lost
         self._mine = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-        self._released = threading.Event()
+        self._released, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="driver-lock", daemon=True)
 
     def __enter__(self) -> DriverLock:
@@ -69,10 +69,20 @@ class DriverLock:
             if _holder(file) == self._mine:
                 self._path.unlink()
 
+    def check(self) -> None:
+        """Make sure that this driver may still write.
+
+        Raises:
+            LockedError: it has lost its lock.
+        """
+        if self._lost.is_set():
+            raise LockedError(f"{self._path.parent}: another driver has taken this study over")
+
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_S):
             with _guarded(self._path) as file:
                 if _holder(file) != self._mine:
+                    self._lost.set()
                     self._on_lost()
                     return
                 os.utime(self._path)

@@ -109,28 +109,24 @@ def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = 
     """
     bench = bench or prepare(config)
     config.folder.mkdir(parents=True, exist_ok=True)
-    with (
-        DriverLock(config.folder / "driver.lock", on_lost=_stop_writing),
-        LoopSignals() as signals,
-        ThreadPoolExecutor(1, thread_name_prefix="marks") as beside,
-    ):
-        known = _known_marks(config)
+    with DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock, LoopSignals() as signals:
         seconds = left_to_do(config)
         if seconds is None:
-            assert known is not None, "a finished study was begun"
-            with Watchers(config, known, quiet=quiet):
-                return _write(config, bench)
-        measured = beside.submit(measure, bench)  # meanwhile Ray starts, which is mostly waiting
-        with local_ray(_cpus(config)):
-            signals.listen()
-            marks = known or measured.result()
-            live = _begin(config, marks)
-            with Watchers(config, marks, quiet=quiet) as watchers:
-                _append_start(config, live)
-                _tuner(config, live, bench, seconds).fit()
-                live.append("study_ended", finished=_finished(config, live, signals))
-                watchers.quieten()
-                results = _write(config, bench)
+            return _finish_again(config, bench, quiet=quiet)
+        with ThreadPoolExecutor(1) as beside:
+            marks = beside.submit(
+                _marks, config, bench
+            )  # while Ray starts, which is mostly waiting
+            with local_ray(_cpus(config)):
+                signals.listen()
+                live = _begin(config, marks.result())
+                with Watchers(config, marks.result(), quiet=quiet) as watchers:
+                    _append_start(config, live)
+                    _tuner(config, live, bench, seconds).fit()
+                    lock.check()
+                    live.append("study_ended", finished=_finished(config, live, signals))
+                    watchers.quieten()
+                    results = _write(config, bench)
     if signals.number is not None:
         raise Interrupted(signals.number)
     return results
@@ -153,10 +149,22 @@ def _cpus(config: StudyConfig) -> int:
     return max(usable_cpus(), math.ceil(config.workers * config.cpus_per_trial))
 
 
-def _known_marks(config: StudyConfig) -> Marks | None:
-    """Bicubic's and the teacher's figures as the study's first driver found them."""
+def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
+    """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
+    from tune_sr.adapters import Live
+
+    live = Live(Ledger(config.folder / "ledger.jsonl"))
+    with Watchers(config, _marks(config, bench), quiet=quiet):
+        if not live.history.finished:  # its driver died after the last trial's end
+            _append_start(config, live)
+            live.append("study_ended", finished=True)
+        return _write(config, bench)
+
+
+def _marks(config: StudyConfig, bench: Bench) -> Marks:
+    """Bicubic's and the teacher's figures: those that the study's first driver found, if it did."""
     started = History.of(read_events(config.folder)).study
-    return None if started is None else dict(started["marks"])
+    return measure(bench) if started is None else dict(started["marks"])
 
 
 def _begin(config: StudyConfig, marks: Marks) -> Live:
@@ -188,6 +196,7 @@ def _append_start(config: StudyConfig, live: Live) -> None:
         start=live.history.starts + 1,
         study=config.space.resolved()["study"],
     )
+    live.settle()
 
 
 def _tuner(config: StudyConfig, live: Live, bench: Bench, seconds: float) -> Tuner:
@@ -257,6 +266,6 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     return results
 
 
-def _stop_writing() -> None:
+def _stop() -> None:
     """Another driver has taken the study over: this one ends, as after Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)

@@ -175,6 +175,19 @@ def test_a_report_made_twice_gets_the_decision_it_had_and_counts_once(
     assert kinds(live).count("reported") == 3 and live.history.repeats == 1
 
 
+def test_an_end_that_was_decided_and_not_written_is_written_by_the_next_driver(
+    config: StudyConfig, live: Live
+) -> None:
+    LedgerSearcher(config, live).suggest("a")
+    tell(LedgerScheduler(config, live), "0000", result(32, 20.0))
+    lines = live.ledger.path.read_bytes().splitlines(keepends=True)
+    live.ledger.path.write_bytes(b"".join(lines[:-1]))  # as a kill between the two lines leaves it
+    live = reopened(live)
+    live.settle(), live.settle()
+    assert kinds(live) == ["trial_added", "reported", "trial_ended"]
+    assert list(live.ledger.events())[-1]["state"] == "completed"
+
+
 def test_a_failure_ends_the_trial_with_its_reason(config: StudyConfig, live: Live) -> None:
     LedgerSearcher(config, live).suggest("a")
     told = {"failed": "diverged at step 7: loss/kd is not finite", "notes": ["mind the gap"]}

@@ -85,14 +85,17 @@ def test_the_heartbeat_keeps_it_fresh_and_tells_when_it_is_lost(
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
     lost = threading.Event()
-    with DriverLock(path, on_lost=lost.set):
+    with DriverLock(path, on_lost=lost.set) as held:
         os.utime(path, (0, 0))
         deadline = time.monotonic() + 10
         while path.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert path.stat().st_mtime > 0
+        held.check()
         held_by(path, host="another", pid=1)
         assert lost.wait(10)
+        with pytest.raises(LockedError, match="has taken this study over"):
+            held.check()
     assert json.loads(path.read_text())["host"] == "another"  # what is not ours stays
 
 
