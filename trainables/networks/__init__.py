@@ -12,15 +12,18 @@ from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
 from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.rcan import RCAN, RCANConfig
+from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
 from trainables.values import ConfigError, Randomness
 
 __all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
 
-NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN}
+NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN, "swinir": SwinIR}
 
-NetworkConfig = Annotated[VDSRConfig | EDSRConfig | RCANConfig, Field(discriminator="name")]
+NetworkConfig = Annotated[
+    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig, Field(discriminator="name")
+]
 """Any network's configuration, told apart by `name`."""
 
 
