@@ -15,6 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from trainables.networks.base import SRNet
+from trainables.networks.official import infer, to_ours
+from trainables.networks.unpickle import read_pickled_network
 from trainables.values import ConfigError
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -46,48 +48,36 @@ def read_architecture(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is not safetensors or carries no architecture.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
-    if "architecture" not in metadata:
+    architecture = _said_architecture(path)
+    if architecture is None:
         raise ConfigError("weights", f"{path}: carries no architecture; name it in the network")
-    try:
-        return dict(json.loads(metadata["architecture"]))
-    except (ValueError, TypeError):
-        raise ConfigError("weights", f"{path}: its architecture cannot be read") from None
+    return architecture
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or a plain torch file, wrappers and `module.` taken off.
+    """The tensors of a file under our names, wrappers and `module.` taken off.
+
+    The file is safetensors, or torch's with plain tensors in it, or the released VDSR's pickled
+    module; keys are those of BasicSR, EDSR-PyTorch, RCAN, SwinIR, KAIR or pytorch-vdsr.
 
     Raises:
         ConfigError: the file is missing, unreadable, or holds anything but tensors.
     """
     if not path.is_file():
         raise ConfigError("weights", f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
-        except SafetensorError as error:
-            raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+    tensors = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's guesses about a file that is refused anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for each way to be malformed
-        rule = f"{path}: not a file of plain tensors, and nothing else is loaded"
-        raise ConfigError("weights", f"{rule} ({_first_line(error)})") from None
-    return _unwrapped(path, content)
+        return to_ours(tensors)
+    except ValueError as error:
+        raise ConfigError("weights", f"{path}: {error}") from None
 
 
 def load_into(network: SRNet, weights: str) -> None:
     """Fill `network` from `shipped` or from a file, all parameters or none.
 
     Raises:
-        ConfigError: names what is missing, what is unexpected, and the nearest match.
+        ConfigError: names what is missing, what is unexpected, the nearest match, and which
+            network the file holds where its tensors say so.
     """
     name = getattr(network.config, "name", "")
     path = shipped_file(name) if weights == "shipped" else Path(weights)
@@ -98,25 +88,99 @@ def load_into(network: SRNet, weights: str) -> None:
     if missing or unexpected:
         rule = f"{path} does not fit this {name}: {_listed('missing', missing)}"
         rule += f", {_listed('unexpected', unexpected)}{_nearest(missing, unexpected)}"
-        raise ConfigError("weights", f"{rule}; check name, blocks and scale")
+        raise ConfigError("weights", f"{rule}; check name, blocks and scale{_holds(found)}")
     for key, value in wanted.items():
         if found[key].shape != value.shape:
             shapes = f"{tuple(found[key].shape)} where {tuple(value.shape)} is needed"
-            raise ConfigError(
-                "weights", f"{path} does not fit this {name}: {key} is {shapes}; check features"
-            )
+            rule = f"{path} does not fit this {name}: {key} is {shapes}; check features"
+            raise ConfigError("weights", f"{rule}{_holds(found)}")
     network.load_state_dict(found)
 
 
-def load_network(path: Path) -> SRNet:
-    """The network in a file that `save_network` wrote, ready for use, without its study.
+def load_network(
+    path: Path, config: Mapping[str, Any] | None = None, scale: int | None = None
+) -> SRNet:
+    """The network in a file, ready for use, without its study.
+
+    A file of ours says what it holds; of any other the architecture is inferred from its tensors.
+    `config` overrides single fields of that, such as `res_scale`, which no tensor tells: an EDSR
+    takes the usual one for its size (0.1 for 256 features, 1 for the baseline). `scale` is the
+    one to serve, where the file serves several, and must be the file's own elsewhere.
 
     Raises:
-        ConfigError: the file is not one of ours.
+        ConfigError: the file holds no network of ours, or not one of that scale.
     """
     from trainables.networks import build_network  # the registry stands above this module
 
-    return build_network({**read_architecture(path), "weights": str(path)})
+    said = _said_architecture(path) if _is_safetensors(path) else None
+    found = _inferred(path) if said is None else said
+    wanted = {**(config or {}), **({} if scale is None else {"scale": scale})}
+    if "scale" in wanted or "scales" in wanted:
+        held = found.pop("scales", None) or [found.pop("scale", scale)]
+        if scale not in (None, *held):
+            raise ConfigError("scale", f"{path} serves scale {held[0]}, not {scale}")
+    return build_network({**found, **wanted, "weights": str(path)})
+
+
+def _inferred(path: Path) -> dict[str, Any]:
+    try:
+        return infer(read_weights(path))
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError("weights", f"{path}: {error}") from None
+
+
+def _holds(found: Mapping[str, Tensor]) -> str:
+    try:
+        return "; the file holds " + ", ".join(f"{k}: {v}" for k, v in infer(found).items())
+    except ValueError:  # it holds something else
+        return ""
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def _said_architecture(path: Path) -> dict[str, Any] | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+    if "architecture" not in metadata:
+        return None
+    try:
+        return dict(json.loads(metadata["architecture"]))
+    except (ValueError, TypeError):
+        raise ConfigError("weights", f"{path}: its architecture cannot be read") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            content = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
+    except SafetensorError as error:
+        raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+    return _unwrapped(path, content)
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses about a file that is refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # torch raises a different type for each way to be malformed
+        content = _read_pickled(path)
+    return _unwrapped(path, content)
+
+
+def _read_pickled(path: Path) -> Any:
+    try:
+        return read_pickled_network(path)
+    except Exception as error:  # so does a malformed pickle
+        rule = f"{path}: not a file of plain tensors, and nothing else is loaded"
+        raise ConfigError("weights", f"{rule} ({_first_line(error)})") from None
 
 
 def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:

@@ -104,6 +104,7 @@ def test_another_depth_is_refused_with_what_is_missing_and_unexpected(
 ) -> None:
     said = refusal(saved, blocks=blocks)
     assert all(word in said for word in words), said
+    assert said.endswith("the file holds name: vdsr, features: 4, blocks: 3")
 
 
 def test_another_architecture_is_refused_with_the_nearest_match(tmp_path: Path) -> None:
@@ -203,18 +204,28 @@ def test_a_file_cut_short_is_named_in_one_line(saved: Path) -> None:
         load_network(saved)
 
 
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_a_file_that_does_not_say_its_architecture_shows_it(
+    tmp_path: Path, network: SRNet, metadata: dict[str, str] | None
+) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path, metadata)
+    with pytest.raises(ConfigError, match="carries no architecture"):
+        read_architecture(path)
+    y_BCHW = torch.rand(1, 1, 5, 5)
+    assert torch.equal(load_network(path)(y_BCHW, scale=2), network(y_BCHW))
+
+
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        (None, "carries no architecture"),
-        ({"format": "pt"}, "carries no architecture"),
         ({"architecture": "{"}, "architecture cannot be read"),
         ({"architecture": "[1]"}, "architecture cannot be read"),
         ({"architecture": '{"name": "vdsr", "feature": 4}'}, "did you mean features"),
         ({"architecture": '{"name": "vgg"}'}, "unknown network 'vgg'"),
     ],
 )
-def test_a_file_that_is_not_ours_is_not_guessed_at(
+def test_an_architecture_that_is_said_wrongly_is_refused(
     tmp_path: Path, network: SRNet, metadata: dict[str, str] | None, words: str
 ) -> None:
     path = tmp_path / "foreign.safetensors"

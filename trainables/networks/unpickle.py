@@ -1,0 +1,203 @@
+"""The tensors of a network that was pickled whole, read without running anything the pickle names.
+
+twtygqyy/pytorch-vdsr released VDSR as `{"epoch": n, "model": Net}`: a pickle that names classes,
+which plain unpickling would import and call. Here a short list of names becomes inert stand-ins,
+made anew for each file so that no file can change them for the next; any other name ends the
+reading before anything is called. Storages are read as numbers, in torch's old format and in
+its zip format alike.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+_MODULES = (
+    "vdsr.Net",
+    "vdsr.Conv_ReLU_Block",
+    "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.activation.ReLU",
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.parallel.data_parallel.DataParallel",
+)
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+}
+_OLD_FORMAT = 0x1950A86A20F9469CFC6C
+"""What torch wrote first into every file before it wrote zip archives."""
+_MOST_MODULES = 10_000
+"""A pickle may hold one module at many places: nobody's network is that large."""
+
+
+def read_pickled_network(path: Path) -> Any:
+    """What the file holds, with every module in it as a flat mapping of key to tensor.
+
+    Raises:
+        ValueError: the file names anything but the classes of a VDSR and of its parts, or is
+            damaged. Nothing that it names has been imported or called.
+    """
+    if zipfile.is_zipfile(path):
+        return _from_zip(path)
+    return _from_old_format(path)
+
+
+class _Module:
+    """Stands for any module: keeps its parts, its parameters and its buffers, and does nothing."""
+
+    parts: tuple[Mapping[str, Any], ...] = ()
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.parts = tuple(state.get(key) or {} for key in ("_parameters", "_buffers", "_modules"))
+
+
+class _Storage:
+    """Numbers that the file holds elsewhere, filled in once the pickle has been read."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("it changes a storage")
+
+
+class _Held:
+    """A tensor that the rest of the pickle cannot touch."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __setstate__(self, state: object) -> None:
+        """A parameter's flags and hooks, which nobody needs."""
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickles names off the list into stand-ins, and refuses all others."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        super().__init__(file, encoding="latin1")  # names that Python 2 wrote
+        self._bytes_left = size
+        self.storages: dict[str, _Storage] = {}
+        # A pickle may assign to what it is given: no class or function of ours is handed out.
+        self._stand_ins: dict[str, object] = {
+            "collections.OrderedDict": OrderedDict,
+            "builtins.set": set,
+            "__builtin__.set": set,
+            "torch.Size": tuple,
+            "torch.nn.backends.thnn._get_thnn_function_backend": lambda: None,
+            "torch.nn.parameter.Parameter": lambda data, *flags: data,
+            "torch._utils._rebuild_parameter": lambda data, *flags: data,
+            "torch._utils._rebuild_tensor": lambda *view: _viewed(*view),
+            "torch._utils._rebuild_tensor_v2": lambda *view: _viewed(*view[:4]),
+            **{name: type(name, (_Module,), {}) for name in _MODULES},
+            **{f"torch.{name}": name for name in _DTYPES},
+            **{f"torch.cuda.{name}": name for name in _DTYPES},
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in of that name; never the thing itself."""
+        try:
+            return self._stand_ins[f"{module}.{name}"]
+        except KeyError:
+            raise ValueError(f"it names {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A module's class, which the old format wrote with its source, or a storage."""
+        if pid[0] == "module":
+            return pid[1]
+        word, kind, key, _device, numel, *view = pid
+        if word != "storage" or any(part is not None for part in view):
+            raise ValueError("it holds storages of an unknown form")
+        if key not in self.storages:
+            dtype = _DTYPES[kind]
+            self._bytes_left -= numel * dtype.itemsize
+            if numel < 0 or self._bytes_left < 0:
+                raise ValueError("it promises more numbers than it holds")
+            self.storages[key] = _Storage(torch.empty(numel, dtype=dtype))
+        return self.storages[key]
+
+
+def _viewed(storage: _Storage, offset: int, size: Any, stride: Any) -> _Held:
+    tensor = storage.values.as_strided(tuple(size), tuple(stride), offset)
+    if tensor.numel() > storage.values.numel():
+        raise ValueError("it promises more numbers than it holds")
+    return _Held(tensor)
+
+
+def _from_old_format(path: Path) -> Any:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic, _protocol, system = (_Reader(file, 0).load() for _ in range(3))
+        if magic != _OLD_FORMAT or not system["little_endian"]:
+            raise ValueError("it is no file of torch's")
+        reader = _Reader(file, size)
+        content = reader.load()
+        for key in _Reader(file, 0).load():
+            values = reader.storages[key].values
+            (numel,) = struct.unpack("<q", file.read(8))
+            _fill(values, file.read(numel * values.itemsize))
+    return _plain(content)
+
+
+def _from_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        root = next((name[: -len("data.pkl")] for name in names if name.endswith("data.pkl")), None)
+        if root is None or f"{root}constants.pkl" in names:
+            raise ValueError("it holds a program, or nothing of torch's")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, as no weights of torch's are")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise ValueError("its numbers are big-endian")
+        with archive.open(f"{root}data.pkl") as file:
+            reader = _Reader(file, path.stat().st_size)
+            content = reader.load()
+        for key, storage in reader.storages.items():
+            _fill(storage.values, archive.read(f"{root}data/{key}"))
+    return _plain(content)
+
+
+def _fill(values: Tensor, raw: bytes) -> None:
+    if len(raw) != values.numel() * values.itemsize:
+        raise ValueError("it is cut short")
+    if raw:
+        values.copy_(torch.frombuffer(bytearray(raw), dtype=values.dtype))
+
+
+def _plain(content: Any) -> Any:
+    """`content` with every module as its state dict; wrappers around modules stay."""
+    if isinstance(content, _Module):
+        tensors: dict[str, Tensor] = {}
+        _flatten(content, "", tensors, [_MOST_MODULES])
+        return tensors
+    if isinstance(content, _Held):
+        return content.tensor
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    return content
+
+
+def _flatten(module: _Module, prefix: str, into: dict[str, Tensor], left: list[int]) -> None:
+    left[0] -= 1
+    if left[0] < 0:
+        raise ValueError(f"it holds more than {_MOST_MODULES} modules")
+    for part in module.parts:
+        for key, value in part.items():
+            if isinstance(value, _Module):
+                _flatten(value, f"{prefix}{key}.", into, left)
+            elif isinstance(value, _Held):
+                into[prefix + key] = value.tensor
+            elif value is not None:
+                raise ValueError(f"its {prefix}{key} is no tensor")
