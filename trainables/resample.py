@@ -1,5 +1,6 @@
 """MATLAB's bicubic `imresize`, exactly, as two differentiable matrix products."""
 
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -41,7 +42,7 @@ def resize_BCHW(x_BCHW: Tensor, scale: Scale) -> Tensor:
         _weights_on(side, ratio, x_BCHW.device, x_BCHW.dtype) for side in x_BCHW.shape[-2:]
     )
     # Autocast would run the products in bfloat16, and "bicubic" must mean one thing everywhere.
-    with torch.autocast(x_BCHW.device.type, enabled=False):
+    with _without_autocast(x_BCHW.device.type):
         return (rows @ x_BCHW) @ columns.mT
 
 
@@ -110,6 +111,12 @@ def resize_weights(side: int, scale: Scale) -> Tensor:
     folded = taps.long() % (2 * side)
     source = torch.minimum(folded, 2 * side - 1 - folded)
     return torch.zeros(len(out), side, dtype=torch.float64).scatter_add_(1, source, weights)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    # The meta device, on which a network's cost is counted, has no autocast to be turned off.
+    known = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if known else nullcontext()
 
 
 def _cubic(x: Tensor) -> Tensor:

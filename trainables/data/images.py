@@ -96,7 +96,7 @@ def read_images(source: str, part: Part) -> Images:
         ValueError: in one line that names the file: no such folder, no image in it, a file that
             cannot be decoded, more than 8 bits in a channel.
     """
-    return photos(part) if source == PHOTOS else _read(_files_in(Path(source).expanduser()))
+    return photos(part) if source == PHOTOS else read_files(files_in(Path(source).expanduser()))
 
 
 def photos(part: Part) -> Images:
@@ -113,7 +113,7 @@ def photos(part: Part) -> Images:
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         raise ValueError(f"photos: this scikit-image has no {absent[0]}; name a folder instead")
-    images = _read([folder / name for name in names])
+    images = read_files([folder / name for name in names])
     if images.digest() != recorded:
         raise ValueError(
             f"photos: this scikit-image or Pillow decodes the {part} photographs to other pixels, "
@@ -122,7 +122,20 @@ def photos(part: Part) -> Images:
     return images
 
 
-def _files_in(folder: Path) -> list[Path]:
+def write_image(path: Path, image_HWC: Pixels) -> None:
+    """Write RGB bytes as the kind of file that the path's suffix names, making its folder."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image_HWC).save(path)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The image files of a folder, by name: those that `read_images` reads.
+
+    Raises:
+        ValueError: there is no such folder, or no image in it.
+    """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {what}; name a folder of images, or {PHOTOS}")
@@ -138,7 +151,8 @@ def _files_in(folder: Path) -> list[Path]:
     return files
 
 
-def _read(files: Sequence[Path]) -> Images:
+def read_files(files: Sequence[Path]) -> Images:
+    """The images in these files, in this order, converted and refused as `read_images` does."""
     decoded = [_decode(file) for file in files]
     _warn_of_alpha([file for file, (_, alpha) in zip(files, decoded, strict=True) if alpha])
     return Images(tuple(file.name for file in files), tuple(array for array, _ in decoded))

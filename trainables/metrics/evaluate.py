@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol as Structure
@@ -17,11 +17,9 @@ from torch import Tensor
 
 from trainables.colour import luma_B1HW, round_to_bytes, with_luma_B3HW
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
+from trainables.metrics.tiles import Upscale
 from trainables.resample import downsample_BCHW, resize_uint8, upsample_BCHW
 from trainables.values import Colour, Config, ConfigError
-
-Upscale = Callable[[Tensor, int], Tensor]
-"""LR images in the network's colour and a scale, to SR images; bicubic's is `upsample_BCHW`."""
 
 Pixels = NDArray[np.uint8]
 
@@ -84,10 +82,14 @@ class Heldout:
         protocol: a key of `PROTOCOLS`; None for the colour's own.
         crop: side of the square kept from the middle of each image; None for all of it.
         device: where the network is.
+        lr: by scale, RGB bytes of LR images to use, one for each image; None to make them. Only
+            protocols of byte images take them.
 
     Raises:
-        ValueError: an image is smaller than the crop, or than the SSIM's window, by its name.
-        ConfigError: a protocol for luma networks with colour `rgb`.
+        ValueError: an image is smaller than the crop, or than the SSIM's window, or an LR image
+            does not have the size that belongs to it, by the image's name.
+        ConfigError: a protocol for luma networks with colour `rgb`, or one that makes its own LR
+            together with `lr`.
     """
 
     def __init__(
@@ -99,17 +101,24 @@ class Heldout:
         protocol: ProtocolName | None = None,
         crop: int | None = None,
         device: torch.device | str = "cpu",
+        lr: Mapping[int, Sequence[Pixels]] | None = None,
     ) -> None:
         self.colour = colour
         self.protocol = protocol_for(protocol, colour)
         self._rules = PROTOCOLS[self.protocol]
         self._device = device
+        if lr is not None and not self._rules.byte_images:
+            raise ConfigError("lr", f"{self.protocol} makes its LR from luma; {_byte_protocols()}")
+        assert lr is None or crop is None, "LR files belong to whole images"
         cropped = [
             (name, _centre(name, array, crop))
             for name, array in zip(images.names, images.arrays, strict=True)
         ]
         self.views = {
-            scale: tuple(self._view(name, array, scale) for name, array in cropped)
+            scale: tuple(
+                self._view(name, array, scale, None if lr is None else lr[scale][index])
+                for index, (name, array) in enumerate(cropped)
+            )
             for scale in scales
         }
 
@@ -134,11 +143,14 @@ class Heldout:
 
     def score(self, view: View, sr_BCHW: Tensor) -> Tensor:
         """PSNR in dB and SSIM of a network's result for `view.lr_BCHW`: 2 values, on the device."""
-        luma = self._luma(view, sr_BCHW.double())
-        luma = _shaved(luma, view.scale)
+        luma = self.luma(view, sr_BCHW)
         return torch.cat(
             (psnr_db(luma, view.truth_B1HW), ssim(luma, view.truth_B1HW, self._rules.ssim))
         )
+
+    def luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
+        """What the protocol compares of a result: luma, rounded as it says, borders shaved."""
+        return _shaved(self._luma(view, sr_BCHW.double()), view.scale)
 
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
         """A network's result for `view.lr_BCHW` as a person sees it: RGB bytes, H W 3.
@@ -148,12 +160,13 @@ class Heldout:
         rgb = sr_BCHW.detach().double()
         if self.colour == "y":
             canvas = view.canvas_B3HW
-            canvas = self._canvas(view.hr_HWC, view.scale) if canvas is None else canvas
+            if canvas is None:
+                canvas = upsample_BCHW(self._lr_rgb(view.hr_HWC, view.scale), view.scale)
             rgb = with_luma_B3HW(canvas.double(), rgb)
         levels = (round_to_bytes(rgb[0]) * 255).round().to(torch.uint8)
         return levels.permute(1, 2, 0).cpu().contiguous().numpy()
 
-    def _view(self, name: str, array: Pixels, scale: int) -> View:
+    def _view(self, name: str, array: Pixels, scale: int, given: Pixels | None) -> View:
         hr = _multiple_of(array, scale, cumulative=self._rules.cumulative_crop)
         least = len(self._rules.ssim.taps) + 2 * scale
         if min(hr.shape[:2]) < least:
@@ -164,19 +177,20 @@ class Heldout:
         rgb = _unit(hr).to(self._device)
         luma = luma_B1HW(rgb)
         luma = round_to_bytes(luma) if self._rules.byte_luma else luma
+        canvas = None
         if self._rules.byte_images:
-            lr = self._lr_rgb(hr, scale)
-            lr = luma_B1HW(lr) if self.colour == "y" else lr
+            lr = self._lr_rgb(hr, scale) if given is None else self._fitting(given, name, hr, scale)
+            if self.colour == "y":
+                canvas, lr = upsample_BCHW(lr, scale).float(), luma_B1HW(lr)
         else:
             lr = downsample_BCHW(luma if self.colour == "y" else rgb, scale)
-        painted = self._rules.byte_images and self.colour == "y"
         return View(
             name=name,
             scale=scale,
             hr_HWC=hr,
             lr_BCHW=lr.float(),
             truth_B1HW=_shaved(luma, scale).contiguous(),
-            canvas_B3HW=self._canvas(hr, scale).float() if painted else None,
+            canvas_B3HW=canvas,
         )
 
     def _luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
@@ -193,8 +207,12 @@ class Heldout:
         bytes_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
         return resize_uint8(bytes_B3HW, Fraction(1, scale)).to(self._device).double() / 255
 
-    def _canvas(self, hr_HWC: Pixels, scale: int) -> Tensor:
-        return upsample_BCHW(self._lr_rgb(hr_HWC, scale), scale)
+    def _fitting(self, lr_HWC: Pixels, name: str, hr_HWC: Pixels, scale: int) -> Tensor:
+        height, width = (side // scale for side in hr_HWC.shape[:2])
+        if lr_HWC.shape[:2] != (height, width):
+            found = f"{lr_HWC.shape[1]}x{lr_HWC.shape[0]}"
+            raise ValueError(f"the LR image of {name} at x{scale} is {found}, not {width}x{height}")
+        return _unit(lr_HWC).to(self._device)
 
 
 @torch.no_grad()
@@ -225,6 +243,11 @@ def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
         report[key] = statistics.fmean(means.values())
         report |= {f"{key}_x{scale}": mean for scale, mean in means.items()}
     return report
+
+
+def _byte_protocols() -> str:
+    usable = (name for name, protocol in PROTOCOLS.items() if protocol.byte_images)
+    return f"LR files go with {', '.join(usable)}"
 
 
 def _centre(name: str, array: Pixels, crop: int | None) -> Pixels:

@@ -144,6 +144,31 @@ def test_config_is_followed_and_its_mistakes_are_named() -> None:
         HeldoutConfig.model_validate({"protocol": "psnr"})
 
 
+@pytest.mark.parametrize("colour", ["y", "rgb"])
+def test_lr_images_that_are_given_are_used(colour: Colour) -> None:
+    source = images((41, 50))
+    rules = {"colour": colour, "scales": (2,), "protocol": "rgb8"}
+    (made,) = Heldout(source, **rules).views[2]  # type: ignore[arg-type]  # a mapping of them
+    other = np.full((20, 25, 3), 80, dtype=np.uint8)
+    (view,) = Heldout(source, **rules, lr={2: [other]}).views[2]  # type: ignore[arg-type]
+    assert view.lr_BCHW.shape == made.lr_BCHW.shape
+    assert view.lr_BCHW.std() < 1e-6 < made.lr_BCHW.std()
+    assert torch.equal(view.truth_B1HW, made.truth_B1HW)
+    assert (view.canvas_B3HW is None) == (colour == "rgb")
+    if view.canvas_B3HW is not None:
+        torch.testing.assert_close(view.canvas_B3HW, torch.full((1, 3, 40, 50), 80 / 255))
+
+
+def test_lr_images_that_do_not_belong_are_refused() -> None:
+    source = images((41, 50))
+    small = np.zeros((20, 24, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"^the LR image of image0\.png at x2 is 24x20, not 25x20"):
+        Heldout(source, colour="y", scales=(2,), protocol="rgb8", lr={2: [small]})
+    for protocol in ("yfloat", "y8", "cmi_legacy"):
+        with pytest.raises(ConfigError, match=rf"^lr: {protocol} makes its LR from luma"):
+            Heldout(source, colour="y", scales=(2,), protocol=protocol, lr={2: [small]})
+
+
 def test_a_network_that_gives_nan_is_reported_as_nan() -> None:
     heldout = Heldout(images((40, 40)), colour="y", scales=(2,))
     report = evaluate(lambda lr, scale: upsample_BCHW(lr, scale) * math.nan, heldout)

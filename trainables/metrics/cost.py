@@ -1,0 +1,111 @@
+"""What a network costs, counted without computing: parameters, multiply-accumulates, reach."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainables.resample import KERNEL_SUPPORT
+
+PAPERS_SIDE = 256
+"""Side of the LR image for which papers give multiply-accumulates (DUKD's column `FLOPs`)."""
+
+_WIDE = ("mean", "_adaptive_avg_pool2d", "_softmax", "_scaled_dot_product", "roll", "_fft")
+"""Beginnings of the names of operations by which far pixels meet: pooling, attention, windows."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs at one scale.
+
+    Attributes:
+        params: trainable numbers, every one of them.
+        macs: multiply-accumulates of convolutions, linear layers and attention for an LR image of
+            256x256, as papers count them: no biases, no norms, no resampling of the input.
+        reach: LR pixels beyond which nothing influences an output pixel; an upper bound. None
+            where the network looks at the whole image or through windows (RCAN, SwinIR).
+    """
+
+    params: int
+    macs: int
+    reach: int | None
+
+
+def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS_SIDE) -> Cost:
+    """Count what `network` does to one LR image, on torch's meta device: no number is computed.
+
+    Args:
+        network: called as `network(lr_BCHW, scale=scale)`; it is left as it is.
+        channels: of its input, 1 or 3.
+        scale: how many times larger its output is.
+        side: of the square LR image.
+
+    Example:
+        >>> from trainables.networks import build_network
+        >>> vdsr = build_network({"name": "vdsr"})  # a 9-pixel kernel: 1 + 18 * 64 + 1 times 64
+        >>> cost_of(vdsr, channels=1, scale=2).macs == 9 * 64 * (1 + 18 * 64 + 1) * 512**2
+        True
+    """
+    ghost = copy.deepcopy(network).to("meta")
+    lr_BCHW = torch.empty(1, channels, side, side, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Reach(side) as reach:
+        ghost(lr_BCHW, scale=scale)
+    by_module = counter.get_flop_counts()
+    root = type(network).__name__
+    # What the network's own trace multiplies is the resampling of its input; layers are modules.
+    inside = [ops for name, ops in by_module.items() if _outermost(name, root, by_module)]
+    matrix = sum(flops for ops in inside for op, flops in ops.items() if not _convolves(op))
+    convolutions = sum(n for op, n in by_module["Global"].items() if _convolves(op))
+    return Cost(
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        macs=(matrix + convolutions) // 2,
+        reach=reach.bound(),
+    )
+
+
+def _outermost(name: str, root: str, by_module: Mapping[str, Any]) -> bool:
+    """Whether a module is called by the network itself, and not from inside another module."""
+    parts = name.split(".")
+    above = (".".join(parts[:n]) for n in range(2, len(parts)))
+    return len(parts) > 1 and parts[0] == root and not any(part in by_module for part in above)
+
+
+def _convolves(operation: object) -> bool:
+    return "convolution" in str(operation)
+
+
+class _Reach(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Adds up how far each convolution that runs looks, in LR pixels."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._side = side
+        self._sum = 0.0
+        self._bounded = True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        if name == "convolution":
+            image, kernel = args[0], args[1]
+            self._sum += (kernel.shape[-1] // 2) * self._side / image.shape[-1]
+        elif name.startswith(_WIDE):
+            self._bounded = False
+        return func(*args, **(kwargs or {}))
+
+    def bound(self) -> int | None:
+        """The reach of all convolutions in a row, and of a bicubic enlargement before them."""
+        return math.ceil(self._sum) + KERNEL_SUPPORT // 2 if self._bounded else None

@@ -1,0 +1,124 @@
+"""Ways of running a network over one image: in tiles, or in all eight orientations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from torch import Tensor
+
+Upscale = Callable[[Tensor, int], Tensor]
+"""LR images and a scale, to SR images."""
+
+USUAL_OVERLAP = 32
+"""LR pixels that tiles overlap where a network's reach has no bound (as SwinIR's users do)."""
+
+_MOST_CUTS = 64
+"""Rows or columns of tiles among which the cheapest grid is looked for."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Along one side: what a tile is given, and the part of its result that is kept."""
+
+    begin: int
+    end: int
+    keep_begin: int
+    keep_end: int
+
+
+def tiled(upscale: Upscale, *, pixels: int, overlap: int, multiple_of: int = 1) -> Upscale:
+    """`upscale`, with images above a budget computed in overlapping tiles.
+
+    A pixel of the result is taken from the tile in whose middle part it lies. Where `overlap` is at
+    least the network's reach, that pixel is what the whole image would have given, up to the order
+    in which floating-point numbers are added; at the image's own border nothing is cut.
+
+    Of all grids whose tiles fit the budget, the one with the least work is chosen; where `overlap`
+    is too large for any to fit, the one with the smallest tiles: seams go before memory.
+
+    Args:
+        upscale: a network.
+        pixels: of output, that may be computed at a time.
+        overlap: LR pixels that a tile is given beyond what is kept of it, on each inner side.
+        multiple_of: tiles begin and end at multiples of this (8 for SwinIR's windows).
+    """
+    assert pixels > 0 and overlap >= 0 and multiple_of > 0
+
+    def upscale_tiled(lr_BCHW: Tensor, scale: int) -> Tensor:
+        height, width = lr_BCHW.shape[-2:]
+        budget = pixels // scale**2
+        if height * width <= budget:
+            return upscale(lr_BCHW, scale)
+        rows, columns = _grid(height, width, budget, overlap, multiple_of)
+        canvas: Tensor | None = None
+        for row, column in product(rows, columns):
+            part_BCHW = lr_BCHW[..., row.begin : row.end, column.begin : column.end]
+            sr_BCHW = upscale(part_BCHW.contiguous(), scale)
+            if canvas is None:
+                canvas = sr_BCHW.new_empty(*sr_BCHW.shape[:2], scale * height, scale * width)
+            canvas[..., _kept(row, scale), _kept(column, scale)] = sr_BCHW[
+                ..., _inner(row, scale), _inner(column, scale)
+            ]
+        assert canvas is not None
+        return canvas
+
+    return upscale_tiled
+
+
+def self_ensemble(upscale: Upscale) -> Upscale:
+    """The mean of `upscale` over the eight flips and rotations of its input, turned back.
+
+    The geometric self-ensemble of EDSR (Lim et al., CVPRW 2017, section 3.3), which papers mark
+    with a plus: EDSR+.
+    """
+
+    def upscale_eightfold(lr_BCHW: Tensor, scale: int) -> Tensor:
+        total: Tensor | None = None
+        for transpose, flips in product((False, True), ((), (-1,), (-2,), (-2, -1))):
+            turned_BCHW = lr_BCHW.mT if transpose else lr_BCHW
+            sr_BCHW = upscale(turned_BCHW.flip(flips).contiguous(), scale).flip(flips)
+            sr_BCHW = sr_BCHW.mT if transpose else sr_BCHW
+            total = sr_BCHW if total is None else total + sr_BCHW
+        assert total is not None
+        return total / 8
+
+    return upscale_eightfold
+
+
+def _grid(
+    height: int, width: int, budget: int, overlap: int, multiple_of: int
+) -> tuple[list[_Span], list[_Span]]:
+    """Rows and columns of tiles: the least work that fits the budget, else the smallest tiles."""
+    options = {
+        side: [list(_spans(side, cuts, overlap, multiple_of)) for cuts in range(1, _MOST_CUTS + 1)]
+        for side in {height, width}
+    }
+
+    def price(grid: tuple[list[_Span], list[_Span]]) -> tuple[int, int]:
+        rows, columns = ([span.end - span.begin for span in side] for side in grid)
+        largest = max(rows) * max(columns)
+        return max(0, largest - budget), sum(rows) * sum(columns)
+
+    rows, columns = min(product(options[height], options[width]), key=price)
+    return rows, columns
+
+
+def _spans(side: int, cuts: int, overlap: int, multiple_of: int) -> Iterator[_Span]:
+    """`side` in about `cuts` equal parts, each with its overlap."""
+    part = -(-side // cuts)
+    part = -(-part // multiple_of) * multiple_of
+    margin = -(-overlap // multiple_of) * multiple_of
+    for begin in range(0, side, part):
+        end = min(begin + part, side)
+        yield _Span(max(0, begin - margin), min(side, end + margin), begin, end)
+
+
+def _kept(span: _Span, scale: int) -> slice:
+    return slice(scale * span.keep_begin, scale * span.keep_end)
+
+
+def _inner(span: _Span, scale: int) -> slice:
+    offset = span.begin
+    return slice(scale * (span.keep_begin - offset), scale * (span.keep_end - offset))
