@@ -146,10 +146,12 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from tune_sr.lock import LockedError
     from tune_sr.study import run_study
 
-    if not quiet:
-        print(f"study {config.name} in {config.folder}: starting", flush=True)
+    def taken() -> None:
+        if not quiet:
+            print(f"study {config.name} in {config.folder}: starting", flush=True)
+
     try:
-        results = run_study(config, bench, quiet=quiet)
+        results = run_study(config, bench, quiet=quiet, taken=taken)
     except LockedError as error:
         return refuse(PROG, error)
     except Exception as error:

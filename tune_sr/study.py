@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -90,7 +90,13 @@ class StudyConfig:
         return self.space.at(point)
 
 
-def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = False) -> Results:
+def run_study(
+    config: StudyConfig,
+    bench: Bench | None = None,
+    *,
+    quiet: bool = False,
+    taken: Callable[[], None] = lambda: None,
+) -> Results:
     """Run a study from where its ledger stands to its end, and write its results.
 
     Every start is a replay: a fresh Tuner in a folder of its own issues the trials that the ledger
@@ -101,6 +107,7 @@ def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = 
         config: the study.
         bench: what `prepare` gave; prepared here if None.
         quiet: nothing is printed but what goes wrong.
+        taken: called when the study is this driver's, some seconds before there is more to tell.
 
     Raises:
         ValueError: it cannot be started; nothing was written.
@@ -110,6 +117,7 @@ def run_study(config: StudyConfig, bench: Bench | None = None, *, quiet: bool = 
     bench = bench or prepare(config)
     config.folder.mkdir(parents=True, exist_ok=True)
     with DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock, LoopSignals() as signals:
+        taken()
         seconds = left_to_do(config)
         if seconds is None:
             return _finish_again(config, bench, quiet=quiet)
