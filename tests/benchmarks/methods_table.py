@@ -1,6 +1,6 @@
 """The README's table: noise, DFAD and DFSR at one budget, on held-out photographs and on Set5.
 
-    python tests/benchmarks/methods_table.py --steps 300 --seeds 0 1 2
+    python tests/benchmarks/methods_table.py --steps 240 --seeds 0 1 2
 
 Each method is trained at its laptop space's first point (the paper's values of the searched
 quantities), with equal student updates. Set5 needs TUNE_SR_DATA, the folder that holds data/Set5.
@@ -29,7 +29,7 @@ SPACES = Path(__file__).parents[2] / "search_spaces"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=["noise", "dfad", "dfsr"])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     arguments = parser.parse_args()
