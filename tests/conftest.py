@@ -1,7 +1,8 @@
-"""The suite's one Ray, and a toy space whose studies take seconds."""
+"""The suite's one Ray, a toy space whose studies take seconds, and where real images lie."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,17 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray of two CPUs for all tests marked `ray`: studies find it running and leave it."""
     with local_ray(2):
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The folder that holds data/Set5 and weights/, as TUNE_SR_DATA names it."""
+    named = os.environ.get("TUNE_SR_DATA")
+    if not named:
+        pytest.skip("TUNE_SR_DATA is not set: published figures on Set5 are NOT checked")
+    folder = Path(named)
+    assert (folder / "data" / "Set5" / "HR").is_dir(), f"TUNE_SR_DATA={named} has no data/Set5/HR"
+    return folder
 
 
 @pytest.fixture(scope="session")

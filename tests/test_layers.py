@@ -44,17 +44,21 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.provenance"},
         {"tune_sr.commands"},
         {"tune_sr.panel"},
+        {"tune_sr.patience"},
+        {"tune_sr.bar"},
+        {"tune_sr.contestants"},
     ],
     [{"tune_sr.schedulers"}, {"tune_sr.searchers"}, {"tune_sr.board"}, {"tune_sr.mirror"}],
     [
         {"tune_sr.space", "tune_sr.reading", "tune_sr.corners", "tune_sr.study_section"},
         {"tune_sr.progress"},
         {"tune_sr.tracking"},
+        {"tune_sr.rows"},
     ],
     [{"tune_sr.plan"}, {"tune_sr.resume"}],
-    [{"tune_sr.results"}],
+    [{"tune_sr.results"}, {"tune_sr.bench"}],
     [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers"}],
-    [{"tune_sr.search"}, {"tune_sr.train"}],
+    [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
 ]
 
 DOORS: dict[str, set[str]] = {
@@ -66,12 +70,14 @@ DOORS: dict[str, set[str]] = {
     "skimage": {"trainables/data/images.py"},
     "PIL": {"trainables/data/images.py", "tune_sr/panel.py"},
     "safetensors": {"trainables/networks/checkpoint.py"},
-    "rich": {"tune_sr/progress.py"},
+    "spandrel": {"trainables/networks/foreign.py"},
+    "rich": {"tune_sr/progress.py", "tune_sr/bar.py"},
     "matplotlib": {"tune_sr/panel.py"},
 }
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train")
+HEAVY |= {"spandrel", "torchvision"}
+LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

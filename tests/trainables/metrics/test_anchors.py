@@ -1,4 +1,4 @@
-"""The published figures of bicubic and of the public VDSR on Set5, to their printed digits."""
+"""The published figures of bicubic on Set5, to their printed digits."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainables import build_network
 from trainables.colour import luma_B1HW
 from trainables.data.images import Images
 from trainables.metrics import evaluate as module
@@ -130,23 +129,3 @@ def test_without_antialias_the_figures_are_others(
         shaved = back[..., scale:-scale, scale:-scale]
         scores.append(psnr_db(shaved, view.truth_B1HW).item())
     assert round(fmean(scores), 2) == figure_db
-
-
-@pytest.mark.timeout(300)  # a full-size network over whole images on one core
-@pytest.mark.parametrize(
-    ("protocol", "figures"),
-    [
-        ("yfloat", {2: 37.6526, 3: 33.7733, 4: 31.4530}),
-        ("cmi_legacy", {4: 31.4650}),  # the cumulative crop changes x4 only
-    ],
-)
-def test_public_vdsr(
-    set5: Images, shared_folder: Path, protocol: ProtocolName, figures: dict[int, float]
-) -> None:
-    weights = shared_folder / "weights" / "vdsr_20x64_pytorch-vdsr_epoch50.pth"
-    network = build_network(
-        {"name": "vdsr", "features": 64, "blocks": 18, "scales": [2, 3, 4], "weights": str(weights)}
-    )
-    heldout = Heldout(set5, colour="y", scales=tuple(figures), protocol=protocol)
-    report = evaluate(lambda lr, scale: network(lr, scale=scale), heldout)
-    assert {s: report[f"psnr_y_db_x{s}"] for s in figures} == pytest.approx(figures, abs=0.005)
