@@ -12,7 +12,7 @@ from trainables.data.images import DataConfig
 from trainables.methods import METHODS, MethodConfig, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
-from trainables.networks import NETWORKS, NetworkConfig
+from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
 from trainables.optimisers import OptimiserConfig
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
@@ -61,7 +61,7 @@ class TrialConfig(Config):
     """How the student learns."""
     student: NetworkConfig
     """The small network."""
-    teacher: NetworkConfig | None = None
+    teacher: TeacherConfig | None = None
     """The large network, with its weights; None for a method that has no teacher."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """How the student is updated."""
@@ -137,7 +137,7 @@ class TrialConfig(Config):
         if set(self.teacher.scales) != set(self.student.scales):
             theirs, ours = list(self.teacher.scales), list(self.student.scales)
             yield "teacher.scales", f"{theirs} differ from student.scales {ours}"
-        if NETWORKS[self.teacher.name].colour != NETWORKS[self.student.name].colour:
+        if TEACHERS[self.teacher.name].colour != NETWORKS[self.student.name].colour:
             yield "teacher.name", f"{self.teacher.name} and {self.student.name} differ in colour"
 
     def _patch_rules(self, data_free: bool) -> Iterator[tuple[str, str]]:

@@ -11,13 +11,22 @@ from pydantic import Field, ValidationError
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import load_into
 from trainables.networks.edsr import EDSR, EDSRConfig
+from trainables.networks.foreign import SpandrelConfig, SpandrelTeacher
 from trainables.networks.rcan import RCAN, RCANConfig
 from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
 from trainables.values import ConfigError, Randomness
 
-__all__ = ["NETWORKS", "NetworkConfig", "SRNet", "build_network", "make_network"]
+__all__ = [
+    "NETWORKS",
+    "TEACHERS",
+    "NetworkConfig",
+    "SRNet",
+    "TeacherConfig",
+    "build_network",
+    "make_network",
+]
 
 NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN, "swinir": SwinIR}
 
@@ -26,9 +35,19 @@ NetworkConfig = Annotated[
 ]
 """Any network's configuration, told apart by `name`."""
 
+TEACHERS: dict[str, type[SRNet]] = {**NETWORKS, "spandrel": SpandrelTeacher}
 
-def make_network(config: NetworkConfig, generator: torch.Generator) -> SRNet:
+TeacherConfig = Annotated[
+    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | SpandrelConfig,
+    Field(discriminator="name"),
+]
+"""A network's, or that of a file which only another library can read."""
+
+
+def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
     """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
+    if isinstance(config, SpandrelConfig):
+        return channels_innermost(SpandrelTeacher(config))
     with torch.device("meta"):  # torch would otherwise draw, and discard, from the global stream
         network = NETWORKS[config.name](config)
     network.to_empty(device="cpu")
@@ -48,9 +67,9 @@ def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
     166464
     """
     name = config.get("name")
-    if name not in NETWORKS:
-        raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    kind = NETWORKS[name].config_class
+    if name not in TEACHERS:
+        raise ConfigError("name", f"unknown network {name!r}; known: {', '.join(TEACHERS)}")
+    kind = TEACHERS[name].config_class
     try:
         parsed: Any = kind.model_validate(dict(config))
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
 import torch
 from pydantic import Field, model_validator
@@ -18,22 +18,11 @@ SCALES = (2, 3, 4)
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class SRNetConfig(Config):
-    """What all networks are configured by."""
+class ScaledConfig(Config):
+    """The rules of `scales`, which every network has and every teacher."""
 
-    features: int = Field(ge=1)
-    """Width: feature channels of the body."""
-    blocks: int = Field(ge=1)
-    """Depth: units of the body, or blocks in each of them where the network says so."""
-    scales: tuple[int, ...] = Field(strict=False, min_length=1)
-    """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
-    weights: str | None = None
-    """A file of trained parameters to start from, or `shipped`; None for a random start."""
-
-    @property
-    def units(self) -> int:
-        """Length of the body, which progressive distillation counts."""
-        return self.blocks
+    if TYPE_CHECKING:  # declared by each, so that its own keys come first where keys are listed
+        scales: tuple[int, ...]
 
     @model_validator(mode="before")
     @classmethod
@@ -55,16 +44,34 @@ class SRNetConfig(Config):
         return self
 
 
+class SRNetConfig(ScaledConfig):
+    """What all networks of ours are configured by."""
+
+    features: int = Field(ge=1)
+    """Width: feature channels of the body."""
+    blocks: int = Field(ge=1)
+    """Depth: units of the body, or blocks in each of them where the network says so."""
+    scales: tuple[int, ...] = Field(strict=False, min_length=1)
+    """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
+    weights: str | None = None
+    """A file of trained parameters to start from, or `shipped`; None for a random start."""
+
+    @property
+    def units(self) -> int:
+        """Length of the body, which progressive distillation counts."""
+        return self.blocks
+
+
 class SRNet(nn.Module, ABC):
     """A super-resolution network: LR image in, image `scale` times larger out."""
 
-    config_class: ClassVar[type[SRNetConfig]]
+    config_class: ClassVar[type[ScaledConfig]]
     """What it is built from."""
     colour: Colour
     multiple_of: int
     """Input sides are padded to a multiple of this and cropped back."""
 
-    def __init__(self, config: SRNetConfig) -> None:
+    def __init__(self, config: ScaledConfig) -> None:
         super().__init__()
         self.config = config
 

@@ -63,13 +63,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: the file is missing, unreadable, or holds anything but tensors.
     """
-    if not path.is_file():
-        raise ConfigError("weights", f"{path}: no such file")
-    tensors = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
     try:
-        return to_ours(tensors)
+        return to_ours(read_tensors(path))
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError("weights", f"{path}: {error}") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of anyone's under the names it has, wrappers and `module.` taken off.
+
+    Raises:
+        ConfigError: as `read_weights`.
+    """
+    if not path.is_file():
+        raise ConfigError("weights", f"{path}: no such file")
+    return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
 
 
 def load_into(network: SRNet, weights: str) -> None:
@@ -125,9 +135,9 @@ def load_network(
 def _inferred(path: Path) -> dict[str, Any]:
     try:
         return infer(read_weights(path))
+    except ConfigError:
+        raise
     except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError("weights", f"{path}: {error}") from None
 
 

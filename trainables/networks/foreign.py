@@ -1,0 +1,149 @@
+"""Any super-resolution architecture that the optional library spandrel knows, as a frozen teacher.
+
+`pip install 'tune-sr[spandrel]'` brings it and torchvision, which it needs. It recognises the
+architecture by the tensors. The file is read by us, not by spandrel, which would run TorchScript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.networks.base import ScaledConfig, SRNet
+from trainables.networks.checkpoint import read_tensors
+from trainables.values import ConfigError, Trace
+
+_EXTRA = "pip install 'tune-sr[spandrel]'"
+
+
+class SpandrelConfig(ScaledConfig):
+    """A teacher of any architecture of spandrel's: its file, and the scale it must have."""
+
+    name: Literal["spandrel"]
+    scales: tuple[int, ...] = Field(strict=False, min_length=1, max_length=1)
+    """The file's upscaling factor, as a list of one; a teacher takes its student's if left out."""
+    weights: str
+    """The file of trained parameters."""
+
+
+@final
+class SpandrelTeacher(SRNet):
+    """An RGB network of spandrel's; it has no body that anyone here could count or tap."""
+
+    colour = "rgb"
+    multiple_of = 1
+    config: SpandrelConfig
+    config_class = SpandrelConfig
+
+    def __init__(self, config: SpandrelConfig) -> None:
+        """Read the file and recognise what it holds.
+
+        Raises:
+            ConfigError: spandrel or torchvision is missing or broken, the file is not plain
+                tensors, or holds no RGB super-resolution network of that scale.
+        """
+        super().__init__(config)
+        described = _described(Path(config.weights))
+        self.model: nn.Module = described.model
+        self._call: Callable[[nn.Module, Tensor], Tensor] = described._call_fn
+        self._padding: Callable[[int, int], tuple[int, int]]
+        self._padding = described.size_requirements.get_padding
+        channels = described.input_channels, described.output_channels
+        kind, said = described.architecture.name, described.scale
+        if described.purpose != "SR" or channels != (3, 3) or (said,) != config.scales:
+            rule = f"{config.weights}: spandrel finds a {kind} for {described.purpose}"
+            rule += f" of scale {said}, {channels[0]} channels in and {channels[1]} out"
+            raise ConfigError("weights", f"{rule}; needed: SR of scale {config.scales[0]}, 3 and 3")
+
+    @property
+    def head(self) -> nn.Module:
+        """The whole network."""
+        return self.model
+
+    @property
+    def body(self) -> nn.ModuleList:
+        """Nothing: its parts are its own affair."""
+        return nn.ModuleList()
+
+    @property
+    def tail(self) -> nn.Module:
+        """Nothing that is not in the head."""
+        return nn.Identity()
+
+    def trace(
+        self,
+        lr_BCHW: Tensor,
+        *,
+        scale: int | None = None,
+        taps: Sequence[int] = (),
+        active: int | None = None,
+    ) -> Trace:
+        """As `SRNet.trace`, whole only; padded as the architecture needs it, and cropped back.
+
+        Raises:
+            ValueError: taps or a part of the body are asked for.
+        """
+        if taps or active is not None:
+            raise ValueError("a teacher of spandrel's has no body to tap: use one of our networks")
+        times = self.chosen_scale(scale)
+        height, width = lr_BCHW.shape[-2:]
+        # A copy, because some architectures (RCAN's) change their input in place.
+        padded_BCHW = _padded(lr_BCHW.clone(), *self._padding(width, height))
+        # Calling spandrel's own description of the model would clamp, and stop the gradient.
+        sr_BCHW = self._call(self.model, padded_BCHW)
+        return Trace(sr_BCHW[..., : times * height, : times * width], ())
+
+    def initialise(self, generator: torch.Generator) -> NoReturn:
+        """Refuses: it is never drawn afresh."""
+        raise AssertionError(f"a frozen teacher, drawn from {generator}")
+
+    def near_identity(self, first: int) -> NoReturn:
+        """Refuses: it never grows."""
+        raise AssertionError(f"a frozen teacher, growing from {first}")
+
+
+def _described(path: Path) -> Any:
+    spandrel = _spandrel()
+    tensors = read_tensors(path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # building a model draws from the global stream
+            described = spandrel.MAIN_REGISTRY.load(spandrel.canonicalize_state_dict(tensors))
+    except spandrel.UnsupportedModelError:
+        rule = f"{path}: spandrel knows no architecture with these tensors"
+        raise ConfigError("weights", rule) from None
+    except Exception as error:  # each architecture has its own way to fail
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ConfigError("weights", f"{path}: spandrel cannot load it ({reason})") from None
+    if not isinstance(described, spandrel.ImageModelDescriptor):
+        raise ConfigError("weights", f"{path}: takes a mask beside the image")
+    return described
+
+
+def _spandrel() -> Any:
+    try:
+        import spandrel
+    except ModuleNotFoundError as error:
+        raise ConfigError("name", f"{error.name} is not installed: {_EXTRA}") from None
+    except Exception as error:  # torchvision fails so where it was built for another torch
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        rule = f"spandrel cannot be imported ({reason}); torchvision must fit torch"
+        raise ConfigError("name", f"{rule} {torch.__version__}: {_EXTRA}") from None
+    return spandrel
+
+
+def _padded(x_BCHW: Tensor, right: int, below: int) -> Tensor:
+    """Mirrored to the right and below as far as the image goes, then repeated."""
+    height, width = x_BCHW.shape[-2:]
+    mirrored = min(right, width - 1), min(below, height - 1)
+    if any(mirrored):
+        x_BCHW = F.pad(x_BCHW, (0, mirrored[0], 0, mirrored[1]), "reflect")
+    if (right, below) != mirrored:
+        rest = (0, right - mirrored[0], 0, below - mirrored[1])
+        x_BCHW = F.pad(x_BCHW, rest, "replicate")
+    return x_BCHW
