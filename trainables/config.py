@@ -12,6 +12,7 @@ from trainables.data.images import DataConfig
 from trainables.methods import METHODS, MethodConfig, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
+from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
 from trainables.optimisers import OptimiserConfig
 from trainables.presets import expand_presets
@@ -115,6 +116,10 @@ class TrialConfig(Config):
             yield "data", f"{self.method.name} learns from images: say data: {{images: FOLDER}}"
         yield from self._teacher_rules(method.taught)
         yield from self._patch_rules(data_free)
+        try:
+            protocol_for(self.heldout.protocol, NETWORKS[self.student.name].colour)
+        except ConfigError as error:
+            yield f"heldout.{error.path}", error.rule
         if isinstance(self.method, ProgressiveConfig):
             split = self.method.P, self.method.split_points, self.method.part_fraction
             try:
@@ -128,7 +133,8 @@ class TrialConfig(Config):
         if not taught and self.teacher is not None:
             yield "teacher", f"{name} has no teacher: leave teacher out"
         if taught and self.teacher is None:
-            rule = f"{name} needs a teacher: say teacher: {{name: vdsr, weights: shipped}}"
+            kind = self.student.name
+            rule = f"{name} needs a teacher: say teacher: {{name: {kind}, weights: FILE}}"
             yield "teacher", rule
         if self.teacher is None:
             return
@@ -138,9 +144,15 @@ class TrialConfig(Config):
             theirs, ours = list(self.teacher.scales), list(self.student.scales)
             yield "teacher.scales", f"{theirs} differ from student.scales {ours}"
         if TEACHERS[self.teacher.name].colour != NETWORKS[self.student.name].colour:
-            yield "teacher.name", f"{self.teacher.name} and {self.student.name} differ in colour"
+            kinds = f"{self.teacher.name} and {self.student.name}"
+            yield "teacher.name", f"{kinds} differ in colour: one sees luma, the other RGB"
 
     def _patch_rules(self, data_free: bool) -> Iterator[tuple[str, str]]:
+        for name in (self.student.name, (self.teacher or self.student).name):
+            multiple = TEACHERS[name].multiple_of
+            if self.batch.patch % multiple:
+                rule = f"{self.batch.patch} is not a multiple of {multiple}, as {name} needs it"
+                yield "batch.patch", rule
         luma = NETWORKS[self.student.name].colour == "y"
         for scale in self.student.scales:
             side, rest = divmod(self.batch.patch, scale) if luma else (self.batch.patch, 0)

@@ -19,7 +19,7 @@ from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_ya
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
 _NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "threads")
 _SAME = {"student.scale": "student.scales", "student.scales": "student.scale"}
-_DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name"}
+_DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.name"}
 
 
 def read_space(path: Path, overrides: Sequence[str]) -> SearchSpace:

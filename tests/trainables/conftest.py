@@ -1,4 +1,4 @@
-"""Toys: every method on a student of 8 channels and 6 blocks, with images of 40 pixels a side."""
+"""Toys: every method on students of 8 or 12 channels, with images of 40 pixels a side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from trainables.config import TrialConfig
 from trainables.data.images import Images
 from trainables.methods import METHODS, MethodConfig
-from trainables.networks import build_network
+from trainables.networks import NETWORKS, build_network
 from trainables.networks.checkpoint import save_network
 from trainables.run import Run, RunImages
 from trainables.values import Blank, Pairs
@@ -25,6 +25,15 @@ Toy = Callable[..., dict[str, Any]]
 
 SMALL = {"latent": 8, "update_ratio": 2}
 """Values for those fields that a method happens to have."""
+
+
+SIZES: dict[str, dict[str, int]] = {
+    **{name: {"features": 12, "blocks": 2} for name in NETWORKS},
+    "vdsr": {"features": 8, "blocks": 6},
+    "rcan": {"features": 8, "blocks": 1, "groups": 4},
+    "swinir": {"features": 12, "blocks": 2, "layers": 2, "heads": 2},
+}
+"""Of the toys, teacher and student alike."""
 
 
 def method_config(name: str) -> type[Any]:
@@ -61,27 +70,35 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy teacher: random, and so gentle that it looks like super-resolution."""
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    toy = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2, 3, 4]}
-    network = build_network(toy, seed=7)
-    with torch.no_grad():
-        network.tail.weight.mul_(0.1)  # type: ignore[operator]  # a convolution
-    save_network(path, network)
-    return path
+def teacher_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A toy teacher of every network: random, and so gentle that it looks like a photograph."""
+    folder = tmp_path_factory.mktemp("teacher")
+    paths = {name: folder / f"{name}.safetensors" for name in NETWORKS}
+    for name, path in paths.items():
+        scales = {"scales": [2, 3, 4]} if name == "vdsr" else {"scale": 2}
+        network = build_network({"name": name, **SIZES[name], **scales}, seed=7)
+        with torch.no_grad():
+            network.tail.weight.mul_(0.1)  # type: ignore[operator]  # a convolution
+        save_network(path, network)
+    return paths
 
 
 @pytest.fixture(scope="session")
-def toy(teacher_file: Path) -> Toy:
-    """`toy(method, section={...})`: a nested configuration that trains in milliseconds."""
+def toy(teacher_files: dict[str, Path]) -> Toy:
+    """`toy(method, section={...})`: a nested configuration that trains in milliseconds.
+
+    The teacher is of the student's kind: `toy(method, student={"name": "edsr"})`.
+    """
 
     def make(method: str, /, **sections: Mapping[str, Any] | int) -> dict[str, Any]:
         kind, fields = METHODS[method], method_config(method).model_fields
+        student = sections.get("student", {})
+        name = student.get("name", "vdsr") if isinstance(student, Mapping) else "vdsr"
+        name = name if name in SIZES else "vdsr"
         raw: dict[str, Any] = {
             "seed": 0,
             "method": {"name": method} | {k: v for k, v in SMALL.items() if k in fields},
-            "student": {"name": "vdsr", "features": 8, "blocks": 6, "scale": 2},
+            "student": {"name": name, **SIZES[name], "scale": 2},
             "batch": {"images": 2, "patch": 16},
             "heldout": {"crop": None},
             "budget": {"steps": 400, "steps_per_report": 2},
@@ -89,19 +106,17 @@ def toy(teacher_file: Path) -> Toy:
             "threads": 1,
         }
         if kind.taught:
-            raw["teacher"] = {
-                "name": "vdsr",
-                "features": 8,
-                "blocks": 6,
-                "weights": str(teacher_file),
-            }
+            weights = str(teacher_files[name])
+            raw["teacher"] = {"name": name, **SIZES[name], "weights": weights}
         if kind.batch is Pairs:
             raw["data"] = {"images": "photos"}
-        for name, section in sections.items():
+        for key, section in sections.items():
             if isinstance(section, Mapping) and "scales" in section:
-                del raw[name]["scale"]
-            merged = isinstance(section, Mapping) and isinstance(raw.get(name), dict)
-            raw[name] = {**raw[name], **section} if merged else section  # type: ignore[dict-item]
+                del raw[key]["scale"]
+            merged = isinstance(section, Mapping) and isinstance(raw.get(key), dict)
+            if merged and key == "teacher" and section.get("name", name) != name:  # type: ignore[union-attr]
+                merged = False  # what the student's kind has, another need not
+            raw[key] = {**raw[key], **section} if merged else section  # type: ignore[dict-item]
         return raw
 
     return make

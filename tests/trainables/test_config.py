@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from trainables.config import TrialConfig
 from trainables.methods import METHODS
-from trainables.presets import PRESETS, expand_presets
+from trainables.networks import NETWORKS
+from trainables.presets import LUMA_NETWORKS, PRESETS, expand_presets
 from trainables.values import ConfigError, Pairs
 
 Toy = Callable[..., dict[str, Any]]
@@ -277,6 +278,46 @@ def test_a_patch_must_suit_every_scale(
     assert words in refused.rule
 
 
+def test_teacher_and_student_see_the_same_colours(toy: Toy) -> None:
+    luma, rgb = toy("dfsr"), toy("dfsr", student={"name": "edsr"})
+    for student, teacher in ((luma, rgb), (rgb, luma)):
+        refused = refusal({**student, "teacher": teacher["teacher"]})
+        assert refused.path == "teacher.name"
+        assert "differ in colour: one sees luma, the other RGB" in refused.rule
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("swinir", "edsr"), ("edsr", "swinir")])
+def test_a_patch_must_suit_the_windows_of_student_and_teacher(
+    toy: Toy, student: str, teacher: str
+) -> None:
+    other = toy("noise", student={"name": teacher})["teacher"]
+    raw = toy("noise", student={"name": student}, batch={"patch": 20}) | {"teacher": other}
+    refused = refusal(raw)
+    assert refused.path == "batch.patch"
+    assert refused.rule == "20 is not a multiple of 8, as swinir needs it"
+    TrialConfig.parse(changed(raw, "batch.patch", 24))
+
+
+def test_an_rgb_students_patch_is_the_lr_side(toy: Toy) -> None:
+    TrialConfig.parse(toy("scratch", student={"name": "edsr", "scale": 3}, batch={"patch": 13}))
+    TrialConfig.parse(toy("dfsr", student={"name": "edsr"}, batch={"patch": 12}))
+    refused = refusal(toy("dfsr", student={"name": "edsr"}, batch={"patch": 18}))
+    assert "LR images of side 18; generators make" in refused.rule
+
+
+def test_a_protocol_for_luma_is_refused_to_an_rgb_student(toy: Toy) -> None:
+    raw = toy("scratch", student={"name": "edsr"}, heldout={"protocol": "y8"})
+    refused = refusal(raw)
+    assert refused.path == "heldout.protocol"
+    assert refused.rule == "y8 is for luma networks; an RGB network has yfloat, rgb8, rgb8_matlab"
+
+
+def test_a_student_grows_by_the_units_of_its_body(toy: Toy) -> None:
+    rcan = {"name": "rcan", "groups": 3, "blocks": 1}
+    TrialConfig.parse(toy("dfsr", student=rcan, method={"P": 3}))
+    assert refusal(toy("dfsr", student=rcan, method={"P": 4})).path == "method.P"
+
+
 @pytest.mark.parametrize(
     ("method", "scales", "patch"),
     [("dfsr", [2, 3, 4], 48), ("dfsr", [2], 24), ("scratch", [2], 18), ("scratch", [3], 15)],
@@ -325,12 +366,48 @@ def test_a_student_that_does_not_grow_has_no_growth_steps(toy: Toy, name: str) -
 
 
 @each_method
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, preset: str) -> None:
-    config = TrialConfig.parse(toy(name, method={"preset": preset}))
-    for section, values in PRESETS[preset].items():
-        chosen = getattr(config, section)
-        assert {key: getattr(chosen, key) for key in values} == values
+@pytest.mark.parametrize("student", NETWORKS)
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, student: str, preset: str) -> None:
+    raw = toy(name, method={"preset": preset}, student={"name": student})
+    del raw["batch"]["images"]
+    written = TrialConfig.parse(raw).model_dump(mode="json")
+    for section, values in PRESETS[NETWORKS[student].colour][preset].items():
+        assert {key: written[section][key] for key in values} == values
+
+
+def test_presets_know_the_colour_of_every_network() -> None:
+    assert set(LUMA_NETWORKS) == {name for name in NETWORKS if NETWORKS[name].colour == "y"}
+
+
+@pytest.mark.parametrize("student", [name for name in NETWORKS if NETWORKS[name].colour == "rgb"])
+def test_an_rgb_student_learns_as_dfsr_says_of_edsr(toy: Toy, student: str) -> None:
+    raw = toy("dfsr", student={"name": student})
+    del raw["batch"]["images"]
+    config = TrialConfig.parse(raw)
+    method, optimiser = config.method, config.optimiser
+    assert (method.preset, method.loss, method.loss_range) == ("paper", "l1_mean", 255.0)
+    assert (method.generator_lr, method.generator_schedule) == (1e-6, "constant")
+    assert (method.part_fraction, method.P, method.w_R) == (80 / 300, 2, 1.0)
+    assert (optimiser.name, optimiser.lr, optimiser.betas) == ("adam", 1e-4, (0.9, 0.999))
+    assert (optimiser.weight_decay, optimiser.clip) == (0.0, None)
+    assert [optimiser.lr_at(step, 300) for step in (0, 199, 200, 299)] == [1e-4] * 2 + [5e-5] * 2
+    assert config.batch.images == 16
+
+
+def test_what_is_said_wins_over_an_rgb_students_preset(toy: Toy) -> None:
+    said = {"loss_range": 1.0, "generator_lr": 1e-4, "part_fraction": 0.5}
+    rate = {"lr": 3e-4, "schedule": {"factor": 0.1}}
+    config = TrialConfig.parse(
+        toy("dfsr", student={"name": "edsr"}, method=said, optimiser=rate, batch={"images": 3})
+    )
+    assert {key: getattr(config.method, key) for key in said} == said
+    assert config.optimiser.lr == 3e-4
+    assert config.optimiser.schedule is not None
+    assert (config.optimiser.schedule.at, config.optimiser.schedule.factor) == (2 / 3, 0.1)
+    assert config.batch.images == 3
+    constant = toy("dfad", student={"name": "edsr"}, optimiser={"schedule": None})
+    assert TrialConfig.parse(constant).optimiser.schedule is None
 
 
 def test_the_two_presets_are_the_papers_print_and_the_released_code(toy: Toy) -> None:

@@ -26,7 +26,8 @@ class DFADConfig(GameConfig):
 
     name: Literal["dfad"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1."""
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
+    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
     dfad_log: bool = True
     """True: -log(1 + L_KD), as for dense prediction and in [DFSR]; false: -L_KD."""
 

@@ -48,7 +48,8 @@ class DFSRConfig(ProgressiveConfig):
 
     name: Literal["dfsr"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1."""
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
+    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
     w_R: float = Field(default=1.0, ge=0.0)
     """Weight of the reconstruction term; [DFSR]: 1, best of a sweep from 0 to 3."""
     adversarial: bool = True

@@ -26,7 +26,8 @@ class NoiseConfig(ImitationConfig):
 
     name: Literal["noise"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1."""
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
+    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
     noise_at: Literal["lr", "input"] = "lr"
     """`lr`: drawn as the LR image; `input`: drawn at the body's input, past VDSR's upsampling."""
 

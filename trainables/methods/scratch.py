@@ -26,7 +26,8 @@ class ScratchConfig(Config):
 
     name: Literal["scratch"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the mean L1."""
+    """`released`: summed squares with VDSR's clipped SGD; `paper`: the mean L1.
+    For an RGB network both mean Adam and the mean L1 on 0..255, as EDSR is trained."""
     loss: LossName = "mse_sum"
     """`mse_sum` as in pytorch-vdsr; `l1_mean` for the RGB networks."""
     loss_range: float = Field(default=1.0, gt=0.0)

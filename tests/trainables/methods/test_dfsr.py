@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.methods.dfsr import DFSR, DFSRConfig, reconstruction_loss
+from trainables.networks import NETWORKS
 from trainables.run import Run
 from trainables.values import Blank
 
@@ -231,3 +232,31 @@ def test_defaults_are_the_papers_on_vdsr() -> None:
     assert (config.loss, config.loss_range, config.new_block_init) == ("mse_sum", 1.0, "random")
     assert config.reset_lr
     assert config.adversarial
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if NETWORKS[name].colour == "rgb"])
+def test_an_rgb_student_is_shown_lr_images_as_large_as_the_patch(
+    network: str, make_run: Callable[..., Run]
+) -> None:
+    run = make_run("dfsr", student={"name": network}, batch={"images": 3, "patch": 24})
+    assert isinstance(run.method, DFSR)
+    x_BCHW = run.method.game.imagine(3, 2)
+    assert x_BCHW.shape == (3, 3, 24, 24)
+    assert 0.0 <= x_BCHW.min() <= x_BCHW.max() <= 1.0
+    assert run.student(x_BCHW).shape == (3, 3, 48, 48)
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if NETWORKS[name].colour == "rgb"])
+def test_an_rgb_student_grows_from_half_its_body(
+    network: str, make_run: Callable[..., Run]
+) -> None:
+    steps = {"steps": 30, "steps_per_report": 2}
+    run = make_run("dfsr", student={"name": network}, budget=steps)
+    depth = len(run.student.body)
+    assert run.config.growth_steps() == (8,)
+    late = {key: p.detach().clone() for key, p in run.student.body[depth // 2 :].named_parameters()}
+    reports = [run.advance() for _ in range(5)]
+    active = [report["active_blocks"] for report in reports]
+    assert active == [depth / 2] * 4 + [depth]
+    moved = run.student.body[depth // 2 :].named_parameters()
+    assert any(not torch.equal(p, late[key]) for key, p in moved)

@@ -33,6 +33,7 @@ Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]
 
 each_method = pytest.mark.parametrize("name", METHODS)
+each_network = pytest.mark.parametrize("network", NETWORKS)
 
 
 def train(run: Run, draw: Draw, steps: int) -> list[dict[str, float]]:
@@ -49,10 +50,11 @@ def copied(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @each_method
+@each_network
 def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
-    name: str, make_run: Make, draw_batch: Draw
+    name: str, network: str, make_run: Make, draw_batch: Draw
 ) -> None:
-    run = make_run(name, optimiser={"name": "adam", "lr": 2e-3})
+    run = make_run(name, student={"name": network}, optimiser={"name": "adam", "lr": 2e-3})
     batch = draw_batch(run)
     teacher = copied(run.teacher.state_dict()) if run.teacher else {}
     student = copied(run.student.state_dict())
@@ -108,23 +110,29 @@ def resumed(
 ) -> dict[str, Any]:
     jobs = {}
     for name in METHODS:
-        run = Run(TrialConfig.parse(toy(name, **SHORT)), images=images)
-        run.advance()
-        jobs[name] = {"config": toy(name, **SHORT), "state": run.state_dict(), "reports": 1}
+        for network in NETWORKS:
+            raw = toy(name, student={"name": network}, **SHORT)
+            run = Run(TrialConfig.parse(raw), images=images)
+            run.advance()
+            job = {"config": raw, "state": run.state_dict(), "reports": 1}
+            jobs[f"{name} {network}"] = job
     return resume(tmp_path_factory.mktemp("every_method"), jobs)
 
 
 @each_method
+@each_network
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
     name: str,
+    network: str,
     make_run: Make,
     resumed: dict[str, Any],
     bits_that_differ: Callable[[Any, Any], list[str]],
 ) -> None:
-    through = make_run(name, **SHORT)
+    through = make_run(name, student={"name": network}, **SHORT)
     report = list(through.reports())[-1]
-    assert bits_that_differ(report, resumed[name]["reports"][-1]) == []
-    assert bits_that_differ(through.state_dict(), resumed[name]["state"]) == []
+    done = resumed[f"{name} {network}"]
+    assert bits_that_differ(report, done["reports"][-1]) == []
+    assert bits_that_differ(through.state_dict(), done["state"]) == []
 
 
 @each_method
@@ -205,8 +213,12 @@ def forgotten(method: Distiller[Any], step: Callable[[], object]) -> list[Any]:
 
 
 @each_method
-def test_all_that_changes_belongs_to_a_learner(name: str, make_run: Make, draw_batch: Draw) -> None:
-    run = make_run(name, budget={"steps": 8, "steps_per_report": 1})
+@each_network
+def test_all_that_changes_belongs_to_a_learner(
+    name: str, network: str, make_run: Make, draw_batch: Draw
+) -> None:
+    student = {"name": network}
+    run = make_run(name, student=student, budget={"steps": 8, "steps_per_report": 1})
     streams = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())
     assert forgotten(run.method, lambda: train(run, draw_batch, 8)) == []
     assert torch.equal(torch.get_rng_state(), streams[0])
@@ -295,16 +307,25 @@ def test_the_first_ten_losses_are_as_recorded(name: str, make_run: Make, draw_ba
 
 
 @each_method
-@pytest.mark.parametrize("network", NETWORKS)
-def test_it_works_for_a_backbone_or_refuses_it_with_a_sentence(
-    name: str, network: str, toy: Callable[..., dict[str, Any]], make_run: Make, draw_batch: Draw
+@each_network
+@pytest.mark.parametrize("teacher", NETWORKS)
+def test_it_works_for_a_pair_of_networks_or_refuses_it_with_a_sentence(
+    name: str,
+    network: str,
+    teacher: str,
+    toy: Callable[..., dict[str, Any]],
+    make_run: Make,
+    draw_batch: Draw,
 ) -> None:
-    change = {"student": {"name": network, "blocks": 2, "features": 4}}
+    change = {"student": {"name": network, "blocks": 2, "features": 6}}
+    if METHODS[name].taught:
+        change["teacher"] = toy(name, student={"name": teacher})["teacher"]
     try:
         TrialConfig.parse(toy(name, **change))
     except ConfigError as refusal:
         assert refusal.path
         assert len(refusal.rule.split()) > 3
+        assert NETWORKS[network].colour != NETWORKS[teacher].colour
     else:
         losses = train(make_run(name, **change), draw_batch, 4)
         assert all(np.isfinite(list(each.values())).all() for each in losses)
