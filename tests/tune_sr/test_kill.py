@@ -16,6 +16,8 @@ import pytest
 
 from tune_sr.ledger import Event
 from tune_sr.resume import read_events
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig, run_study
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -131,13 +133,15 @@ def check_mlflow(space: Path, toy_folder: Path, drivers: Drivers) -> None:
             assert steps == sorted(set(steps)) != []
 
 
+@pytest.mark.ray
 def test_killed_four_times_and_interrupted_a_study_is_the_one_never_killed(
-    toy_space: Callable[..., Path], toy_folder: Path
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     space = toy_space("killed")
-    whole = Drivers(space, "whole")
-    assert whole.run() == 0, whole.told
-    total = count(whole.events, "reported")
+    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    run_study(whole, quiet=True)
+    never_killed = read_events(whole.folder)
+    total = count(never_killed, "reported")
 
     drivers = Drivers(space, "killed")
     moments = [before_the_first_report, reported(2), ended(1), reported(total * 2 // 3)]
@@ -155,7 +159,7 @@ def test_killed_four_times_and_interrupted_a_study_is_the_one_never_killed(
 
     events = drivers.events
     assert events[-1]["finished"] is True
-    assert story(events) == story(whole.events)
+    assert story(events) == story(never_killed)
     repeats = count(events, "reported") - total
     assert repeats <= len(moments) + 1  # at most a checkpoint's interval of work each
     check_mlflow(space, toy_folder, drivers)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import ray
 from trainables.run import Run
 from tune_sr import patience
 from tune_sr.adapters import LedgerScheduler
-from tune_sr.ledger import Event, follow
+from tune_sr.ledger import Event
 from tune_sr.results import Results
 from tune_sr.resume import read_events
-from tune_sr.signals import Interrupted
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
 
@@ -220,35 +218,3 @@ def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> Non
     assert longer[: len(events)] == events
     assert len(of_kind(longer, "trial_ended")) == 2 and results.summary()["finished"]
     assert longer[-1]["event"] == "study_ended"
-
-
-def test_ctrl_c_saves_and_the_same_call_goes_on(study: Configure) -> None:
-    config = study(trials=3)
-    stop = threading.Event()
-
-    def press() -> None:
-        for event in follow(config.folder / "ledger.jsonl", stop, poll_s=0.01):
-            if event["event"] == "reported" and event["trial"] == "0001":
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-
-    finger = threading.Thread(target=press)
-    before = signal.getsignal(signal.SIGINT)
-    finger.start()
-    try:
-        with pytest.raises(Interrupted) as interrupted:
-            run_study(config, quiet=True)
-    finally:
-        stop.set()
-        finger.join()
-    assert interrupted.value.exit_code == 130
-    assert signal.getsignal(signal.SIGINT) is before
-    events = read_events(config.folder)
-    assert events[-1]["event"] == "study_ended" and events[-1]["finished"] is False
-    assert json.loads((config.folder / "summary.json").read_text())["finished"] is False
-
-    run_study(config, quiet=True)
-    events = read_events(config.folder)
-    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 3
-    for trial in ("0000", "0001", "0002"):
-        assert reports(events, trial) == by_run(config, events, trial)
