@@ -83,8 +83,11 @@ class _Held:
         """A parameter's flags and hooks, which nobody needs."""
 
 
-class _Reader(pickle.Unpickler):
-    """Unpickles names off the list into stand-ins, and refuses all others."""
+class _Reader(pickle._Unpickler):
+    """Unpickles names off the list into stand-ins, and refuses all others.
+
+    The unpickler written in Python: that in C takes as much memory as a file tells it to.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         super().__init__(file, encoding="latin1")  # names that Python 2 wrote

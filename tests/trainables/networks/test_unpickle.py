@@ -250,6 +250,7 @@ CRAFTED = {
     + b"K\x00(M\xff\xffM\xff\xfft(K\x00K\x00ttR.",
     "more than the file": MANY + b".",
     "a persistent id of no kind": b"(" + text("file") + text("/etc/passwd") + b"tQ.",
+    "a memory of two thousand million": b"Nr\xff\xff\xff\x7f" + named("os", "system") + b".",
     "no end": named("vdsr", "Net") + b")\x81",
 }
 
