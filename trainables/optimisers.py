@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -80,20 +81,23 @@ class Optimiser:
         self.steps = steps
         self.parameters = list(parameters)
         self.lr = config.lr
-        self.inner: torch.optim.Optimizer = (
-            torch.optim.SGD(
+
+    @cached_property
+    def inner(self) -> torch.optim.Optimizer:
+        """Torch's own, made when first needed: torch takes a second to import what it might use."""
+        config = self.config
+        if config.name == "sgd":
+            return torch.optim.SGD(
                 self.parameters,
                 lr=config.lr,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
             )
-            if config.name == "sgd"
-            else torch.optim.Adam(
-                self.parameters,
-                lr=config.lr,
-                betas=config.betas,
-                weight_decay=config.weight_decay,
-            )
+        return torch.optim.Adam(
+            self.parameters,
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
         )
 
     def update(self, loss: Tensor, step: int) -> None:

@@ -48,9 +48,8 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
     """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
     if isinstance(config, SpandrelConfig):
         return channels_innermost(SpandrelTeacher(config))
-    with torch.device("meta"):  # torch would otherwise draw, and discard, from the global stream
+    with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
         network = NETWORKS[config.name](config)
-    network.to_empty(device="cpu")
     network.initialise(generator)
     if config.weights is not None:
         load_into(network, config.weights)

@@ -22,12 +22,8 @@ class Colours(nn.Module):
     def __init__(self, img_range: float) -> None:
         super().__init__()
         self.img_range = img_range
-        self.register_buffer("mean", torch.empty(1, 3, 1, 1), persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        """Fill in the mean: a network that was built on the meta device has lost it."""
-        self.mean.copy_(torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1))
+        mean = torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
 
     def forward(self, rgb_B3HW: Tensor) -> Tensor:
         """What the network's first convolution sees."""

@@ -61,9 +61,8 @@ class Generator(nn.Module):
 
 def make_generator(latent: int, size: int, channels: int, randomness: torch.Generator) -> Generator:
     """A generator on the CPU with its parameters drawn from `randomness`."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
         network = Generator(latent, size, channels)
-    network.to_empty(device="cpu")
     network.initialise(randomness)
     return channels_innermost(network)
 

@@ -94,7 +94,6 @@ class ResidualSRNet(SRNet):
 
     def initialise(self, generator: torch.Generator) -> None:
         """The default of torch for every convolution, as in all released code."""
-        self.colours.reset()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)

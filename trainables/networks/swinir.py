@@ -224,7 +224,6 @@ class SwinIR(SRNet):
 
     def initialise(self, generator: torch.Generator) -> None:
         """As released: linear layers and bias tables N(0, 0.02), convolutions as torch does."""
-        self.colours.reset()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)
