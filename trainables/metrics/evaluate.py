@@ -273,7 +273,8 @@ def _multiple_of(array: Pixels, scale: int, *, cumulative: bool) -> Pixels:
 
 def _unit(hr_HWC: Pixels) -> Tensor:
     """Bytes as a batch of one, float64 in [0, 1]."""
-    return torch.tensor(hr_HWC).permute(2, 0, 1)[None].double() / 255
+    planes_CHW = torch.tensor(hr_HWC).permute(2, 0, 1).contiguous()  # while they are bytes
+    return planes_CHW[None].double().div_(255)
 
 
 def _shaved(x_BCHW: Tensor, border: int) -> Tensor:

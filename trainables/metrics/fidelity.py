@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.values import Colour, ConfigError
@@ -42,6 +41,9 @@ STANDARD_SSIM = SsimWindow(_gaussian(11, 1.5), data_range=1.0, sample_covariance
 
 LEGACY_SSIM = SsimWindow((1 / 7,) * 7, data_range=2 / 255, sample_covariance=True)
 """Of old scikit-image on float images of 0..255: it took L for 2, so C1 and C2 nearly vanish."""
+
+_BAND = 16
+"""Results of an SSIM window that one matrix product computes: few, or most factors are zero."""
 
 
 @dataclass(frozen=True)
@@ -134,27 +136,57 @@ def ssim(a_BCHW: Tensor, b_BCHW: Tensor, window: SsimWindow = STANDARD_SSIM) -> 
     side = len(window.taps)
     assert min(a_BCHW.shape[-2:]) >= side, f"{tuple(a_BCHW.shape)} is smaller than {side}x{side}"
     a, b = a_BCHW.double(), b_BCHW.double()
-    moments = _windowed(torch.stack((a, b, a * a + b * b, a * b)), window)
-    mean_a, mean_b, squares, product = moments.unbind()
+    moments = a.new_empty(4, *a.shape)
+    moments[0], moments[1] = a, b
+    torch.mul(a, a, out=moments[2]).addcmul_(b, b)
+    torch.mul(a, b, out=moments[3])
+    mean_a, mean_b, squares, product = _windowed(moments, window).unbind()
     bias = side**2 / (side**2 - 1) if window.sample_covariance else 1.0
-    covariance = bias * (product - mean_a * mean_b)
     c1, c2 = (0.01 * window.data_range) ** 2, (0.03 * window.data_range) ** 2
-    powers = mean_a.square() + mean_b.square()
-    luminance = (2 * mean_a * mean_b + c1) / (powers + c1)
-    structure = (2 * covariance + c2) / (bias * (squares - powers) + c2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    # In place from here on: most of the time goes into moving numbers, not into computing them.
+    means = mean_a * mean_b
+    powers = mean_a.square_().addcmul_(mean_b, mean_b)
+    covariance = product.sub_(means).mul_(2 * bias).add_(c2)
+    variances = squares.sub_(powers).mul_(bias).add_(c2)
+    luminance = means.mul_(2).add_(c1).div_(powers.add_(c1))
+    return luminance.mul_(covariance.div_(variances)).mean(dim=(1, 2, 3))
 
 
 def _windowed(x: Tensor, window: SsimWindow) -> Tensor:
-    """Weighted mean over every window that fits, along the last two axes."""
-    taps = _taps_on(window, x.device)
-    flat = x.reshape(-1, 1, *x.shape[-2:])
-    flat = F.conv2d(F.conv2d(flat, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
-    return flat.view(*x.shape[:-2], *flat.shape[-2:])
+    """Weighted mean over every window that fits, along the last two axes.
+
+    A few rows at a time, and then a few columns, times a narrow band matrix: in float64 ten times
+    as fast as a convolution.
+    """
+    step, side = _BAND, len(window.taps)
+    band = _band_on(window, x.device)
+    flat = x.reshape(-1, *x.shape[-2:])
+    images, height, width = len(flat), x.shape[-2] - side + 1, x.shape[-1] - side + 1
+    rows = x.new_empty(images, height, x.shape[-1])
+    for begin in range(0, height, step):
+        count = min(step, height - begin)
+        weights = band[:count, : count + side - 1].expand(images, -1, -1)
+        torch.bmm(
+            weights,
+            flat[:, begin : begin + count + side - 1],
+            out=rows[:, begin : begin + count],
+        )
+    rows = rows.view(images * height, -1)
+    means = x.new_empty(images * height, width)
+    for begin in range(0, width, step):
+        count = min(step, width - begin)
+        columns = rows[:, begin : begin + count + side - 1]
+        weights = band[:count, : count + side - 1].mT
+        torch.mm(columns, weights, out=means[:, begin : begin + count])
+    return means.view(*x.shape[:-2], height, width)
 
 
 @lru_cache(maxsize=16)
-def _taps_on(window: SsimWindow, device: torch.device) -> Tensor:
-    # Copying them for every image would make the host wait for the device as often.
+def _band_on(window: SsimWindow, device: torch.device) -> Tensor:
+    """The taps, once for each of `_BAND` neighbouring results: row i weighs inputs i, i + 1, ..."""
+    # Copying it for every image would make the host wait for the device as often.
     with torch.inference_mode(mode=False):
-        return torch.tensor(window.taps, dtype=torch.float64, device=device)
+        band = torch.zeros(_BAND, _BAND + len(window.taps) - 1, dtype=torch.float64)
+        for offset, tap in enumerate(window.taps):
+            band.diagonal(offset).fill_(tap)
+        return band.to(device)
