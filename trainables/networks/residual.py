@@ -85,8 +85,9 @@ class ResidualSRNet(SRNet):
     ) -> Trace:
         """As `SRNet.trace`."""
         self.chosen_scale(scale)
+        shifted_BCHW = self.colours(lr_BCHW)
         # Under autocast the skips add up in float32, where small residuals are not rounded away.
-        first_BFHW = self.conv_first(self.colours(lr_BCHW)).float()
+        first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
         features_BFHW, kept = self.run_body(first_BFHW, taps, active)
         features_BFHW = first_BFHW + self.conv_after_body(features_BFHW)
         sr_BCHW = self.conv_last(self.upsample(features_BFHW))

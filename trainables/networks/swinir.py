@@ -209,8 +209,9 @@ class SwinIR(SRNet):
         times = self.chosen_scale(scale)
         height, width = lr_BCHW.shape[-2:]
         padded_BCHW = mirrored(lr_BCHW, official=self.config.swinir_pad == "official")
+        shifted_BCHW = self.colours(padded_BCHW)
         # Under autocast the skips add up in float32, where small residuals are not rounded away.
-        first_BFHW = self.conv_first(self.colours(padded_BCHW)).float()
+        first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
         features_BFHW = _normalised(self.patch_embed["norm"], first_BFHW)
         features_BFHW, kept = self.run_body(features_BFHW, taps, active)
         features_BFHW = self.conv_after_body(_normalised(self.norm, features_BFHW)) + first_BFHW

@@ -280,6 +280,20 @@ def test_losses_are_finite_scalars_and_the_batch_is_unmodified(
 
 
 @each_method
+@each_network
+def test_bfloat16_trains_and_everything_kept_stays_float32(
+    name: str, network: str, make_run: Make
+) -> None:
+    run = make_run(name, student={"name": network}, precision="bf16")
+    before = copied(run.student.state_dict())
+    report = run.advance()
+    assert all(np.isfinite(value) for value in report.values())
+    state = run.student.state_dict()
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in state.items())
+
+
+@each_method
 def test_a_method_says_what_it_takes_and_whether_it_is_taught(name: str) -> None:
     kind = METHODS[name]
     assert kind.batch in (Pairs, Blank)

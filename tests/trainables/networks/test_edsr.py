@@ -87,9 +87,9 @@ def test_it_computes_what_the_paper_draws(scale: int, res_scale: float) -> None:
     config = {"name": "edsr", "features": 8, "blocks": 3, "scale": scale, "res_scale": res_scale}
     network = build_network(config)
     assert isinstance(network, EDSR)
-    lr_BCHW = torch.rand(2, 3, 6, 7)
-    expected = straightforward(network, lr_BCHW)
-    torch.testing.assert_close(network(lr_BCHW), expected, rtol=1e-4, atol=1e-5)
+    lr_BCHW = torch.rand(2, 3, 6, 7, dtype=torch.float64)
+    expected = straightforward(network.double(), lr_BCHW)
+    torch.testing.assert_close(network(lr_BCHW), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_mean_survives_building_on_no_device_and_stays_in_float32() -> None:

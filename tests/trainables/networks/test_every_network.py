@@ -76,6 +76,12 @@ def test_gradient_passes_through_to_the_image(name: str) -> None:
     assert float(lr_BCHW.grad.abs().max()) > 0
 
 
+def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
+    model = network(name).double().requires_grad_(False)
+    lr_BCHW = (0.2 + 0.6 * image(model, 1, 5, 6)).double().requires_grad_()
+    assert torch.autograd.gradcheck(model, (lr_BCHW,), fast_mode=True)
+
+
 def test_active_and_taps_agree_with_a_full_pass(name: str) -> None:
     model = network(name)
     lr_BCHW = image(model, 1, 8, 8)
