@@ -133,9 +133,8 @@ class TrialConfig(Config):
         if not taught and self.teacher is not None:
             yield "teacher", f"{name} has no teacher: leave teacher out"
         if taught and self.teacher is None:
-            kind = self.student.name
-            rule = f"{name} needs a teacher: say teacher: {{name: {kind}, weights: FILE}}"
-            yield "teacher", rule
+            way = f"say teacher: {{name: {self.student.name}, weights: FILE or shipped}}"
+            yield "teacher", f"{name} needs a teacher: {way}"
         if self.teacher is None:
             return
         if self.teacher.weights is None:
