@@ -115,16 +115,21 @@ def load_network(
     A file of ours says what it holds; of any other the architecture is inferred from its tensors.
     `config` overrides single fields of that, such as `res_scale`, which no tensor tells: an EDSR
     takes the usual one for its size (0.1 for 256 features, 1 for the baseline). `scale` is the
-    one to serve, where the file serves several, and must be the file's own elsewhere.
+    one to serve, where the file serves several, and must be the file's own elsewhere. With
+    `name: spandrel` nothing is inferred here.
 
     Raises:
         ConfigError: the file holds no network of ours, or not one of that scale.
     """
-    from trainables.networks import build_network  # the registry stands above this module
+    from trainables.networks import NETWORKS, build_network  # the registry stands above this module
 
+    wanted = {**(config or {}), **({} if scale is None else {"scale": scale})}
+    if wanted.get("name") == "spandrel":
+        return build_network({**wanted, "weights": str(path)})
     said = _said_architecture(path) if _is_safetensors(path) else None
     found = _inferred(path) if said is None else said
-    wanted = {**(config or {}), **({} if scale is None else {"scale": scale})}
+    if wanted.get("name") in set(NETWORKS) - {found.get("name")}:
+        raise ConfigError("name", f"{path} holds {found.get('name')}, not {wanted['name']}")
     if "scale" in wanted or "scales" in wanted:
         held = found.pop("scales", None) or [found.pop("scale", scale)]
         if scale not in (None, *held):

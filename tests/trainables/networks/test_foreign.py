@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.networks import TEACHERS, SRNet, build_network
+from trainables.networks.checkpoint import load_network
 from trainables.networks.official import to_official
 from trainables.networks.windows import relative_positions
 from trainables.run import Run
@@ -141,6 +142,13 @@ def test_any_size_comes_out_twice_as_large(file: Path, sides: tuple[int, int]) -
     expected = F.pixel_shuffle(network.get_submodule("model.up")(whole), 2)
     torch.testing.assert_close(network(whole), expected)  # neither padded nor clamped
     assert torch.equal(whole, before)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_it_can_be_evaluated_when_named(file: Path) -> None:
+    lr_BCHW = torch.rand(1, 3, 8, 8)
+    named = load_network(file, {"name": "spandrel"}, scale=2)
+    assert torch.equal(named(lr_BCHW), teacher(file)(lr_BCHW))
 
 
 @pytest.mark.usefixtures("stand_in")

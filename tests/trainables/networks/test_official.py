@@ -446,3 +446,11 @@ def test_the_scale_asked_for_must_be_served(tmp_path: Path) -> None:
         other = 2 if path == edsr else 3
         with pytest.raises(ConfigError, match=f"serves scale {held}, not {other}"):
             load_network(path, scale=other)
+
+
+def test_a_name_given_beside_the_file_must_be_the_files(tmp_path: Path) -> None:
+    torch.save(drawn(edsr_pytorch(4, 1, 3)), tmp_path / "e.pt")
+    assert load_network(tmp_path / "e.pt", {"name": "edsr", "scale": 3}).scales == (3,)
+    for name, words in (("rcan", r"e\.pt holds edsr, not rcan"), ("vgg", "unknown network 'vgg'")):
+        with pytest.raises(ConfigError, match=f"^name: .*{words}"):
+            load_network(tmp_path / "e.pt", {"name": name})
