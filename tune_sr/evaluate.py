@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             try:
+                _check_paths(arguments)
                 contest = _prepared(arguments)
                 table = _compared(contest, arguments)
             except ValueError as error:
@@ -146,6 +147,17 @@ def _prepared(arguments: argparse.Namespace) -> Contest:
     contest = replace(contest, benchmarks=_benchmarks(arguments, scales))
     _check_writable(arguments)
     return contest
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Refuse a mistyped path at once, before torch is imported."""
+    for spec in (*arguments.network, *filter(None, [arguments.teacher])):
+        described = "=" in spec or spec.partition(":")[0] == "shipped"
+        if not described and not Path(spec).expanduser().is_file():
+            raise ValueError(f"--network {spec}: no such file; or say shipped, or name=...")
+    for source in (*arguments.data, *(arguments.lr or [])):
+        if source != "photos" and not Path(source).expanduser().is_dir():
+            raise ValueError(f"{source} is no folder; name a folder of images, or photos")
 
 
 def _check_writable(arguments: argparse.Namespace) -> None:

@@ -187,7 +187,7 @@ def test_two_sets_of_one_name_are_told_apart(toys: Path, evaluated: Evaluated) -
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("--data nowhere", "nowhere does not exist; name a folder of images, or photos"),
+        ("--data nowhere", "nowhere is no folder; name a folder of images, or photos"),
         ("--network gone.pth", "gone.pth"),
         ("--network shipped:best", "nothing of that name ships; there is"),
         ("--network name=vdsr,features=4", "has no weights=FILE"),

@@ -35,8 +35,10 @@ def tiled(upscale: Upscale, *, pixels: int, overlap: int, multiple_of: int = 1) 
     least the network's reach, that pixel is what the whole image would have given, up to the order
     in which floating-point numbers are added; at the image's own border nothing is cut.
 
-    Of all grids whose tiles fit the budget, the one with the least work is chosen; where `overlap`
-    is too large for any to fit, the one with the smallest tiles: seams go before memory.
+    Of all grids whose tiles fit the budget, the one with the least work is chosen. What is kept of
+    a tile is at least as long as `overlap`, so that the work is at most nine times that of the
+    whole image; where no such grid fits, the one with the smallest tiles is taken, and the budget
+    gives way: seams and time go before memory.
 
     Args:
         upscale: a network.
@@ -92,7 +94,10 @@ def _grid(
 ) -> tuple[list[_Span], list[_Span]]:
     """Rows and columns of tiles: the least work that fits the budget, else the smallest tiles."""
     options = {
-        side: [list(_spans(side, cuts, overlap, multiple_of)) for cuts in range(1, _MOST_CUTS + 1)]
+        side: [
+            list(_spans(side, cuts, overlap, multiple_of))
+            for cuts in range(1, min(_MOST_CUTS, max(1, side // max(1, overlap))) + 1)
+        ]
         for side in {height, width}
     }
 
