@@ -26,9 +26,7 @@ def _one_thread() -> None:
 
 def card_figures() -> dict[str, dict[int, float]]:
     """PSNR in dB by image set and scale, as the card's table says."""
-    rows = re.findall(
-        r"^\| (Set5|photos) \|([^|]+)\|([^|]+)\|([^|]+)\|", CARD.read_text(), re.M
-    )
+    rows = re.findall(r"^\| (Set5|photos) \|([^|]+)\|([^|]+)\|([^|]+)\|", CARD.read_text(), re.M)
     return {row[0]: {2 + k: float(row[1 + k].split()[0]) for k in range(3)} for row in rows}
 
 
