@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +122,9 @@ class _Tally:
     seconds: float = 0.0
 
 
+_Tallies = Mapping[tuple[int, ProtocolName], Sequence[tuple[Contestant, _Tally]]]
+
+
 def rows(contest: Contest, tick: Callable[[str], None] = lambda _doing: None) -> Iterator[Row]:
     """The table's rows: by set, scale and protocol, bicubic first.
 
@@ -135,92 +137,106 @@ def rows(contest: Contest, tick: Callable[[str], None] = lambda _doing: None) ->
     Raises:
         ValueError: an image cannot be used, in one line that names it.
     """
-    for benchmark, scale in product(contest.benchmarks, contest.scales):
-        for protocol, everyone in contest.protocols().items():
-            group = [each for each in everyone if each.serves(scale)]
+    for benchmark in contest.benchmarks:
+        tallies = {
+            (scale, protocol): [(each, _Tally()) for each in everyone if each.serves(scale)]
+            for scale in contest.scales
+            for protocol, everyone in contest.protocols().items()
+        }
+        for scales in _sharing_images(benchmark, contest.scales):
             # TF32 keeps 10 bits of every number: a GPU would print other digits than a CPU.
             with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                found = _rows_of(contest, benchmark, scale, protocol, group, tick)
-            yield from found
+                _compare(contest, benchmark, scales, tallies, tick)
+        for (scale, protocol), group in tallies.items():
+            yield from (_row(*pair, benchmark.name, scale, protocol) for pair in group)
 
 
-def _rows_of(
+def _sharing_images(benchmark: Benchmark, scales: Sequence[int]) -> list[list[int]]:
+    """The scales in groups for which a set has the same images: mostly one group."""
+    groups: dict[int, list[int]] = {}
+    for scale in scales:
+        groups.setdefault(id(benchmark.hr[scale]), []).append(scale)
+    return list(groups.values())
+
+
+def _compare(
     contest: Contest,
     benchmark: Benchmark,
-    scale: int,
-    protocol: ProtocolName,
-    group: Sequence[Contestant],
+    scales: Sequence[int],
+    tallies: _Tallies,
     tick: Callable[[str], None],
-) -> list[Row]:
-    images, tallies = benchmark.hr[scale], [_Tally() for _ in group]
+) -> None:
+    images = benchmark.hr[scales[0]]
     for index, (name, array) in enumerate(zip(images.names, images.arrays, strict=True)):
-        lr = None if benchmark.lr is None else {scale: [benchmark.lr[scale].arrays[index]]}
-        stage = _Stage(contest, benchmark, Images((name,), (array,)), scale, protocol, lr)
-        for each, tally in zip(group, tallies, strict=True):
-            tick(f"{benchmark.name} x{scale} {Path(each.label).name}")
-            stage.add(each, tally, first=index == 0)
-    return [
-        _row(each, tally, benchmark.name, scale, protocol)
-        for each, tally in zip(group, tallies, strict=True)
-    ]
+        lr: dict[int, list[Pixels]] | None = None
+        if benchmark.lr is not None:
+            lr = {scale: [benchmark.lr[scale].arrays[index]] for scale in scales}
+        for protocol in contest.protocols():
+            stage = _Stage(contest, benchmark, Images((name,), (array,)), scales, protocol, lr)
+            for scale in scales:
+                for each, tally in tallies[scale, protocol]:
+                    tick(f"{benchmark.name} x{scale} {Path(each.label).name}")
+                    stage.add(each, tally, scale, first=index == 0)
 
 
 class _Stage:
-    """One image at one scale under one protocol, as each colour sees it."""
+    """One image under one protocol, as each colour sees it at each scale."""
 
     def __init__(
         self,
         contest: Contest,
         benchmark: Benchmark,
         image: Images,
-        scale: int,
+        scales: Sequence[int],
         protocol: ProtocolName,
-        lr: dict[int, list[Pixels]] | None,
+        lr: Mapping[int, list[Pixels]] | None,
     ) -> None:
-        self._contest, self._scale = contest, scale
-        self._place = f"{benchmark.name}-x{scale}-{protocol}"
+        self._contest, self._set, self._protocol = contest, benchmark.name, protocol
         self._colour: Colour = "rgb" if PROTOCOLS[protocol].byte_images else "y"
         self._make = partial(
             Heldout,
             image,
-            scales=[scale],
+            scales=scales,
             protocol=protocol,
             crop=benchmark.crop,
             device=contest.device,
             lr=lr,
         )
         self._made: dict[Colour, Heldout] = {}
-        self._teacher: Tensor | None = None
-        if contest.teacher is not None and contest.teacher.serves(scale):
-            heldout, view = self._seen_by(contest.teacher)
-            self._teacher = heldout.luma(view, contest.teacher.upscale(view.lr_BCHW, scale))
+        self._taught: dict[int, Tensor] = {}
+        teacher = contest.teacher
+        for scale in scales:
+            if teacher is not None and teacher.serves(scale):
+                heldout, view = self._seen_by(teacher, scale)
+                self._taught[scale] = heldout.luma(view, teacher.upscale(view.lr_BCHW, scale))
 
-    def add(self, each: Contestant, tally: _Tally, *, first: bool) -> None:
+    def add(self, each: Contestant, tally: _Tally, scale: int, *, first: bool) -> None:
         """Let one contestant upscale the image; its figures and its time go to `tally`."""
-        heldout, view = self._seen_by(each)
+        heldout, view = self._seen_by(each, scale)
         if first:
-            each.upscale(view.lr_BCHW[..., :_WARM_UP_SIDE, :_WARM_UP_SIDE], self._scale)
+            each.upscale(view.lr_BCHW[..., :_WARM_UP_SIDE, :_WARM_UP_SIDE], scale)
         _wait(self._contest.device)
         begin = time.perf_counter()
-        sr_BCHW = each.upscale(view.lr_BCHW, self._scale)
+        sr_BCHW = each.upscale(view.lr_BCHW, scale)
         _wait(self._contest.device)
         tally.seconds += time.perf_counter() - begin
         figures = heldout.score(view, sr_BCHW)
-        if self._teacher is not None:
-            agreement = psnr_db(heldout.luma(view, sr_BCHW), self._teacher)
+        if scale in self._taught:
+            agreement = psnr_db(heldout.luma(view, sr_BCHW), self._taught[scale])
             figures = torch.cat((figures, agreement))
         tally.scores.append(figures.tolist())
         if self._contest.pictures is not None:
-            folder = self._contest.pictures / self._place / _file_name(each.label)
+            place = f"{self._set}-x{scale}-{self._protocol}"
+            folder = self._contest.pictures / place / _file_name(each.label)
             picture = heldout.picture(view, sr_BCHW)
             write_image(folder / f"{Path(view.name).stem}.png", picture)
 
-    def _seen_by(self, each: Contestant) -> tuple[Heldout, View]:
+    def _seen_by(self, each: Contestant, scale: int) -> tuple[Heldout, View]:
         colour = each.colour or self._colour
         if colour not in self._made:
             self._made[colour] = self._make(colour=colour)
         heldout = self._made[colour]
-        return heldout, heldout.views[self._scale][0]
+        return heldout, heldout.views[scale][0]
 
 
 def _row(each: Contestant, tally: _Tally, data: str, scale: int, protocol: str) -> Row:

@@ -110,17 +110,15 @@ class Heldout:
         if lr is not None and not self._rules.byte_images:
             raise ConfigError("lr", f"{self.protocol} makes its LR from luma; {_byte_protocols()}")
         assert lr is None or crop is None, "LR files belong to whole images"
-        cropped = [
-            (name, _centre(name, array, crop))
-            for name, array in zip(images.names, images.arrays, strict=True)
-        ]
-        self.views = {
-            scale: tuple(
-                self._view(name, array, scale, None if lr is None else lr[scale][index])
-                for index, (name, array) in enumerate(cropped)
-            )
-            for scale in scales
-        }
+        views: dict[int, list[View]] = {scale: [] for scale in scales}
+        for index, (name, array) in enumerate(zip(images.names, images.arrays, strict=True)):
+            kept = _centre(name, array, crop)
+            rgb = _unit(kept).to(self._device)
+            luma = luma_B1HW(rgb)  # once for all scales, which only cut it in other ways
+            for scale in scales:
+                given = None if lr is None else lr[scale][index]
+                views[scale].append(self._view(name, kept, rgb, luma, scale, given))
+        self.views = {scale: tuple(each) for scale, each in views.items()}
 
     @classmethod
     def of(
@@ -166,7 +164,15 @@ class Heldout:
         levels = (round_to_bytes(rgb[0]) * 255).round().to(torch.uint8)
         return levels.permute(1, 2, 0).cpu().contiguous().numpy()
 
-    def _view(self, name: str, array: Pixels, scale: int, given: Pixels | None) -> View:
+    def _view(
+        self,
+        name: str,
+        array: Pixels,
+        rgb: Tensor,
+        luma: Tensor,
+        scale: int,
+        given: Pixels | None,
+    ) -> View:
         hr = _multiple_of(array, scale, cumulative=self._rules.cumulative_crop)
         least = len(self._rules.ssim.taps) + 2 * scale
         if min(hr.shape[:2]) < least:
@@ -174,8 +180,7 @@ class Heldout:
                 f"{name} is {array.shape[1]}x{array.shape[0]} where it is evaluated at x{scale}, "
                 f"too small to compare: give at least {least}x{least}"
             )
-        rgb = _unit(hr).to(self._device)
-        luma = luma_B1HW(rgb)
+        rgb, luma = (x[..., : hr.shape[0], : hr.shape[1]] for x in (rgb, luma))
         luma = round_to_bytes(luma) if self._rules.byte_luma else luma
         canvas = None
         if self._rules.byte_images:

@@ -148,8 +148,8 @@ def ssim(a_BCHW: Tensor, b_BCHW: Tensor, window: SsimWindow = STANDARD_SSIM) -> 
     powers = mean_a.square_().addcmul_(mean_b, mean_b)
     covariance = product.sub_(means).mul_(2 * bias).add_(c2)
     variances = squares.sub_(powers).mul_(bias).add_(c2)
-    luminance = means.mul_(2).add_(c1).div_(powers.add_(c1))
-    return luminance.mul_(covariance.div_(variances)).mean(dim=(1, 2, 3))
+    similar = means.mul_(2).add_(c1).mul_(covariance)
+    return similar.div_(powers.add_(c1).mul_(variances)).mean(dim=(1, 2, 3))
 
 
 def _windowed(x: Tensor, window: SsimWindow) -> Tensor:
