@@ -7,8 +7,9 @@ both sides are then given its outputs and do everything else: crop, luma, LR, th
 VDSR is given, PSNR and SSIM, protocol `yfloat`. The other side is what most repositories do: a
 MATLAB-like `imresize` that loops over rows and columns of the result (BasicSR's), in double, and
 scikit-image's PSNR and SSIM. The sides take turns; the fastest of `--repeats` counts, and beside
-it stands the first, in which ours still has to make its matrices. Fails when a number differs by 1e-4 dB, or
-when ours is not 5 times faster.
+it stands the first, in which ours still has to make its matrices. Fails when a number differs by
+1e-4 dB, or when ours is not 5 times faster, resampling and metrics together. On a busy machine two
+threads wait for each other: `--threads 1` tells more there.
 """
 
 from __future__ import annotations
