@@ -1,6 +1,6 @@
 """Metrics and resampling beside a straightforward scikit-image loop, over the same outputs.
 
-    TUNE_SR_DATA=... python tests/benchmarks/evaluate_set5.py --threads 2
+    TUNE_SR_DATA=... python tests/benchmarks/evaluate_set5.py
 
 TUNE_SR_DATA is the folder that holds data/Set5. The network runs once for each image and scale;
 both sides are then given its outputs and do everything else: crop, luma, LR, the enlargement that
@@ -8,8 +8,8 @@ VDSR is given, PSNR and SSIM, protocol `yfloat`. The other side is what most rep
 MATLAB-like `imresize` that loops over rows and columns of the result (BasicSR's), in double, and
 scikit-image's PSNR and SSIM. The sides take turns; the fastest of `--repeats` counts, and beside
 it stands the first, in which ours still has to make its matrices. Fails when a number differs by
-1e-4 dB, or when ours is not 5 times faster, resampling and metrics together. On a busy machine two
-threads wait for each other: `--threads 1` tells more there.
+1e-4 dB, or when ours is not 5 times faster, resampling and metrics together. Both sides have one
+thread: scikit-image uses no more, and on a busy machine two threads wait for each other.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Figures = list[list[float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
