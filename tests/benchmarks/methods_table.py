@@ -1,4 +1,4 @@
-"""The README's table: noise, DFAD and DFSR at one budget, on held-out photographs and on Set5.
+"""Noise, DFAD and DFSR at one budget, on held-out photographs and on Set5.
 
     python tests/benchmarks/methods_table.py --steps 240 --seeds 0 1 2
 
