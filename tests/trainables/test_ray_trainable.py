@@ -26,7 +26,7 @@ def begin(toy: Toy, images: RunImages, tmp_path: Path) -> Begin:
         method: str, point: Mapping[str, Any] | None = None, *, start: str = "start-001", **ray: Any
     ) -> DistillTrainable:
         def configure(given: Mapping[str, Any]) -> TrialConfig:
-            raw = toy(method, budget=BUDGET, threads=None)  # type: ignore[arg-type]
+            raw = toy(method, budget=BUDGET, threads=None)  # type: ignore[arg-type]  # no section
             raw["optimiser"] = {path.partition(".")[2]: value for path, value in given.items()}
             return TrialConfig.parse(raw)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainables.data.benchmarks import Benchmark
-from trainables.data.images import photos, write_image
+from trainables.data.images import Images, photos, write_image
 
 HR_PLACES = ["", "HR", "GTmod12", "original", "GT", "DIV2K_valid_HR"]
 LR_PLACES = [
@@ -23,8 +23,8 @@ def picture(level: int, side: int = 24) -> np.ndarray:
     return np.full((side, side, 3), level, dtype=np.uint8)
 
 
-def levels(images: object) -> list[int]:
-    return [int(array[0, 0, 0]) for array in images.arrays]  # type: ignore[attr-defined]
+def levels(images: Images) -> list[int]:
+    return [int(array[0, 0, 0]) for array in images.arrays]
 
 
 @pytest.mark.parametrize("place", HR_PLACES)

@@ -150,7 +150,7 @@ def test_lr_images_that_are_given_are_used(colour: Colour) -> None:
     rules = {"colour": colour, "scales": (2,), "protocol": "rgb8"}
     (made,) = Heldout(source, **rules).views[2]  # type: ignore[arg-type]  # a mapping of them
     other = np.full((20, 25, 3), 80, dtype=np.uint8)
-    (view,) = Heldout(source, **rules, lr={2: [other]}).views[2]  # type: ignore[arg-type]
+    (view,) = Heldout(source, **rules, lr={2: [other]}).views[2]  # type: ignore[arg-type]  # as above
     assert view.lr_BCHW.shape == made.lr_BCHW.shape
     assert view.lr_BCHW.std() < 1e-6 < made.lr_BCHW.std()
     assert torch.equal(view.truth_B1HW, made.truth_B1HW)
