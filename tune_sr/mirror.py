@@ -133,19 +133,6 @@ class Mirror:
         trial.settled = False
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted paths.
-
-    >>> flat({"method": {"name": "dfsr", "w_R": 1.0}, "seed": 0})
-    {'method.name': 'dfsr', 'method.w_R': 1.0, 'seed': 0}
-    """
-    paths: dict[str, Any] = {}
-    for key, value in nested.items():
-        inner = isinstance(value, Mapping)
-        paths |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return paths
-
-
 def titles(params: Mapping[str, Any]) -> dict[str, str]:
     """Method, teacher and student of a flat configuration, in words short enough to compare.
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
+from trainables.dotted import leaves, put
 from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
 from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
-from tune_sr.space import SearchSpace, leaves, put
+from tune_sr.space import SearchSpace
 from tune_sr.study_section import parse_study
 from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
 

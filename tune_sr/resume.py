@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainables.dotted import leaves
 from tune_sr.ledger import Event, Ledger
-from tune_sr.space import SearchSpace, leaves
+from tune_sr.space import SearchSpace
 from tune_sr.yaml_lines import dump_yaml
 
 _MAY_CHANGE = (

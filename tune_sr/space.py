@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainables.config import BudgetConfig, TrialConfig
+from trainables.dotted import put
 from trainables.methods import METHODS
 from trainables.values import Blank, ConfigError
 from tune_sr.dimensions import Dimension, Point
@@ -123,31 +124,6 @@ class SearchSpace:
     def to_yaml(self) -> str:
         """`resolved` as YAML, which `from_resolved` reads back."""
         return dump_yaml(self.resolved())
-
-
-def put(nested: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path, making the mappings on the way.
-
-    Raises:
-        ValueError: a value stands where a mapping is needed, or a mapping where a value goes.
-    """
-    *above, last = path.split(".")
-    here = nested
-    for depth, key in enumerate(above, start=1):
-        here = here.setdefault(key, {})
-        if not isinstance(here, dict):
-            raise ValueError(f"{'.'.join(above[:depth])} is a value, not a mapping")
-    here[last] = value
-
-
-def leaves(nested: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted path of nested mappings, and its value."""
-    for key, value in nested.items():
-        path = f"{above}.{key}" if above else key
-        if isinstance(value, Mapping):
-            yield from leaves(value, path)
-        else:
-            yield path, value
 
 
 def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:

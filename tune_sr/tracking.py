@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainables.dotted import leaves
 from tune_sr.ledger import Event, follow
-from tune_sr.mirror import Mirror, Point, TrialMirror, flat, read_summary, summary_points, titles
+from tune_sr.mirror import Mirror, Point, TrialMirror, read_summary, summary_points, titles
 from tune_sr.store import Store, reason_of, without_password
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
@@ -149,7 +150,7 @@ class Tracker:
 
     def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return flat(self._params_of(point))
+            return dict(leaves(self._params_of(point)))
         except ValueError:  # a point that cannot be configured: its trial says so and ends
             return dict(point)
 

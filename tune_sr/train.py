@@ -115,11 +115,13 @@ def _whole_point(space: SearchSpace, said: Mapping[str, Any], file: Path) -> dic
 
 
 def _check_same(output: Path, config: TrialConfig) -> None:
+    from trainables.dotted import leaves
     from tune_sr.yaml_lines import read_yaml
 
     if not (output / CONFIG).exists():
         return
-    before, now = _flat(read_yaml(output / CONFIG).content), _flat(config.model_dump(mode="json"))
+    before = dict(leaves(read_yaml(output / CONFIG).content))
+    now = dict(leaves(config.model_dump(mode="json")))
     for path in sorted({*before, *now}):
         if before.get(path) != now.get(path):
             was, asked = before.get(path), now.get(path)
@@ -232,14 +234,6 @@ class _Progress:
         pace = (time.monotonic() - self._since) / (step - self._begun_at)
         seconds = round(pace * (self._steps - step))
         return f"ETA {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        path = f"{prefix}{key}"
-        flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return flat
 
 
 if __name__ == "__main__":
