@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, final
 
 import torch
 from pydantic import Field, model_validator
@@ -14,6 +14,11 @@ from trainables.values import Colour, Config, ConfigError, Trace
 
 SCALES = (2, 3, 4)
 """The upscaling factors of all papers."""
+
+Tap = int | Literal["before_skip", "after_skip"]
+"""Where a trace can be tapped: behind a unit of the body, by number from 0; or behind the whole
+body and the convolution that closes it, before or after the skip around both is added. Where a
+network has no such convolution and no such skip, both are its last unit."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -101,12 +106,13 @@ class SRNet(nn.Module, ABC):
         lr_BCHW: Tensor,
         *,
         scale: int | None = None,
-        taps: Sequence[int] = (),
+        taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
-        """Run the first `active` body units (all if None) and keep the outputs numbered in `taps`.
+        """Run the first `active` body units (all if None) and keep the outputs named in `taps`.
 
-        `lr_BCHW` lies in [0, 1]. `scale` may be left out where the network serves one.
+        `lr_BCHW` lies in [0, 1]. `scale` may be left out where the network serves one. What is
+        kept is as large as the image at the body's input, however the network may pad.
         """
 
     @abstractmethod
@@ -133,17 +139,32 @@ class SRNet(nn.Module, ABC):
         return scale
 
     @final
-    def run_body(
-        self, features_BFHW: Tensor, taps: Sequence[int], active: int | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The first `active` units in turn, with the outputs numbered in `taps` (0 = first)."""
+    def run_body(self, features_BFHW: Tensor, keep: Keeper, active: int | None) -> Tensor:
+        """The first `active` units in turn (0 = first)."""
         units = self.body[: len(self.body) if active is None else active]
-        kept: dict[int, Tensor] = {}
         for number, unit in enumerate(units):
-            features_BFHW = unit(features_BFHW)
-            if number in taps:
-                kept[number] = features_BFHW
-        return features_BFHW, tuple(kept[number] for number in taps)
+            features_BFHW = keep(number, unit(features_BFHW))
+        return features_BFHW
+
+
+class Keeper:
+    """Keeps, of all features that pass by, those that are asked for."""
+
+    def __init__(self, taps: Sequence[Tap], image_BCHW: Tensor) -> None:
+        self.taps = taps
+        self.size = image_BCHW.shape[-2:]
+        self._kept: dict[Tap, Tensor] = {}
+
+    def __call__(self, tap: Tap, features_BFHW: Tensor) -> Tensor:
+        """`features_BFHW` itself; of it, the part without padding is kept if `tap` is asked for."""
+        if tap in self.taps:
+            height, width = self.size
+            self._kept[tap] = features_BFHW[..., :height, :width]
+        return features_BFHW
+
+    def kept(self) -> tuple[Tensor, ...]:
+        """All that was asked for, in the order of asking."""
+        return tuple(self._kept[tap] for tap in self.taps)
 
 
 def channels_innermost(network: Network) -> Network:

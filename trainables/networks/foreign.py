@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.networks.base import ScaledConfig, SRNet
+from trainables.networks.base import ScaledConfig, SRNet, Tap
 from trainables.networks.checkpoint import read_tensors
 from trainables.values import ConfigError, Trace
 
@@ -81,7 +81,7 @@ class SpandrelTeacher(SRNet):
         lr_BCHW: Tensor,
         *,
         scale: int | None = None,
-        taps: Sequence[int] = (),
+        taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
         """As `SRNet.trace`, whole only; padded as the architecture needs it, and cropped back.

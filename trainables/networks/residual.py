@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainables.networks.base import SRNet, SRNetConfig
+from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
 from trainables.values import ConfigError, Trace
 
@@ -80,7 +80,7 @@ class ResidualSRNet(SRNet):
         lr_BCHW: Tensor,
         *,
         scale: int | None = None,
-        taps: Sequence[int] = (),
+        taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
         """As `SRNet.trace`."""
@@ -88,10 +88,12 @@ class ResidualSRNet(SRNet):
         shifted_BCHW = self.colours(lr_BCHW)
         # Under autocast the skips add up in float32, where small residuals are not rounded away.
         first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
-        features_BFHW, kept = self.run_body(first_BFHW, taps, active)
-        features_BFHW = first_BFHW + self.conv_after_body(features_BFHW)
+        keep = Keeper(taps, lr_BCHW)
+        features_BFHW = self.run_body(first_BFHW, keep, active)
+        closed_BFHW = keep("before_skip", self.conv_after_body(features_BFHW))
+        features_BFHW = keep("after_skip", first_BFHW + closed_BFHW)
         sr_BCHW = self.conv_last(self.upsample(features_BFHW))
-        return Trace(self.colours.back(sr_BCHW), kept)
+        return Trace(self.colours.back(sr_BCHW), keep.kept())
 
     def initialise(self, generator: torch.Generator) -> None:
         """The default of torch for every convolution, as in all released code."""

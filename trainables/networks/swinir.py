@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainables.networks.base import SRNet
+from trainables.networks.base import Keeper, SRNet, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
 from trainables.networks.residual import OneScaleConfig
 from trainables.networks.windows import (
@@ -202,10 +202,10 @@ class SwinIR(SRNet):
         lr_BCHW: Tensor,
         *,
         scale: int | None = None,
-        taps: Sequence[int] = (),
+        taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
-        """As `SRNet.trace`; taps are as large as the image after padding to multiples of 8."""
+        """As `SRNet.trace`."""
         times = self.chosen_scale(scale)
         height, width = lr_BCHW.shape[-2:]
         padded_BCHW = mirrored(lr_BCHW, official=self.config.swinir_pad == "official")
@@ -213,15 +213,17 @@ class SwinIR(SRNet):
         # Under autocast the skips add up in float32, where small residuals are not rounded away.
         first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
         features_BFHW = _normalised(self.patch_embed["norm"], first_BFHW)
-        features_BFHW, kept = self.run_body(features_BFHW, taps, active)
-        features_BFHW = self.conv_after_body(_normalised(self.norm, features_BFHW)) + first_BFHW
+        keep = Keeper(taps, lr_BCHW)
+        features_BFHW = _normalised(self.norm, self.run_body(features_BFHW, keep, active))
+        closed_BFHW = keep("before_skip", self.conv_after_body(features_BFHW))
+        features_BFHW = keep("after_skip", closed_BFHW + first_BFHW)
         if self.config.upsampler == "pixelshuffle":
             features_BFHW = self.conv_before_upsample(features_BFHW)
             sr_BCHW = self.conv_last(self.upsample(features_BFHW))
         else:
             sr_BCHW = self.upsample(features_BFHW)
         sr_BCHW = sr_BCHW[..., : times * height, : times * width]
-        return Trace(self.colours.back(sr_BCHW), kept)
+        return Trace(self.colours.back(sr_BCHW), keep.kept())
 
     def initialise(self, generator: torch.Generator) -> None:
         """As released: linear layers and bias tables N(0, 0.02), convolutions as torch does."""

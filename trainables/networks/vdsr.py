@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainables.networks.base import SRNet, SRNetConfig
+from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.resample import upsample_BCHW
 from trainables.values import ConfigError, Trace
 
@@ -86,7 +86,7 @@ class VDSR(SRNet):
         lr_BCHW: Tensor,
         *,
         scale: int | None = None,
-        taps: Sequence[int] = (),
+        taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
         """As `SRNet.trace`; `scale=1` means that `lr_BCHW` is already upsampled.
@@ -97,8 +97,10 @@ class VDSR(SRNet):
         times = 1 if scale == 1 else self.chosen_scale(scale)
         up_BCHW = upsample_BCHW(lr_BCHW, times).clamp(0.0, 1.0)
         features_BFHW = torch.relu(self.input(up_BCHW))
-        features_BFHW, kept = self.run_body(features_BFHW, taps, active)
-        return Trace(up_BCHW + self.output(features_BFHW), kept)
+        keep = Keeper(taps, up_BCHW)
+        features_BFHW = self.run_body(features_BFHW, keep, active)
+        keep("after_skip", keep("before_skip", features_BFHW))
+        return Trace(up_BCHW + self.output(features_BFHW), keep.kept())
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

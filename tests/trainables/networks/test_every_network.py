@@ -108,6 +108,31 @@ def test_taps_come_in_the_order_asked_for(name: str) -> None:
     assert not torch.equal(first, last)
 
 
+def test_the_body_can_be_tapped_on_both_sides_of_its_skip(name: str) -> None:
+    model = network(name)
+    lr_BCHW = image(model, 2, 7, 9)
+    trace = model.trace(lr_BCHW, taps=["after_skip", 3, "before_skip"])
+    after, last, before = trace.taps
+    assert torch.equal(trace.sr_BCHW, model(lr_BCHW))
+    assert after.shape == before.shape == last.shape
+    closing = getattr(model, "conv_after_body", None)
+    if closing is None:  # no skip around the body
+        assert torch.equal(before, last)
+        assert torch.equal(after, last)
+        return
+    passed: list[Tensor] = []
+    hooks = [
+        each.register_forward_hook(lambda *call: passed.append(call[2]))
+        for each in (model.head, closing)
+    ]
+    model(lr_BCHW)
+    for hook in hooks:
+        hook.remove()
+    first, closed = (each[..., : before.shape[-2], : before.shape[-1]] for each in passed)
+    assert torch.equal(before, closed)
+    assert torch.equal(after, first + closed)
+
+
 def test_gradient_passes_through_a_tap(name: str) -> None:
     model = network(name)
     lr_BCHW = image(model, 1, 8, 8).requires_grad_()

@@ -150,7 +150,9 @@ def test_a_side_that_is_no_multiple_of_8_is_mirrored_and_cropped_back() -> None:
     lr_BCHW = torch.rand(1, 3, 9, 13)
     whole = F.pad(lr_BCHW, (0, 3, 0, 7), "reflect")
     assert torch.equal(network(lr_BCHW), network(whole)[..., :18, :26])
-    assert network.trace(lr_BCHW, taps=[1]).taps[0].shape == (1, 12, 16, 16)
+    cut, uncut = (network.trace(each, taps=[1, "after_skip"]).taps for each in (lr_BCHW, whole))
+    assert [each.shape for each in cut] == [(1, 12, 9, 13)] * 2
+    assert all(torch.equal(a, b[..., :9, :13]) for a, b in zip(cut, uncut, strict=True))
 
 
 def test_official_padding_adds_a_window_even_where_none_is_needed() -> None:
