@@ -27,7 +27,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.optimisers"},
         {"trainables.checkpoints"},
     ],
-    [{"trainables.methods"}],
+    [{"trainables.methods"}, {"trainables.average"}],
     [{"trainables.config"}],
     [{"trainables.run"}],
     [{"trainables.marks"}, {"trainables.saved_run"}],

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from trainables.data.images import DataConfig
-from trainables.methods import METHODS, MethodConfig, ProgressiveConfig
+from trainables.methods import METHODS, MethodConfig, Pairing, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
 from trainables.metrics.fidelity import protocol_for
@@ -74,6 +74,10 @@ class TrialConfig(Config):
     """The images a report is made from; never a benchmark."""
     budget: BudgetConfig
     """How long the trial is."""
+    ema: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Decay of a running average of the student's parameters, which is then what reports judge and
+    what is kept; null: the student itself. [DUKD] as released, and what it compares with: 0.999,
+    filled in for RGB students of the data-driven methods; [DFSR]: none."""
     device: str = "auto"
     """`auto` takes a GPU where there is one; or what torch calls a device."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -89,6 +93,7 @@ class TrialConfig(Config):
             ConfigError: the dotted path of the first problem, its rule, and the known keys.
         """
         raw = expand_presets(mapping)
+        _share_width(raw)
         try:
             config = cls.model_validate(raw)
         except ValidationError as error:
@@ -116,6 +121,9 @@ class TrialConfig(Config):
             yield "data", f"{self.method.name} learns from images: say data: {{images: FOLDER}}"
         yield from self._teacher_rules(method.taught)
         yield from self._patch_rules(data_free)
+        batch = self.batch
+        pairing = Pairing(self.student, self.teacher, batch.images, batch.patch)
+        yield from method.refusals(self.method, pairing)
         try:
             protocol_for(self.heldout.protocol, NETWORKS[self.student.name].colour)
         except ConfigError as error:
@@ -178,3 +186,32 @@ class TrialConfig(Config):
                 absolute = {field: str(Path(value).expanduser().absolute())}
                 changes[part] = getattr(self, part).model_copy(update=absolute)
         return self.model_copy(update=changes) if changes else self
+
+
+def _share_width(raw: dict[str, Any]) -> None:
+    """Replace `student.width_mult`, a share of the teacher's width, by all it stands for.
+
+    The student is its teacher, int(width_mult * features) wide; what it says itself stays.
+    """
+    student, teacher = raw.get("student"), raw.get("teacher")
+    if not isinstance(student, dict) or "width_mult" not in student:
+        return
+    share = student.pop("width_mult")
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ConfigError("student.width_mult", f"a share of the teacher's width; got {share!r}")
+    if "features" in student:
+        raise ConfigError("student.width_mult", "give width_mult or features, not both")
+    if not isinstance(teacher, dict) or teacher.get("name") not in NETWORKS:
+        rule = f"needs a teacher of a network with features: {', '.join(NETWORKS)}"
+        raise ConfigError("student.width_mult", rule)
+    try:
+        wide = NETWORKS[teacher["name"]].config_class.model_validate(teacher)
+    except ValidationError:
+        return  # the teacher's own problem is what will be told
+    sizes = wide.model_dump(mode="json", exclude={"weights", "scales"})
+    sizes["features"] = int(share * sizes["features"])
+    if student.get("name", sizes["name"]) != sizes["name"]:
+        sizes = {"features": sizes["features"]}  # of another kind, of which only the width is meant
+    raw["student"] = {**sizes, **student}
+    if not {"scale", "scales"} & set(student):
+        raw["student"]["scales"] = list(wide.scales)

@@ -6,39 +6,107 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.values import Colour
+Sections = dict[str, Any]
+"""Parts of a nested configuration: section to its values, or a plain value."""
 
-_ADAM = {"name": "adam", "lr": 1e-4, "weight_decay": 0.0, "clip": None}
-_VDSR_SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.4}
-_RGB: dict[str, dict[str, Any]] = {
-    # EDSR's code base, in which [DFSR] was written for it, computes on 0..255.
-    "method": {"loss": "l1_mean", "loss_range": 255.0},
-    # x 0.5 at 200 of 300 epochs is EDSR's own; [DFSR] does not say.
-    "optimiser": {**_ADAM, "schedule": {"at": 2 / 3, "factor": 0.5}},
-    "batch": {"images": 16},
+_ADAM: Sections = {"name": "adam", "lr": 1e-4, "weight_decay": 0.0, "clip": None}
+_VDSR_SGD: Sections = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.4}
+
+_IMAGES: Sections = {"batch": {"images": 16}}
+# EDSR's code base, in which [DFSR] was written for it, computes on 0..255.
+_ON_255: Sections = {"method": {"loss": "l1_mean", "loss_range": 255.0}}
+
+# x 0.1 at 100,000 and 200,000 of DUKD's 250,000 updates.
+_DUKD_ADAM: Sections = {**_ADAM, "betas": [0.9, 0.99], "schedule": {"at": 0.4, "factor": 0.1}}
+_DATA_DRIVEN: dict[str, Sections] = {
+    "scratch": _DUKD_ADAM,
+    "kd": _DUKD_ADAM,
+    # x 0.5 at 150 of FAKD's 200 epochs; x 0.1 at 200 of CSD's 400.
+    "fakd": {**_ADAM, "schedule": {"at": 0.75, "factor": 0.5}},
+    "csd": {**_ADAM, "schedule": {"at": 0.5, "factor": 0.1}},
+    "dukd": _DUKD_ADAM,
 }
+"""By method: how the papers of section 6 of the method reference optimise an RGB student."""
 
-PRESETS: dict[Colour, dict[str, dict[str, dict[str, Any]]]] = {
-    "y": {
-        # Rate, clip and w_R = 1 of the released VDSR code belong to its summed squares.
-        "released": {"method": {"loss": "mse_sum", "loss_range": 1.0}, "optimiser": _VDSR_SGD},
-        # The printed mean L1 gives gradients far below that clip: Adam takes its place.
-        "paper": {"method": {"loss": "l1_mean", "loss_range": 1.0}, "optimiser": _ADAM},
+# x 0.5 at 200 of 300 epochs is EDSR's own; [DFSR] does not say.
+_DFSR_ON_EDSR: Sections = {"optimiser": {**_ADAM, "schedule": {"at": 2 / 3, "factor": 0.5}}}
+_GENERATOR_ON_EDSR: Sections = {"generator_lr": 1e-6, "generator_schedule": "constant"}
+_GROWING_ON_EDSR: Sections = {**_GENERATOR_ON_EDSR, "part_fraction": 80 / 300}
+
+_VDSR: dict[str, Sections] = {
+    # Rate, clip and w_R = 1 of the released VDSR code belong to its summed squares.
+    "released": {"method": {"loss": "mse_sum", "loss_range": 1.0}, "optimiser": _VDSR_SGD},
+    # The printed mean L1 gives gradients far below that clip: Adam takes its place.
+    "paper": {"method": {"loss": "l1_mean", "loss_range": 1.0}, "optimiser": _ADAM},
+}
+_W_C = {"released": {"method": {"W_C": 1.0}}, "paper": {"method": {"W_C": 1e-3}}}
+"""Where DFSR+CMI's search starts: its contrastive term is about 7, whatever the other losses'
+range."""
+
+_WEIGHTS: dict[str, dict[str, Sections]] = {
+    "kd": {"paper": {"method": {"lambda_kd": 1.0}}},
+    "dukd": {
+        "paper": {"method": {"lambda_kd": 1.0, "lambda_dukd": 1.0}},
+        "released": {
+            "method": {
+                "zoom_in": "grid",
+                "augment_on": "zi",
+                "zoom_out_pix": True,
+                "update": "released",
+            }
+        },
     },
-    # For RGB students no data-free code was released, and EDSR's own says what its paper does.
-    "rgb": {"paper": _RGB, "released": _RGB},
 }
-"""By the student's colour and `method.preset`: what is filled in where the user says nothing."""
+"""Where the method has a third preset, `default`: the paper's method with the released weights."""
 
 LUMA_NETWORKS = ("vdsr",)
 """Students of colour `y`, by name: this module lies below the networks."""
 
-_DFSR_ON_EDSR = {"generator_lr": 1e-6, "generator_schedule": "constant"}
-RGB_METHODS: dict[str, dict[str, Any]] = {
-    "dfad": _DFSR_ON_EDSR,
-    "dfsr": {**_DFSR_ON_EDSR, "part_fraction": 80 / 300},
-}
-"""By method: what [DFSR] says of EDSR, filled in for all RGB students."""
+
+def sections_of(method: str, preset: str, student: str) -> list[Sections]:
+    """What is filled in where the user says nothing; later ones go before earlier ones.
+
+    >>> merged(sections_of("kd", "default", "edsr"))["ema"]
+    0.999
+    """
+    luma = student in LUMA_NETWORKS
+    if method in _DATA_DRIVEN and not (luma and method == "scratch"):
+        sections = [_IMAGES, {"optimiser": _DATA_DRIVEN[method]}]
+        sections += [_ON_255] if method == "scratch" else []  # the others know no other loss
+        # DUKD's release validates an average of the weights, so its table is of such; VDSR's
+        # papers know none.
+        sections += [] if luma else [{"ema": 0.999}]
+        if method == "dukd" and student == "swinir":
+            sections += [{"method": {"zoom_out": False}}]  # "too small" an image, says the paper
+        return [*sections, _WEIGHTS.get(method, {}).get(preset, {})]
+    if luma:
+        return [_VDSR.get(preset, {}), _W_C.get(preset, {}) if method == "dfsr_cmi" else {}]
+    generator = {"dfad": _GENERATOR_ON_EDSR, "dfsr": _GROWING_ON_EDSR, "dfsr_cmi": _GROWING_ON_EDSR}
+    known = preset in _VDSR  # else the configuration will be refused, for its preset alone
+    return [_IMAGES, _ON_255, _DFSR_ON_EDSR, {"method": generator.get(method, {})}] if known else []
+
+
+def default_preset(method: str, student: str) -> str | None:
+    """The preset that is meant where none is named; None for a method that has none.
+
+    >>> default_preset("dfsr", "vdsr"), default_preset("dfsr", "edsr"), default_preset("csd", "")
+    ('released', 'paper', None)
+    """
+    if method in ("fakd", "csd"):
+        return None  # what their papers leave open, their code says
+    if method in _WEIGHTS:
+        return "default"
+    return "released" if student in LUMA_NETWORKS else "paper"
+
+
+def merged(sections: list[Sections]) -> Sections:
+    """Sections on top of each other, the last on top; none is changed."""
+    result: Sections = {}
+    for each in sections:
+        for key, value in each.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = {**result[key], **value} if both else value
+    return result
 
 
 def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,22 +124,33 @@ def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
     raw = copy.deepcopy(dict(mapping))
     method = raw.get("method")
     if isinstance(method, dict):
-        colour = _colour(raw.get("student"))
-        name = str(method.setdefault("preset", "released" if colour == "y" else "paper"))
-        preset = PRESETS[colour].get(name, {})
-        only = RGB_METHODS.get(str(method.get("name")), {}) if colour == "rgb" and preset else {}
-        raw["method"] = {**preset.get("method", {}), **only, **method}
-        raw["optimiser"] = _optimiser(raw.get("optimiser", {}), preset.get("optimiser", {}))
-        batch = raw.get("batch", {})
-        if "batch" in preset and isinstance(batch, dict):
-            raw["batch"] = {**preset["batch"], **batch}
+        name, student = str(method.get("name")), _student_name(raw)
+        preset = default_preset(name, student)
+        if preset is not None:
+            preset = str(method.setdefault("preset", preset))
+        _complete(raw, merged(sections_of(name, str(preset), student)))
     _teacher_follows_student(raw)
     return raw
 
 
-def _colour(student: Any) -> Colour:
-    known = isinstance(student, dict) and "name" in student
-    return "rgb" if known and student["name"] not in LUMA_NETWORKS else "y"
+def _student_name(raw: Mapping[str, Any]) -> str:
+    """The student's kind: its own word, else its teacher's, whose width it is a share of."""
+    for part in ("student", "teacher"):
+        section = raw.get(part)
+        if isinstance(section, dict) and "name" in section:
+            return str(section["name"])
+    return LUMA_NETWORKS[0]
+
+
+def _complete(raw: dict[str, Any], filled: Sections) -> None:
+    for section, values in filled.items():
+        given = raw.get(section, {})
+        if section == "optimiser":
+            raw[section] = _optimiser(given, values)
+        elif isinstance(values, dict):
+            raw[section] = {**values, **given} if isinstance(given, dict) else given
+        else:
+            raw.setdefault(section, values)
 
 
 def _optimiser(given: Any, preset: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from trainables.average import Average
 from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
@@ -69,6 +70,7 @@ class Run:
             device=self.device,
         )
         self.method = make_method(config.method, setting)
+        self.average = None if config.ema is None else Average(self.student, config.ema)
         self.patches = self._patches(images)
         self.heldout = make_heldout(config, images, self.device)
         self.step = 0
@@ -87,6 +89,8 @@ class Run:
         for _ in range(self.config.budget.steps_per_report):
             with self._autocast():
                 losses = self.method.step(self._draw())
+            if self.average is not None:
+                self.average.follow()
             for name, loss in losses.items():
                 history.setdefault(name, []).append(loss)
             self.step += 1
@@ -105,13 +109,18 @@ class Run:
             yield self.advance()
 
     @property
+    def outcome(self) -> SRNet:
+        """What is judged and kept: the student, or its running average where `ema` is set."""
+        return self.student if self.average is None else self.average.network
+
+    @property
     def finished(self) -> bool:
         """Whether the budget is spent."""
         return self.step >= self.config.budget.steps
 
     def evaluate(self) -> dict[str, float]:
-        """The student, as deep as it has grown, on the held-out images."""
-        return evaluate(upscaler(self.student, self.method.active()), self.heldout)
+        """The outcome, as deep as it has grown, on the held-out images."""
+        return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that has changed since the start: tensors and plain values only."""
@@ -119,6 +128,8 @@ class Run:
         state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
         if self.patches is not None:
             state["patches"] = self.patches.state_dict()
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -128,6 +139,8 @@ class Run:
         self.watch.load_state_dict(state["watch"])
         if self.patches is not None:
             self.patches.load_state_dict(state["patches"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def _patches(self, images: RunImages) -> Patches | None:
         if METHODS[self.config.method.name].batch is Blank:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from trainables.config import TrialConfig
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
-from trainables.presets import LUMA_NETWORKS, PRESETS, expand_presets
+from trainables.presets import LUMA_NETWORKS, default_preset, expand_presets, merged, sections_of
 from trainables.values import ConfigError, Pairs
 
 Toy = Callable[..., dict[str, Any]]
@@ -168,7 +168,7 @@ def test_a_wrong_value_is_shown(toy: Toy) -> None:
     assert refusal(changed(toy("dfsr"), "optimiser.lr", "1e-5")).rule.endswith("got '1e-5'")
 
 
-@pytest.mark.parametrize("value", ["dfrs", 3, None, "kd"])
+@pytest.mark.parametrize("value", ["dfrs", 3, None, "kdd"])
 def test_an_unknown_method_lists_the_known_ones(toy: Toy, value: object) -> None:
     refused = refusal(changed(toy("dfsr"), "method.name", value))
     assert refused.path == "method.name"
@@ -369,11 +369,82 @@ def test_a_student_that_does_not_grow_has_no_growth_steps(toy: Toy, name: str) -
 @pytest.mark.parametrize("student", NETWORKS)
 @pytest.mark.parametrize("preset", ["released", "paper"])
 def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, student: str, preset: str) -> None:
-    raw = toy(name, method={"preset": preset}, student={"name": student})
+    named = {} if default_preset(name, student) is None else {"preset": preset}
+    raw = toy(name, method=named, student={"name": student})
     del raw["batch"]["images"]
-    written = TrialConfig.parse(raw).model_dump(mode="json")
-    for section, values in PRESETS[NETWORKS[student].colour][preset].items():
-        assert {key: written[section][key] for key in values} == values
+    try:
+        config = TrialConfig.parse(raw)
+    except ConfigError as refused:  # test_every_method.py says which pairs are
+        assert refused.path.startswith(("student", "teacher"))
+        return
+    filled = merged(sections_of(name, preset, student))
+    assert filled
+    written = config.model_dump(mode="json")
+    for section, values in filled.items():
+        if isinstance(values, dict):
+            assert {key: written[section][key] for key in values} == values
+        else:
+            assert written[section] == values
+
+
+@each_method
+def test_only_a_method_that_learns_from_images_is_judged_by_an_average(toy: Toy, name: str) -> None:
+    for student in NETWORKS:
+        sections = merged(sections_of(name, str(default_preset(name, student)), student))
+        both = METHODS[name].batch is Pairs and student not in LUMA_NETWORKS
+        assert sections.get("ema") == (0.999 if both else None)
+
+
+def test_kd_has_the_released_weight_unless_the_papers_is_asked_for(toy: Toy) -> None:
+    weights = {
+        preset: TrialConfig.parse(toy("kd", method={"preset": preset})).method.lambda_kd
+        for preset in ("default", "released", "paper")
+    }
+    assert weights == {"default": 0.2, "released": 0.2, "paper": 1.0}
+    assert TrialConfig.parse(toy("kd")).method.preset == "default"
+
+
+# --- a student that is a share of its teacher ---------------------------------------------------
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_width_mult_is_a_share_of_the_teachers_width_and_all_its_other_sizes(
+    toy: Toy, network: str
+) -> None:
+    raw = toy("kd", student={"name": network})
+    raw["teacher"] |= {"features": 24, "scale": 2}
+    raw["student"] = {"width_mult": 0.5, "scale": 2}
+    config = TrialConfig.parse(raw)
+    assert config.teacher is not None
+    wide, narrow = (part.model_dump() for part in (config.teacher, config.student))
+    assert (wide.pop("features"), narrow.pop("features")) == (24, 12)
+    assert {**narrow, "weights": None} == {**wide, "weights": None}
+
+
+def test_width_mult_rounds_down_and_needs_nothing_else(toy: Toy) -> None:
+    raw = toy("kd")
+    raw["teacher"] |= {"features": 10, "scales": [2, 3]}
+    raw["student"] = {"width_mult": 0.25}
+    student = TrialConfig.parse(changed(raw, "batch.patch", 24)).student
+    assert (student.name, student.features, student.scales) == ("vdsr", 2, (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("student", "rule"),
+    [
+        ({"width_mult": 1.5}, "a share of the teacher's width; got 1.5"),
+        ({"width_mult": "half"}, "a share of the teacher's width; got 'half'"),
+        ({"width_mult": 0.5, "features": 8}, "give width_mult or features, not both"),
+    ],
+)
+def test_width_mult_is_refused_where_it_means_nothing(
+    toy: Toy, student: dict[str, Any], rule: str
+) -> None:
+    raw = {**toy("kd"), "student": student}
+    found = refusal(raw)
+    assert (found.path, found.rule) == ("student.width_mult", rule)
+    alone = {**toy("scratch"), "student": {"width_mult": 0.5}}
+    assert refusal(alone).rule.startswith("needs a teacher")
 
 
 def test_presets_know_the_colour_of_every_network() -> None:

@@ -6,23 +6,34 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from trainables.methods.base import Distiller, Setting
+from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.dfad import DFAD, DFADConfig
-from trainables.methods.dfsr import DFSR, DFSRConfig, ProgressiveConfig
+from trainables.methods.dfsr import DFSR, DFSRConfig
+from trainables.methods.game import ProgressiveConfig
+from trainables.methods.kd import KD, KDConfig
 from trainables.methods.noise import Noise, NoiseConfig
 from trainables.methods.scratch import Scratch, ScratchConfig
 
-__all__ = ["METHODS", "Distiller", "MethodConfig", "ProgressiveConfig", "Setting", "make_method"]
+__all__ = [
+    "METHODS",
+    "Distiller",
+    "MethodConfig",
+    "Pairing",
+    "ProgressiveConfig",
+    "Setting",
+    "make_method",
+]
 
 METHODS: dict[str, type[Distiller[Any]]] = {
     "scratch": Scratch,
+    "kd": KD,
     "noise": Noise,
     "dfad": DFAD,
     "dfsr": DFSR,
 }
 
 MethodConfig = Annotated[
-    ScratchConfig | NoiseConfig | DFADConfig | DFSRConfig, Field(discriminator="name")
+    ScratchConfig | KDConfig | NoiseConfig | DFADConfig | DFSRConfig, Field(discriminator="name")
 ]
 """Any method's configuration, told apart by `name`."""
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from trainables.networks.base import SRNet
+from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
 from trainables.optimisers import OptimiserConfig
 from trainables.values import Blank, Pairs, Stateful
 
 Batch = TypeVar("Batch", Pairs, Blank)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Who teaches whom, on how much: what a method may refuse before anything is built."""
+
+    student: SRNetConfig
+    teacher: ScaledConfig | None
+    images: int
+    """Images in a batch."""
+    patch: int
+    """Side of an image at the network's body input."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,22 @@ class Distiller(ABC, Generic[Batch]):
     taught: ClassVar[bool] = True
     """Whether there is a teacher."""
     student: SRNet
+
+    @classmethod
+    def refusals(cls, _config: Any, _pairing: Pairing) -> Iterator[tuple[str, str]]:
+        """What this method cannot do with its configuration `_config` and this pair of networks.
+
+        Yields a dotted path of the trial's configuration and, in one sentence, the rule it breaks.
+        """
+        yield from ()
+
+    @classmethod
+    def caveat(cls, _config: Any) -> str | None:
+        """What must be known to hold a result of this configuration against the paper's; or None.
+
+        One sentence, which every table that shows the result repeats.
+        """
+        return None
 
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""KD: the student learns from the true image and from the teacher's image at once.
+
+[KD] Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", NIPS workshop 2014,
+arXiv 1503.02531, on images as [DUKD] uses it: the baseline of its tables.
+
+Learns from: real pairs of images, and the teacher's answer to their LR.
+Deviations: [DUKD] does not print the weight of this baseline; its release weighs pixel 5 to KD 1,
+which is lambda_kd = 0.2 (Adam does not see the common factor), and so does `preset: default`, as
+`released`; `paper` is the unweighted sum. FAKD's form (1 - a, a) with a = 1/2 is the same as 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainables.methods.base import Distiller, Setting
+from trainables.methods.terms import distance
+from trainables.optimisers import Optimiser
+from trainables.values import Config, Counter, Pairs, Stateful
+
+
+class KDConfig(Config):
+    """KD's settings; published: Urban100 x4 26.21 dB (EDSR 64/32), 26.49 dB (RCAN 10 x 6)."""
+
+    name: Literal["kd"]
+    preset: Literal["default", "paper", "released"] = "default"
+    """`default` and `released`: lambda_kd = 0.2; `paper`: 1."""
+    lambda_kd: float = Field(default=0.2, ge=0.0)
+    """Weight of the teacher's image; [DUKD]: 0.2 as released, 1 as printed."""
+    loss_range: float = Field(default=255.0, gt=0.0)
+    """Images are taken to span 0..loss_range in the loss."""
+
+
+def kd_loss(
+    sr_BCHW: Tensor, hr_BCHW: Tensor, teacher_BCHW: Tensor, lambda_kd: float, loss_range: float
+) -> tuple[Tensor, Tensor]:
+    """Eq. L_rec + lambda_kd L_kd of [DUKD] (Section 3.2): two mean L1 errors, as (L_rec, L_kd).
+
+    Images are B C H W in [0, 1], taken to span 0..`loss_range`; L_kd comes weighted.
+    """
+    pixel = distance(sr_BCHW, hr_BCHW, "l1_mean", loss_range)
+    return pixel, lambda_kd * distance(sr_BCHW, teacher_BCHW, "l1_mean", loss_range)
+
+
+@final
+class KD(Distiller[Pairs]):
+    """A student of two teachers: the truth, and a network."""
+
+    batch: ClassVar[type] = Pairs
+
+    def __init__(self, config: KDConfig, setting: Setting) -> None:
+        self.config = config
+        self.student = setting.student
+        self.teacher = setting.frozen_teacher()
+        self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
+        self.updates = Counter()
+
+    def step(self, batch: Pairs) -> dict[str, Tensor]:
+        """One update towards the true image and the teacher's."""
+        with torch.no_grad():
+            teacher_BCHW = self.teacher(batch.lr_BCHW, scale=batch.scale)
+        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
+        weight, loss_range = self.config.lambda_kd, self.config.loss_range
+        pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range)
+        self.optimiser.update(pixel + kd, self.updates.value)
+        self.updates.value += 1
+        return {"loss/pixel": pixel.detach(), "loss/kd": kd.detach()}
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student, its optimiser and the count of its updates."""
+        return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
+
+    def lr(self) -> float:
+        """The student's rate at its last update."""
+        return self.optimiser.lr
