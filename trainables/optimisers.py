@@ -102,11 +102,13 @@ class Optimiser:
 
     def update(self, loss: Tensor, step: int) -> None:
         """One descent of `loss` at the rate of update number `step`, from 0."""
+        descend(loss, step, self)
+
+    def follow_gradients(self, step: int) -> None:
+        """One update along the gradients that are there."""
         self.lr = self.config.lr_at(step, self.steps)
         for group in self.inner.param_groups:
             group["lr"] = self.lr
-        self.clear_gradients()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.inner.step()
@@ -126,3 +128,12 @@ class Optimiser:
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         """Continue from `state_dict`."""
         self.inner.load_state_dict(state_dict)
+
+
+def descend(loss: Tensor, step: int, *optimisers: Optimiser) -> None:
+    """One descent of `loss` by the parameters of all `optimisers`, at update number `step`."""
+    for optimiser in optimisers:
+        optimiser.clear_gradients()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    for optimiser in optimisers:
+        optimiser.follow_gradients(step)

@@ -20,27 +20,10 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
-from trainables.methods.game import Game, GameConfig, Pupil, adversarial_loss
-from trainables.methods.parts import SplitPoints, plan_parts
+from trainables.methods.game import Game, ProgressiveConfig, adversarial_loss, growing_pupil
 from trainables.methods.terms import LossName, distance
 from trainables.resample import downsample_BCHW
 from trainables.values import Blank, Stateful
-
-
-class ProgressiveConfig(GameConfig):
-    """A game whose student grows."""
-
-    P: int = Field(default=2, ge=1)
-    """Parts of progressive distillation; [DFSR]: 2; 1 turns it off."""
-    split_points: SplitPoints = "even"
-    """`even`; or the share of the body in part 0; or a rising list of P - 1 block counts."""
-    part_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Share of the budget that all parts but the last take together; [DFSR]: 12 of 80 epochs for
-    VDSR, 80 of 300 for EDSR."""
-    new_block_init: Literal["random", "near_identity"] = "random"
-    """How the blocks that join later start; released: random."""
-    reset_lr: bool = True
-    """Whether a growth restarts the student's learning rate and schedule; released: yes."""
 
 
 class DFSRConfig(ProgressiveConfig):
@@ -77,13 +60,7 @@ class DFSR(Distiller[Blank]):
     def __init__(self, config: DFSRConfig, setting: Setting) -> None:
         self.config = config
         self.student = setting.student
-        blocks = len(self.student.body)
-        parts = plan_parts(
-            blocks, setting.steps, config.P, config.split_points, config.part_fraction
-        )
-        if config.new_block_init == "near_identity":
-            self.student.near_identity(parts.depths[0])
-        self.pupil = Pupil(setting, config, parts, reset_lr=config.reset_lr)
+        self.pupil = growing_pupil(setting, config)
         self.game = Game(setting, config, self.pupil, self._terms)
 
     def step(self, batch: Blank) -> dict[str, Tensor]:

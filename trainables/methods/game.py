@@ -15,10 +15,10 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Setting
-from trainables.methods.parts import Parts
+from trainables.methods.parts import Parts, SplitPoints, plan_parts
 from trainables.methods.terms import LossName, distance
 from trainables.networks.generator import make_generator
-from trainables.optimisers import Optimiser, OptimiserConfig
+from trainables.optimisers import Optimiser, OptimiserConfig, descend
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
 
 GeneratorTerms = Callable[[Tensor, Tensor, Tensor, int], dict[str, Tensor]]
@@ -46,6 +46,22 @@ class GameConfig(ImitationConfig):
     """Student updates for each update of a generator; [DFSR]: 50."""
     latent: int = Field(default=256, ge=1)
     """Entries of z; 256 in all three papers."""
+
+
+class ProgressiveConfig(GameConfig):
+    """A game whose student grows."""
+
+    P: int = Field(default=2, ge=1)
+    """Parts of progressive distillation; [DFSR]: 2; 1 turns it off."""
+    split_points: SplitPoints = "even"
+    """`even`; or the share of the body in part 0; or a rising list of P - 1 block counts."""
+    part_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of the budget that all parts but the last take together; [DFSR]: 12 of 80 epochs for
+    VDSR, 80 of 300 for EDSR."""
+    new_block_init: Literal["random", "near_identity"] = "random"
+    """How the blocks that join later start; released: random."""
+    reset_lr: bool = True
+    """Whether a growth restarts the student's learning rate and schedule; released: yes."""
 
 
 class Pupil:
@@ -98,7 +114,12 @@ class Game:
     """Student and generators in turn: `update_ratio` student updates, one generator update."""
 
     def __init__(
-        self, setting: Setting, config: GameConfig, pupil: Pupil, terms: GeneratorTerms
+        self,
+        setting: Setting,
+        config: GameConfig,
+        pupil: Pupil,
+        terms: GeneratorTerms,
+        betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         self.config = config
         self.pupil = pupil
@@ -107,9 +128,10 @@ class Game:
         self.scales = setting.student.scales
         self.choices = Randomness(setting.seed, "scale")
         self.latents = Randomness(setting.seed, "latent", setting.device)
-        rate = OptimiserConfig(
+        self.rate = OptimiserConfig(
             name="adam",
             lr=config.generator_lr,
+            betas=betas,
             weight_decay=0.0,
             clip=None,
             schedule=setting.optimiser.schedule if config.generator_schedule == "student" else None,
@@ -125,36 +147,55 @@ class Game:
             for scale in self.scales
         }
         self.optimisers = {
-            scale: Optimiser(generator.parameters(), rate, setting.steps)
+            scale: Optimiser(generator.parameters(), self.rate, setting.steps)
             for scale, generator in self.generators.items()
         }
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update and, every `update_ratio` of them, one of a generator."""
-        scale = draw_scale(self.scales, self.choices)
-        with torch.no_grad():
-            x_BCHW = self.imagine(batch.images, scale)
-        losses = {"loss/kd": self.pupil.imitate(x_BCHW, scale)}
-        if self.pupil.updates.value % self.config.update_ratio == 0:
-            losses |= self.provoke(batch.images, draw_scale(self.scales, self.choices))
+        losses = self.teach(batch.images)
+        if self.generators_turn:
+            losses |= self.provoke(self.draw_latents(batch.images), self.draw_scale())
         return losses
+
+    def teach(self, images: int) -> dict[str, Tensor]:
+        """One student update, on images that nobody has seen before."""
+        scale = self.draw_scale()
+        with torch.no_grad():
+            x_BCHW = self.imagine(images, scale)
+        return {"loss/kd": self.pupil.imitate(x_BCHW, scale)}
+
+    @property
+    def generators_turn(self) -> bool:
+        """Whether the last update of the student is to be followed by a generator's."""
+        return self.pupil.updates.value % self.config.update_ratio == 0
+
+    def draw_scale(self) -> int:
+        """The scale of one update."""
+        return draw_scale(self.scales, self.choices)
+
+    def draw_latents(self, images: int) -> Tensor:
+        """As many latent vectors z ~ N(0, I)."""
+        return torch.randn(
+            images, self.config.latent, generator=self.latents.generator, device=self.device
+        )
 
     def imagine(self, images: int, scale: int) -> Tensor:
         """LR images B C r r in [0, 1] that the generator of `scale` makes of fresh latents."""
-        z_BK = torch.randn(
-            images, self.config.latent, generator=self.latents.generator, device=self.device
-        )
-        image: Tensor = self.generators[scale](z_BK)
+        image: Tensor = self.generators[scale](self.draw_latents(images))
         return image
 
-    def provoke(self, images: int, scale: int) -> dict[str, Tensor]:
-        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
-        x_BCHW = self.imagine(images, scale)
+    def provoke(self, z_BK: Tensor, scale: int, *others: Optimiser) -> dict[str, Tensor]:
+        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher.
+
+        `others` descend the same loss: whatever beside the generator's parameters led to it.
+        """
+        x_BCHW = self.generators[scale](z_BK)
         teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
         student_BCHW = self.pupil.predict(x_BCHW, scale)
         terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale)
         total = torch.stack(tuple(terms.values())).sum()
-        self.optimisers[scale].update(total, self.pupil.updates.value - 1)
+        descend(total, self.pupil.updates.value - 1, self.optimisers[scale], *others)
         self.pupil.optimiser.clear_gradients()  # the pass went through the student as well
         return {name: term.detach() for name, term in terms.items()}
 
@@ -165,6 +206,20 @@ class Game:
             learners[f"generator_x{scale}"] = self.generators[scale]
             learners[f"generator_optimiser_x{scale}"] = self.optimisers[scale]
         return learners
+
+
+def growing_pupil(setting: Setting, config: ProgressiveConfig) -> Pupil:
+    """The student's half of a game in which the student grows as `config` says."""
+    parts = plan_parts(
+        len(setting.student.body),
+        setting.steps,
+        config.P,
+        config.split_points,
+        config.part_fraction,
+    )
+    if config.new_block_init == "near_identity":
+        setting.student.near_identity(parts.depths[0])
+    return Pupil(setting, config, parts, reset_lr=config.reset_lr)
 
 
 def imitation_loss(

@@ -180,7 +180,7 @@ def test_the_generators_update_leaves_student_and_teacher_alone() -> None:
     table.game.step(Blank(2, 16))
     networks, generator = copy(table.student, table.teacher), copy(table.game.generators[2])
     velocity = [v.clone() for s in table.pupil.optimiser.inner.state.values() for v in s.values()]
-    table.game.provoke(2, 2)
+    table.game.provoke(table.game.draw_latents(2), 2)
     assert same(networks, table.student, table.teacher)
     assert not same(generator, table.game.generators[2])
     assert all(parameter.grad is None for parameter in table.student.parameters())
