@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from trainables.config import TrialConfig
     from trainables.methods import METHODS
     from trainables.networks import NETWORKS, build_network
+    from trainables.ray_trainable import trainable_for
     from trainables.run import Run
 
-__all__ = ["METHODS", "NETWORKS", "Run", "TrialConfig", "build_network"]
+__all__ = ["METHODS", "NETWORKS", "Run", "TrialConfig", "build_network", "trainable_for"]
 
 _HOMES = {
     "METHODS": "trainables.methods",
@@ -19,6 +20,7 @@ _HOMES = {
     "Run": "trainables.run",
     "TrialConfig": "trainables.config",
     "build_network": "trainables.networks",
+    "trainable_for": "trainables.ray_trainable",
 }
 
 

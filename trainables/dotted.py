@@ -10,7 +10,7 @@ def put(nested: dict[str, Any], path: str, value: Any) -> None:
     """Set the value at a dotted path, making the mappings on the way.
 
     Raises:
-        ValueError: a value stands where a mapping is needed, or a mapping where a value goes.
+        ValueError: a value stands where a mapping is needed.
     """
     *above, last = path.split(".")
     here = nested

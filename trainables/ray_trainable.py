@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ray import tune
+from ray.tune.result import DONE
 
 from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
+from trainables.dotted import leaves, put
+from trainables.methods import METHODS
 from trainables.run import RunImages
 from trainables.saved_run import SavedRun
-from trainables.values import Diverged, Report
+from trainables.values import ConfigError, Diverged, Report
 
 TRIAL, HEARD = "trial", "heard"
 """Keys of Ray's `config` beside the searched values: the trial's name, and the last step of which
@@ -79,8 +86,13 @@ class DistillTrainable(tune.Trainable):
         return {**result, NOTES: notes} if notes else result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the run as it stands, for a scheduler that pauses or clones trials."""
-        assert self._saved is not None and self._last is not None, "nothing has been reported yet"
+        """Write the run as it stands, for a scheduler that pauses or clones trials.
+
+        Writes nothing where there is no report of it as it stands: before the first, and of a trial
+        that failed.
+        """
+        if self._saved is None or self._last is None:
+            return
         state = self._saved.run.state_dict()
         write_checkpoint(Path(checkpoint_dir), state, self._last, eligible=False)
 
@@ -106,6 +118,7 @@ class DistillTrainable(tune.Trainable):
             self._last = self._saved.unread(self._heard)
             if self._last is not None:
                 return self._last
+        self._last = None  # of the run as it stood before this
         report = self._last = self._saved.advance()
         return report
 
@@ -119,6 +132,116 @@ class DistillTrainable(tune.Trainable):
         if images is not None and config.data is not None and images.train is None:
             images = None  # the method is searched, and the first trial's needed none
         return SavedRun(config, own, earlier=earlier, images=images)
+
+
+class MethodTrainable(DistillTrainable):
+    """One trial in a Tuner of one's own: its configuration is Ray's `config`, less the method."""
+
+    method: ClassVar[str]
+    """The method's name, which is the name of the class as well."""
+
+    def setup(  # type: ignore[override]  # what a study shares, a Tuner of one's own has not
+        self, config: dict[str, Any], images: RunImages | None = None
+    ) -> None:
+        """Check what to train.
+
+        Args:
+            config: a `TrialConfig` in nested mappings, dotted paths or both, `method.name` left out
+                or given. A relative path starts at the trial's own folder, where Ray has put it.
+            images: decoded images that trials share, as `tune.with_parameters` hands them over;
+                None: each trial reads its own.
+
+        Raises:
+            ConfigError: the dotted path of the first problem, its rule, and the known keys.
+        """
+        configure = partial(_configured, self.method)
+        self._images, self._scales = images, configure(config).student.scales
+        job = Job(configure, Path(self.logdir), "checkpoints", self._threads(), images)
+        super().setup({TRIAL: self.trial_name, **config}, job)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial in the same process."""
+        self.setup(new_config, self._images)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One report, and with the last one `done`; of a failed trial the reason and no figures.
+
+        A figure that there is not is NaN: Ray's schedulers and searchers insist on a value, and
+        none of them takes this one for a good one.
+        """
+        result = super().step()
+        run = self._saved.run if self._saved else None
+        if result.pop(REPORTED, None) is not None:
+            return {**result, DONE: run is None or run.finished}
+        of = ("", *(f"_x{scale}" for scale in self._scales))
+        missing = {f"{key}{each}": math.nan for key in ("psnr_y_db", "ssim") for each in of}
+        return {"step": float(run.step if run else 0), **missing, **result, DONE: True}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Go on from what `save_checkpoint` wrote."""
+        super().load_checkpoint(checkpoint)
+        # Later ones of its own, or another trial's, are no longer what this trial did.
+        shutil.rmtree(self._job.trials / self._job.start, ignore_errors=True)
+
+    def _threads(self) -> int:
+        """As many as Ray has given the trial CPUs."""
+        given = self.trial_resources
+        return max(1, int(given.required_resources.get("CPU", 1))) if given else 1
+
+
+@cache
+def trainable_for(name: str) -> type[MethodTrainable]:
+    """A method as a class of its name, for a `tune.Tuner` of one's own.
+
+    Ray's `param_space` is a `TrialConfig` with distributions in it, results are reports, `step` is
+    their time. Every report is on disk before Ray sees it, and a trial that Ray starts again goes
+    on from there; divergence ends a trial with its reason under `failed`:
+
+        from ray import tune
+        from trainables import trainable_for
+
+        space = {
+            "method.w_R": tune.uniform(0.0, 3.0),
+            "student": {"name": "vdsr", "features": 32, "scales": [2]},
+            "teacher": {"name": "vdsr", "weights": "shipped"},
+            "budget": {"steps": 300, "steps_per_report": 60},
+        }
+        tuner = tune.Tuner(trainable_for("dfsr"), param_space=space)
+        best = tuner.fit().get_best_result("psnr_y_db", "max", scope="all")
+
+    Raises:
+        ValueError: no method has this name; names those that there are.
+    """
+    if name not in METHODS:
+        match = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {match[0]}? " if match else ""
+        raise ValueError(f"unknown method {name!r}; {hint}known: {', '.join(METHODS)}")
+    about = {"method": name, "__module__": __name__, "__doc__": METHODS[name].__doc__}
+    return type(name, (MethodTrainable,), about)
+
+
+def register_trainables() -> None:
+    """Make every method known to Ray by its name, so that `tune.Tuner("fakd", ...)` finds it."""
+    for name in METHODS:
+        tune.register_trainable(name, trainable_for(name))
+
+
+def _configured(method: str, given: Mapping[str, Any]) -> TrialConfig:
+    """The configuration that Ray's `config` means to the trainable of a method."""
+    nested: dict[str, Any] = {}
+    try:
+        for path, value in leaves(given):
+            put(nested, path, value)
+    except ValueError as error:
+        raise ConfigError("", str(error)) from None
+    section = nested.setdefault("method", {})
+    if not isinstance(section, dict):
+        raise ConfigError("method", f"takes a mapping; got {section!r}")
+    name = section.setdefault("name", method)
+    if name != method:
+        raise ConfigError("method.name", f"{name!r}, and this is the trainable of {method}")
+    return TrialConfig.parse(nested)
 
 
 class _Notes(logging.Handler):

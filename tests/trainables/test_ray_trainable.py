@@ -1,17 +1,35 @@
-"""`DistillTrainable`, its verbs called as Ray would; tests/tune_sr has it within Ray."""
+"""`DistillTrainable`, its verbs called as Ray would; tests/tune_sr has it within a study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count, cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+from ray import tune
+from ray.tune.utils import validate_save_restore
 
+import trainables
 from trainables.config import TrialConfig
 from trainables.methods import METHODS
-from trainables.ray_trainable import FAILED, HEARD, NOTES, REPORTED, TRIAL, DistillTrainable, Job
+from trainables.ray_trainable import (
+    FAILED,
+    HEARD,
+    NOTES,
+    REPORTED,
+    TRIAL,
+    DistillTrainable,
+    Job,
+    MethodTrainable,
+    register_trainables,
+    trainable_for,
+)
 from trainables.run import Run, RunImages
+from trainables.values import ConfigError
 
 Toy = Callable[..., dict[str, Any]]
 Begin = Callable[..., DistillTrainable]
@@ -94,3 +112,182 @@ def test_saved_and_loaded_elsewhere_it_goes_on_as_if_nothing_had_been(
     other.load_checkpoint(str(tmp_path / "saved"))
     reports += [told(other.step()) for _ in range(2)]
     assert reports == by_run("dfsr", toy, images)
+
+
+def test_there_is_nothing_to_save_of_a_trial_that_failed(begin: Begin, tmp_path: Path) -> None:
+    failed = begin("noise", {"optimiser.lr": 1e30, "optimiser.clip": None})
+    assert FAILED in failed.step()
+    (tmp_path / "saved").mkdir()
+    failed.save_checkpoint(str(tmp_path / "saved"))
+    assert not list((tmp_path / "saved").iterdir())
+    with pytest.raises(ValueError, match="no checkpoint that can be relied on"):
+        begin("noise").load_checkpoint(str(tmp_path / "saved"))
+
+
+def own(
+    folder: Path, method: str, config: dict[str, Any], images: RunImages | None = None
+) -> MethodTrainable:
+    """The trainable of a method, as an actor in a Tuner of one's own would hold it."""
+    trainable = trainable_for(method).__new__(trainable_for(method))
+    trainable._logdir, trainable._trial_info = str(folder), None
+    trainable.setup(config, images)
+    return trainable
+
+
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in result.items() if k not in ("seconds_per_step", "done")}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_a_trainable_of_its_name(
+    method: str, toy: Toy, images: RunImages, tmp_path: Path
+) -> None:
+    kind = trainables.trainable_for(method)
+    assert kind is trainable_for(method) and issubclass(kind, DistillTrainable)
+    assert kind.__name__ == method
+    nested = toy(method, budget=BUDGET)
+    section = nested.pop("method")
+    dotted = {f"method.{key}": value for key, value in section.items() if key != "name"}
+    trainable = own(tmp_path, method, {**nested, **dotted}, images)
+    results = [trainable.step() for _ in range(3)]
+    assert [figures(each) for each in results] == by_run(method, toy, images)
+    assert [each["done"] for each in results] == [False, False, True]
+
+
+def test_ones_own_configuration_is_nested_or_dotted_or_both(toy: Toy, tmp_path: Path) -> None:
+    whole = toy("dfsr", method={"w_R": 2.0})
+    expected = TrialConfig.parse(whole)
+    section = whole.pop("method")
+    spelt: list[dict[str, Any]] = [
+        {**whole, "method": section},
+        {**whole, "method": {key: section[key] for key in section if key != "name"}},
+        {**whole, **{f"method.{key}": value for key, value in section.items()}},
+        {"method.w_R": 2.0, **whole, "method": {**section, "w_R": 0.5}, "method.latent": 8},
+    ]
+    given = [own(tmp_path, "dfsr", config)._job.configure(config) for config in spelt]
+    assert given[:3] == [expected] * 3
+    assert given[3].method.w_R == 0.5  # of two values the last
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method.w_r": 1.0}, r"method.w_r: unknown key; did you mean w_R\?"),
+        ({"method": {"name": "noise"}}, "method.name: 'noise', and this is the trainable of dfsr"),
+        ({"method": "dfsr"}, "method: takes a mapping; got 'dfsr'"),
+        ({"seed.x": 1}, "seed is a value, not a mapping"),
+    ],
+)
+def test_a_mistake_in_ones_own_configuration_is_raised(
+    change: dict[str, Any], message: str, toy: Toy, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        own(tmp_path, "dfsr", {**toy("dfsr"), **change})
+
+
+def test_a_trainable_is_asked_for_by_a_methods_name() -> None:
+    with pytest.raises(ValueError, match=r"'dsfr'; did you mean dfsr\? known: scratch, "):
+        trainable_for("dsfr")
+
+
+def test_ones_own_trial_goes_on_where_its_process_died(
+    toy: Toy, images: RunImages, tmp_path: Path
+) -> None:
+    config = toy("dfsr", budget=BUDGET)
+    reports = by_run("dfsr", toy, images)
+    first = own(tmp_path, "dfsr", config, images)
+    assert [figures(first.step()) for _ in range(2)] == reports[:2]
+    first.save_checkpoint(str(tmp_path / "of_ray"))
+    again = own(tmp_path, "dfsr", config, images)
+    assert [figures(again.step()) for _ in range(2)] == reports[1:]  # the last one is told again
+
+
+def test_what_ray_restores_is_all_that_ones_own_trial_did(
+    toy: Toy, images: RunImages, tmp_path: Path
+) -> None:
+    config = toy("dfsr", budget=BUDGET)
+    trainable = own(tmp_path, "dfsr", config, images)
+    trainable.step()
+    trainable.save_checkpoint(str(tmp_path / "of_ray"))
+    trainable.step()
+    trainable.load_checkpoint(str(tmp_path / "of_ray"))
+    assert not list(tmp_path.glob("checkpoints/*/checkpoint_*"))
+    assert figures(trainable.step()) == by_run("dfsr", toy, images)[1]
+    assert [path.name for path in tmp_path.glob("checkpoints/*/*")] == ["checkpoint_000008"]
+
+
+class Host:
+    """Holds trainables in a process of its own."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, Any] = {}
+
+    def make(self, key: int, kind: type[Any], config: dict[str, Any]) -> None:
+        self.held[key] = kind(config=config)
+
+    def call(self, key: int, verb: str, *given: Any) -> Any:
+        return getattr(self.held[key], verb)(*given)
+
+
+@pytest.fixture(scope="module")
+def hosts(ray_cluster: None) -> Iterator[list[Any]]:
+    """Two processes of Ray's: to start two for each method would take a minute."""
+    actors = [ray.remote(num_cpus=0)(Host).remote() for _ in range(2)]
+    yield actors
+    for actor in actors:
+        ray.kill(actor)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("method", METHODS)
+def test_ray_saves_it_in_one_process_and_restores_it_in_another(
+    method: str,
+    hosts: list[Any],
+    toy: Toy,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys, turns = count(), cycle(hosts)
+
+    class Hosted:
+        """An actor's handle: `Hosted(key, host).train.remote()`."""
+
+        def __init__(self, kind: type[Any], config: dict[str, Any]) -> None:
+            self.key, self.host = next(keys), next(turns)
+            self.host.make.remote(self.key, kind, config)
+
+        def __getattr__(self, verb: str) -> Any:
+            key, call = self.key, self.host.call
+            return SimpleNamespace(remote=lambda *given: call.remote(key, verb, *given))
+
+    def remote(**_: Any) -> Callable[[type[Any]], Any]:
+        return lambda kind: SimpleNamespace(remote=lambda config: Hosted(kind, config))
+
+    own_ray = SimpleNamespace(is_initialized=ray.is_initialized, get=ray.get, remote=remote)
+    monkeypatch.setattr("ray.tune.utils.util.ray", own_ray)
+    config = toy(method, budget={"steps": 12, "steps_per_report": 2})
+    for section in {"heldout", "data"} & set(config):
+        config[section]["images"] = str(toy_folder / "images")
+    assert validate_save_restore(trainable_for(method), config)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_tuner_of_ones_own(toy: Toy, images: RunImages, tmp_path: Path) -> None:
+    register_trainables()
+    space = {**toy("dfsr", budget=BUDGET), "optimiser.lr": tune.grid_search([0.01, 1e30])}
+    space["optimiser.clip"] = None
+    tuner = tune.Tuner(
+        tune.with_parameters(trainable_for("dfsr"), images=images),
+        param_space=space,
+        tune_config=tune.TuneConfig(metric="psnr_y_db_x2", mode="max", reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="own", verbose=0),
+    )
+    good, bad = tuner.fit()
+    last = by_run("dfsr", toy, images, optimiser={"lr": 0.01, "clip": None})[-1]
+    assert {key: good.metrics[key] for key in last} == last
+    assert good.checkpoint is not None and good.metrics["done"]
+    assert bad.error is None and bad.metrics[FAILED].startswith("diverged at step ")
+    assert tuner.get_results().get_best_result().path == good.path
