@@ -50,7 +50,7 @@ def draw_student(path: Path, run: Run) -> None:
 
     scale, heldout = run.student.scales[0], run.heldout
     view = heldout.views[scale][0]
-    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.student, run.method.active())}
+    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.method.active())}
     if run.teacher is not None:
         upscales["teacher"] = upscaler(run.teacher)
     tiles = [Tile(*_shown_lr(view.hr_HWC, scale))]

@@ -233,12 +233,12 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     config = results.space.at(record.point)
     run = Run(config, images=images)
     run.load_state_dict(state)
-    run.student.near_identity(run.method.active())  # what has not yet grown passes through
+    run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
     fresh = results.folder / f"{BEST}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
-    save_network(fresh / STUDENT, run.student, notes)
+    save_network(fresh / STUDENT, run.outcome, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
     draw_student(fresh / PANEL, run)

@@ -175,7 +175,7 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     else:
         saved.run.load_state_dict(state)
         report = best.manifest.report
-    student = saved.run.student
+    student = saved.run.outcome
     student.near_identity(saved.run.method.active())  # what has not yet grown passes through
     notes = {"step": str(int(report["step"])), "psnr_y_db": f"{report['psnr_y_db']:.4f}"}
     save_network(output / STUDENT, student, notes)

@@ -84,8 +84,8 @@ def test_drawing_twice_gives_the_same_file(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(params=[None, 0.5], ids=["student", "average"])
+def run(tmp_path, request):
     teacher = build_network({"name": "vdsr", "features": 8, "blocks": 4, "scale": 2})
     save_network(tmp_path / "teacher.safetensors", teacher)
     network = {"name": "vdsr", "features": 8, "blocks": 4, "scale": 2}
@@ -97,11 +97,14 @@ def run(tmp_path):
             "batch": {"images": 2, "patch": 16},
             "heldout": {"crop": None},
             "budget": {"steps": 2, "steps_per_report": 1},
+            "ema": request.param,
             "threads": 1,
         }
     )
     names, arrays = ("first.png", "second.png"), (picture(0), picture(1))
-    return Run(config, images=RunImages(heldout=Images(names, arrays)))
+    run = Run(config, images=RunImages(heldout=Images(names, arrays)))
+    run.advance()
+    return run
 
 
 def test_a_students_panel_says_what_the_protocol_measures(run, tmp_path, monkeypatch):
@@ -121,7 +124,7 @@ def test_a_students_panel_says_what_the_protocol_measures(run, tmp_path, monkeyp
     assert "yfloat" in drawn["note"]
     view = run.heldout.views[2][0]
     with torch.no_grad():
-        expected = run.heldout.score(view, run.student(view.lr_BCHW))[0].item()
+        expected = run.heldout.score(view, run.outcome(view.lr_BCHW))[0].item()
     student = drawn["t"][2]
     assert student.accent
     assert student.psnr_db == pytest.approx(expected)

@@ -218,7 +218,7 @@ def test_no_study_is_refused(tmp_path):
 def trained(ledger, space):
     """A study of one trial, trained for `steps` updates, with its checkpoints."""
 
-    def train(point, steps):
+    def train(point, steps, space=space):
         begin(ledger, space)
         ledger.append("trial_added", trial="0000", number=0, point=point)
         saved = SavedRun(space.at(point), ledger.path.parent / "trials" / "start-001" / "0000")
@@ -232,9 +232,13 @@ def trained(ledger, space):
     return train
 
 
-@pytest.mark.parametrize(("point", "steps"), [(GROWN, 8), (GROWN, 2), (WHOLE, 4)])
-def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, space, point, steps):
-    folder = trained(point, steps)
+@pytest.mark.parametrize(
+    ("point", "steps", "ema"),
+    [(GROWN, 8, "null"), (GROWN, 2, "null"), (WHOLE, 4, "null"), (GROWN, 8, "0.5")],
+)
+def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, home, point, steps, ema):
+    space = SearchSpace.load(home / "space.yaml", [f"ema={ema}"])
+    folder = trained(point, steps, space)
     results = write_results(folder)
     assert write_best(results)
     assert sorted(path.name for path in folder.glob("best*/*")) == [
