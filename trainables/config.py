@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from trainables.data.images import DataConfig
+from trainables.data.training import DataConfig
 from trainables.methods import METHODS, MethodConfig, Pairing, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
@@ -178,13 +178,16 @@ class TrialConfig(Config):
             ("student", "weights", ("shipped",)),
             ("teacher", "weights", ("shipped",)),
             ("data", "images", ("photos",)),
+            ("data", "lr", ()),
+            ("data", "hr", ()),
             ("heldout", "images", ("photos",)),
         ):
             value = getattr(getattr(self, part), field, None)
             if value is not None and value not in words:
                 # Ray runs each trial in another working directory.
                 absolute = {field: str(Path(value).expanduser().absolute())}
-                changes[part] = getattr(self, part).model_copy(update=absolute)
+                changed = changes.get(part, getattr(self, part))
+                changes[part] = changed.model_copy(update=absolute)
         return self.model_copy(update=changes) if changes else self
 
 

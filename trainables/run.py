@@ -18,6 +18,7 @@ from trainables.average import Average
 from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
+from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
@@ -33,17 +34,33 @@ class RunImages:
     """The decoded images of a run, which all runs of one machine can share."""
 
     heldout: Images
-    train: Images | None = None
+    train: TrainingSet | Images | None = None
+    """With their LR images; or HR images alone, of which every run makes the LR it needs."""
 
     @classmethod
     def of(cls, config: TrialConfig) -> RunImages:
-        """Read what `config` names.
+        """Read what `config` names, and make the LR images of what it trains on.
 
         Raises:
             ValueError: names the first folder or file that cannot be used.
         """
-        train = read_images(config.data.images, part="train") if config.data else None
-        return cls(read_images(config.heldout.images, part="heldout"), train)
+        heldout = read_images(config.heldout.images, part="heldout")
+        train = TrainingSet.read(config.data, **_training(config)) if config.data else None
+        return cls(heldout, train)
+
+    def training(self, config: TrialConfig) -> TrainingSet:
+        """What `config` trains on: the set at hand, with what another run did not need added.
+
+        Raises:
+            ValueError: as `of`, where another run needed none of it.
+        """
+        assert config.data is not None, "a method that learns from images has data"
+        if isinstance(self.train, Images):  # handed over, in place of what `config` names
+            sizes = config.data.downsizings
+            return TrainingSet.of(self.train, downsizings=sizes, **_training(config))
+        if self.train is None:
+            return TrainingSet.read(config.data, **_training(config))
+        return self.train.serving(config.data, **_training(config))
 
 
 class Run:
@@ -145,14 +162,11 @@ class Run:
     def _patches(self, images: RunImages) -> Patches | None:
         if METHODS[self.config.method.name].batch is Blank:
             return None
-        assert images.train is not None and self.config.data is not None
         return Patches(
-            images.train,
-            colour=self.student.colour,
+            images.training(self.config),
             scales=self.student.scales,
             images_per_batch=self.config.batch.images,
             patch=self.config.batch.patch,
-            downsizings=self.config.data.downsizings,
             randomness=Randomness(self.config.seed, "patches"),
         )
 
@@ -215,6 +229,12 @@ class Watch:
         """Remember those of `state_dict`."""
         self.recent = deque(state_dict["recent"], maxlen=_WINDOW)
         self.above = int(state_dict["above"])
+
+
+def _training(config: TrialConfig) -> dict[str, Any]:
+    """How the student of `config` sees its training images."""
+    student = config.student
+    return {"colour": NETWORKS[student.name].colour, "scales": student.scales}
 
 
 def chosen_device(name: str) -> torch.device:

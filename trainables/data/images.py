@@ -12,9 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
-
-from trainables.values import Config
 
 Pixels = NDArray[np.uint8]
 Part = Literal["train", "heldout"]
@@ -45,22 +42,6 @@ _PHOTOS: dict[Part, tuple[tuple[str, ...], str]] = {
 }
 """Files of the wheel and the digest of their pixels. Never used: motorcycle_right (the scene of
 motorcycle_left), moon, cell, drawings and text."""
-
-
-class DataConfig(Config):
-    """The images a data-driven method learns from."""
-
-    images: str = PHOTOS
-    """A folder of images, or `photos`: eight photographs that come with scikit-image."""
-    downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
-    """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
-
-    @field_validator("downsizings")
-    @classmethod
-    def _with_own_size(cls, sizes: tuple[float, ...]) -> tuple[float, ...]:
-        if 1 not in sizes or min(sizes) <= 0 or max(sizes) > 1:
-            raise ValueError("sizes lie above 0 and up to 1, and 1 is among them")
-        return sizes
 
 
 @dataclass(frozen=True)

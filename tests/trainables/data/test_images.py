@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from trainables.data import images as module
-from trainables.data.images import DataConfig, Part, photos, read_images
+from trainables.data.images import Part, photos, read_images
 
 
 def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (20, 12)) -> Path:
@@ -159,10 +159,3 @@ def test_16_bits_are_refused_not_cut(tmp_path: Path, channels: int) -> None:
 def test_float_images_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "real.tif", "F")
     assert "real.tif has more than 8 bits" in refusal(tmp_path)
-
-
-def test_downsizings_are_checked() -> None:
-    assert DataConfig.model_validate({"downsizings": [1, 0.7, 0.5]}).downsizings == (1, 0.7, 0.5)
-    for wrong in ([0.5], [1, 0], [1, 1.5], []):
-        with pytest.raises(ValueError, match="downsizings"):
-            DataConfig.model_validate({"downsizings": wrong})

@@ -13,6 +13,7 @@ from torch import Tensor
 from trainables.colour import luma_B1HW
 from trainables.data.images import Images
 from trainables.data.patches import Patches
+from trainables.data.training import TrainingSet
 from trainables.resample import downsample_BCHW, resize_uint8
 from trainables.values import Colour, Pairs, Randomness
 
@@ -38,13 +39,11 @@ def patches(
     **more: Any,
 ) -> Patches:
     return Patches(
-        source,
-        colour=colour,
+        TrainingSet.of(source, colour=colour, scales=scales, **more),
         scales=scales,
         images_per_batch=count,
         patch=patch,
         randomness=Randomness(seed, "patches"),
-        **more,
     )
 
 
@@ -175,9 +174,10 @@ def test_an_image_smaller_than_a_patch_is_named(colour: Colour, patch: int, side
 
 
 def test_smaller_sizes_are_seen_where_a_patch_fits_in() -> None:
+    # At 0.05 nothing is left of the second image to be made smaller still.
     source = images((40, 40), (20, 20))
-    stream = patches(source, scales=(2,), count=64, downsizings=(1.0, 0.7, 0.5))
-    shapes = [[size.shape[0] for size in sizes] for sizes in stream._hr]
+    stream = patches(source, scales=(2,), count=64, downsizings=(1.0, 0.7, 0.5, 0.05))
+    shapes = [[hr.shape[0] for hr, _ in sizes] for sizes in stream._photographs[2]]
     assert shapes == [[40, 28, 20], [20, 14]]
     stream.draw()
 
@@ -189,4 +189,15 @@ def test_read_only_images_raise_no_warning_and_are_not_copied() -> None:
         for colour in ("y", "rgb"):
             stream = patches(source, colour, patch=4)
             stream.draw()
-            assert stream._hr[0][0] is source.arrays[0]
+            for scale in SCALES:
+                assert stream._photographs[scale][0][0][0] is source.arrays[0]
+
+
+def test_luma_patches_are_as_lean_as_bytes_until_they_are_drawn() -> None:
+    stream = patches(images((30, 30)), patch=4, scales=(2,))
+    ((hr, lr),) = stream._photographs[2][0]
+    assert (hr.dtype, hr.shape) == (np.uint8, (30, 30, 3))
+    assert (lr.dtype, lr.shape) == (np.float32, (15, 15, 1))
+    stream = patches(images((30, 30)), "rgb", patch=4, scales=(2,))
+    ((hr, lr),) = stream._photographs[2][0]
+    assert (lr.dtype, lr.shape) == (np.uint8, (15, 15, 3))

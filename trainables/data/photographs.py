@@ -1,0 +1,131 @@
+"""Whole images as patches are cut from them: at every size, each with its LR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.colour import luma_B1HW
+from trainables.data.images import Images, Pixels
+from trainables.resample import downsample_BCHW, resize_uint8
+from trainables.values import Colour
+
+Array = NDArray[Any]
+Sizes = tuple[Pixels, ...]
+"""One image, RGB bytes H W 3, at every size it is seen in."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A whole image that patches are cut from.
+
+    Attributes:
+        name: of its HR file.
+        hr: the image at every size it is seen in.
+        lr: the LR of each size: RGB bytes H W 3, or float32 luma H W 1. The pixel at
+            (row, column) shows what the HR pixels from scale * (row, column) on show.
+    """
+
+    name: str
+    hr: Sizes
+    lr: tuple[Array, ...]
+
+
+def resized(images: Images, downsizings: Sequence[float]) -> tuple[Sizes, ...]:
+    """Each of `images` at these sizes, rounded to bytes; size 1 is the array itself, no copy."""
+
+    def sizes(array: Pixels) -> Sizes:
+        return tuple(array if size == 1 else _resized(array, size) for size in downsizings)
+
+    with _workers() as pool:
+        return tuple(pool.map(sizes, images.arrays))
+
+
+def made(
+    names: Iterable[str], hr: Sequence[Sizes], colour: Colour, scale: int
+) -> tuple[Photograph, ...]:
+    """Photographs whose LR is made: the HR image, cropped to a multiple of the scale, made smaller.
+
+    For a luma network it is the bicubic of the unrounded Y; for an RGB network it is rounded to
+    bytes as published LR files are. Equal bits for any number of CPU threads.
+    """
+
+    def lr(sizes: Sizes) -> tuple[Array, ...]:
+        return tuple(_shrunk(array, scale, colour) for array in sizes)
+
+    with _workers() as pool:
+        return tuple(map(Photograph, names, hr, pool.map(lr, hr)))
+
+
+def paired(hr: Images, lr: Images, colour: Colour, scale: int) -> tuple[Photograph, ...]:
+    """Photographs whose LR is given, and is taken as it is, or its Y for a luma network.
+
+    Raises:
+        ValueError: an HR image is not exactly `scale` times its LR image, by both names.
+    """
+    for hr_name, large, lr_name, small in zip(
+        hr.names, hr.arrays, lr.names, lr.arrays, strict=True
+    ):
+        if large.shape[:2] != tuple(scale * side for side in small.shape[:2]):
+            raise ValueError(
+                f"{lr_name} is {_sides(small)} and {hr_name} is {_sides(large)}, which is not "
+                f"exactly {scale} times as large; crop one of them, or leave both out"
+            )
+    with _workers() as pool:
+        given: Iterable[Array] = pool.map(_luma, lr.arrays) if colour == "y" else lr.arrays
+        pairs = zip(hr.names, hr.arrays, given, strict=True)
+        return tuple(Photograph(name, (large,), (small,)) for name, large, small in pairs)
+
+
+def unit(levels: Tensor) -> Tensor:
+    """Bytes as float32 in [0, 1]."""
+    return levels.to(torch.float32).div_(255)
+
+
+@contextmanager
+def _workers() -> Iterator[Executor]:
+    """As many threads as torch may use, in each of which torch uses one: bits depend on it."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(count)
+
+
+def _resized(array: Pixels, size: float) -> Pixels:
+    return resize_uint8(_tensor(array), size).permute(1, 2, 0).contiguous().numpy()
+
+
+def _shrunk(array: Pixels, scale: int, colour: Colour) -> Array:
+    height, width = (side // scale * scale for side in array.shape[:2])
+    if not height or not width:  # a downsizing to nothing, in which no patch fits
+        return array[:0, :0]
+    rgb_3HW = _tensor(array[:height, :width])
+    if colour == "y":
+        lr_CHW = downsample_BCHW(luma_B1HW(unit(rgb_3HW)), scale)
+    else:
+        lr_CHW = resize_uint8(rgb_3HW, 1 / scale)
+    return lr_CHW.permute(1, 2, 0).contiguous().numpy()
+
+
+def _luma(array: Pixels) -> Array:
+    return luma_B1HW(unit(_tensor(array))).permute(1, 2, 0).contiguous().numpy()
+
+
+def _tensor(array: Pixels) -> Tensor:
+    # A copy: Ray hands out images that cannot be written to, of which torch warns.
+    return torch.tensor(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def _sides(array: Pixels) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

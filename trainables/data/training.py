@@ -1,0 +1,120 @@
+"""The images a data-driven method learns from: made ready once, shared by every trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from trainables.data.images import PHOTOS, Images, read_images
+from trainables.data.layouts import read_set
+from trainables.data.photographs import Photograph, made, paired, resized
+from trainables.values import Colour, Config, ConfigError
+
+
+class DataConfig(Config):
+    """The images a data-driven method learns from: HR images alone, or pairs."""
+
+    images: str | None = PHOTOS
+    """A folder of HR images, of which the LR are made; or `photos`: eight photographs that come
+    with scikit-image. Left out where `lr` and `hr` are given."""
+    lr: str | None = None
+    """A folder of LR images, one for each in `hr`, such as a camera took them: of one scale, or
+    with a subfolder for each. `0801x2.png`, `a_LR.png`, `a_LR2.png`, `a_x1.png` or the same name
+    belong to `0801.png`, `a_HR.png`, `a_HR.png`, `a_x2.png` and itself."""
+    hr: str | None = None
+    """The folder of their HR images, each exactly scale times as large."""
+    downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
+    """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
+
+    @field_validator("downsizings")
+    @classmethod
+    def _with_own_size(cls, sizes: tuple[float, ...]) -> tuple[float, ...]:
+        if 1 not in sizes or min(sizes) <= 0 or max(sizes) > 1:
+            raise ValueError("sizes lie above 0 and up to 1, and 1 is among them")
+        return sizes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs_need_no_photos(cls, raw: Any) -> Any:
+        given = isinstance(raw, Mapping) and ("lr" in raw or "hr" in raw)
+        return {"images": None, **raw} if given else raw
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        either = "say images: FOLDER, or both lr: FOLDER and hr: FOLDER"
+        if self.images is not None and (self.lr, self.hr) != (None, None):
+            raise ConfigError("images", f"lr and hr are the images already; {either}")
+        for field in ("hr", "lr") if self.images is None else ():
+            if getattr(self, field) is None:
+                raise ConfigError(field, f"missing; {either}")
+        if self.lr is not None and self.downsizings != (1.0,):
+            raise ConfigError("downsizings", "pairs are seen at their own size: leave it out")
+        return self
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Whole training images with their LR: arrays only, so that processes can share one copy.
+
+    Attributes:
+        colour: of the LR arrays.
+        photographs: by scale; an HR array that serves several scales is one object.
+        source: what it was read from; None for images that were handed over.
+    """
+
+    colour: Colour
+    photographs: Mapping[int, tuple[Photograph, ...]]
+    source: DataConfig | None = None
+
+    @classmethod
+    def read(cls, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> Self:
+        """The images that `data` names.
+
+        Raises:
+            ValueError: in one line that names the file or folder: no image, one that cannot be
+                read, an HR image without its LR image or not exactly scale times as large.
+        """
+        if data.lr is not None and data.hr is not None:
+            hr, lr = read_set(Path(data.hr), scales, Path(data.lr))
+            assert lr is not None, "it was asked for"
+            try:
+                pairs = {scale: paired(hr[scale], lr[scale], colour, scale) for scale in scales}
+            except ValueError as error:
+                raise ValueError(f"{data.lr}: {error}") from None
+            return cls(colour, pairs, data)
+        assert data.images is not None, "DataConfig has seen to it"
+        images = read_images(data.images, part="train")
+        handed = cls.of(images, colour=colour, scales=scales, downsizings=data.downsizings)
+        return cls(colour, handed.photographs, data)
+
+    @classmethod
+    def of(
+        cls,
+        images: Images,
+        *,
+        colour: Colour,
+        scales: Sequence[int],
+        downsizings: Sequence[float] = (1.0,),
+    ) -> Self:
+        """HR images, which are not copied, at these sizes, and the LR images made of them."""
+        assert 1 in downsizings, "an image is always seen at its own size too"
+        hr = resized(images, downsizings)
+        return cls(colour, {scale: made(images.names, hr, colour, scale) for scale in scales})
+
+    def serving(self, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> TrainingSet:
+        """The set that `data` names, in `colour` and at `scales`: this one if it is that.
+
+        Where only LR images lack they are made of the HR images at hand; else files are read, with
+        the errors of `read`.
+        """
+        if self.source == data and self.colour == colour and set(scales) <= set(self.photographs):
+            return self
+        if self.source != data or data.lr is not None:
+            return TrainingSet.read(data, colour=colour, scales=scales)
+        photographs = next(iter(self.photographs.values()))
+        names, hr = [each.name for each in photographs], [each.hr for each in photographs]
+        return TrainingSet(colour, {s: made(names, hr, colour, s) for s in scales}, data)
