@@ -106,6 +106,11 @@ class TrialConfig(Config):
             return ()
         return growth_starts(self.budget.steps, self.method.P, self.method.part_fraction)[1:]
 
+    @property
+    def caveat(self) -> str | None:
+        """What must be known to hold this trial's result against the paper's; None if nothing."""
+        return METHODS[self.method.name].caveat(self.method)
+
     @model_validator(mode="after")
     def _can_train(self) -> Self:
         for path, rule in self._broken_rules():
