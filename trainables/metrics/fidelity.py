@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import torch
@@ -41,9 +41,6 @@ STANDARD_SSIM = SsimWindow(_gaussian(11, 1.5), data_range=1.0, sample_covariance
 
 LEGACY_SSIM = SsimWindow((1 / 7,) * 7, data_range=2 / 255, sample_covariance=True)
 """Of old scikit-image on float images of 0..255: it took L for 2, so C1 and C2 nearly vanish."""
-
-_BAND = 16
-"""Results of an SSIM window that one matrix product computes: few, or most factors are zero."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def psnr_db(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
         tensor([6.0200], dtype=torch.float64)
     """
     assert a_BCHW.shape == b_BCHW.shape, f"{tuple(a_BCHW.shape)} != {tuple(b_BCHW.shape)}"
-    mse = (a_BCHW.double() - b_BCHW.double()).square().mean(dim=(1, 2, 3))
+    mse = (a_BCHW.double() - b_BCHW.double()).square_().mean(dim=(1, 2, 3))
     return (-10 * mse.log10()).clamp(max=PSNR_CEILING_DB)
 
 
@@ -135,58 +132,100 @@ def ssim(a_BCHW: Tensor, b_BCHW: Tensor, window: SsimWindow = STANDARD_SSIM) -> 
     assert a_BCHW.shape == b_BCHW.shape, f"{tuple(a_BCHW.shape)} != {tuple(b_BCHW.shape)}"
     side = len(window.taps)
     assert min(a_BCHW.shape[-2:]) >= side, f"{tuple(a_BCHW.shape)} is smaller than {side}x{side}"
-    a, b = a_BCHW.double(), b_BCHW.double()
-    moments = a.new_empty(4, *a.shape)
-    moments[0], moments[1] = a, b
-    torch.mul(a, a, out=moments[2]).addcmul_(b, b)
-    torch.mul(a, b, out=moments[3])
-    mean_a, mean_b, squares, product = _windowed(moments, window).unbind()
-    bias = side**2 / (side**2 - 1) if window.sample_covariance else 1.0
-    c1, c2 = (0.01 * window.data_range) ** 2, (0.03 * window.data_range) ** 2
-    # In place from here on: most of the time goes into moving numbers, not into computing them.
-    means = mean_a * mean_b
-    powers = mean_a.square_().addcmul_(mean_b, mean_b)
-    covariance = product.sub_(means).mul_(2 * bias).add_(c2)
-    variances = squares.sub_(powers).mul_(bias).add_(c2)
-    similar = means.mul_(2).add_(c1).mul_(covariance)
-    return similar.div_(powers.add_(c1).mul_(variances)).mean(dim=(1, 2, 3))
+    batch, channels, height, width = a_BCHW.shape
+    strip = _Strip(window, height, width, a_BCHW.device)
+    planes = zip(a_BCHW.double().flatten(0, 1), b_BCHW.double().flatten(0, 1), strict=True)
+    scores = [_mean_similarity(strip, a_HW, b_HW, window) for a_HW, b_HW in planes]
+    return torch.stack(scores).view(batch, channels).mean(dim=1)
 
 
-def _windowed(x: Tensor, window: SsimWindow) -> Tensor:
-    """Weighted mean over every window that fits, along the last two axes.
+def _mean_similarity(strip: _Strip, a_HW: Tensor, b_HW: Tensor, window: SsimWindow) -> Tensor:
+    """The mean of the map of one plane: a number on the device.
 
-    A few rows at a time, and then a few columns, times a narrow band matrix: in float64 ten times
-    as fast as a convolution.
+    With s = a + b and d = a - b, their windowed means m and variances v, the paper's formula is
+
+        (m_s² - m_d² + 2 C1) (v_s - v_d + 2 C2) / ((m_s² + m_d² + 2 C1) (v_s + v_d + 2 C2)),
+
+    which takes half as many passes over memory: that is where the time goes.
     """
-    step, side = _BAND, len(window.taps)
-    band = _band_on(window, x.device)
-    flat = x.reshape(-1, *x.shape[-2:])
-    images, height, width = len(flat), x.shape[-2] - side + 1, x.shape[-1] - side + 1
-    rows = x.new_empty(images, height, x.shape[-1])
-    for begin in range(0, height, step):
-        count = min(step, height - begin)
-        weights = band[:count, : count + side - 1].expand(images, -1, -1)
-        torch.bmm(
-            weights,
-            flat[:, begin : begin + count + side - 1],
-            out=rows[:, begin : begin + count],
-        )
-    rows = rows.view(images * height, -1)
-    means = x.new_empty(images * height, width)
-    for begin in range(0, width, step):
-        count = min(step, width - begin)
-        columns = rows[:, begin : begin + count + side - 1]
-        weights = band[:count, : count + side - 1].mT
-        torch.mm(columns, weights, out=means[:, begin : begin + count])
-    return means.view(*x.shape[:-2], height, width)
+    side = len(window.taps)
+    bias = side**2 / (side**2 - 1) if window.sample_covariance else 1.0
+    constants = a_HW.new_empty(2, 1)
+    constants[0].fill_(2 * (0.01 * window.data_range) ** 2)
+    constants[1].fill_(2 * (0.03 * window.data_range) ** 2 / bias)  # it divides v out of all else
+    rows, height, width = strip.rows, len(a_HW) - side + 1, a_HW.shape[1] - side + 1
+    total, minus = a_HW.new_zeros(rows, width), a_HW.new_empty(rows, 2, width)
+    for begin in range(0, height, rows):
+        top = min(begin, height - rows)
+        powers = strip.moments(a_HW, b_HW, top)
+        powers[:, 1].sub_(powers[:, 0].square_())  # m² and v
+        s, d = powers.unbind(2)
+        s.add_(constants)
+        torch.sub(s, d, out=minus)
+        plus = s.add_(d)
+        numerator = minus[:, 0].mul_(minus[:, 1])
+        denominator = plus[:, 0].mul_(plus[:, 1])
+        new = begin - top  # the last strip begins with rows that the one before it has counted
+        total[new:].addcdiv_(numerator[new:], denominator[new:])
+    return total.sum().div_(height * width)
+
+
+class _Strip:
+    """Windowed means of a few rows at a time, in buffers that stay in the processor's cache.
+
+    A weighted mean over a window is one over rows and then one over columns. The rows' is the
+    product of a band matrix and the strip. For the columns' the strip is cut into blocks as it
+    lies in memory, each result being a sum over its own block and the beginning of the next:
+    two products with what the band matrix has there. In float64 far faster than a convolution.
+
+    Args:
+        window: its taps.
+        height: of the planes.
+        width: of the planes.
+        device: where they are.
+    """
+
+    def __init__(self, window: SsimWindow, height: int, width: int, device: torch.device) -> None:
+        band = _band_on(window, device)
+        step, reach = len(band), len(window.taps) - 1
+        self.rows = min(step, height - reach)
+        size = self.rows * 4 * width
+        blocks = math.ceil(size / step)
+        made = partial(torch.zeros, dtype=torch.float64, device=device)
+        self._seen, means = made(self.rows + reach, 4, width), made(blocks * step)
+        over_rows = made((blocks + 1) * step)
+        self._row_band = band[: self.rows, : self.rows + reach]
+        self._row_means = over_rows[:size].view(self.rows, -1)
+        self._inside, self._beyond = band.mT[:step], band.mT[step:]
+        self._blocks = over_rows[: blocks * step].view(blocks, step)
+        self._next = over_rows[step:].view(blocks, step)[:, :reach]
+        self._means = means.view(blocks, step)
+        self._moments = means[:size].view(self.rows, 2, 2, width)[..., : width - reach]
+
+    def moments(self, a_HW: Tensor, b_HW: Tensor, top: int) -> Tensor:
+        """Windowed means at the `rows` places below `top`: of a + b and a - b, then of squares.
+
+        Returns:
+            A buffer of shape rows, 2 (first and second powers), 2 (of a + b and of a - b), width.
+        """
+        here = slice(top, top + len(self._seen))
+        torch.add(a_HW[here], b_HW[here], out=self._seen[:, 0])
+        torch.sub(a_HW[here], b_HW[here], out=self._seen[:, 1])
+        torch.square(self._seen[:, :2], out=self._seen[:, 2:])
+        torch.mm(self._row_band, self._seen.flatten(1), out=self._row_means)
+        torch.mm(self._blocks, self._inside, out=self._means)
+        self._means.addmm_(self._next, self._beyond)
+        return self._moments
 
 
 @lru_cache(maxsize=16)
 def _band_on(window: SsimWindow, device: torch.device) -> Tensor:
-    """The taps, once for each of `_BAND` neighbouring results: row i weighs inputs i, i + 1, ..."""
+    """The taps, once for each of neighbouring results: row i weighs inputs i, i + 1, ..."""
+    # Few rows to a strip, or it outgrows the cache; a GPU waits for calls rather than for memory.
+    step = 16 if device.type == "cpu" else 64
     # Copying it for every image would make the host wait for the device as often.
     with torch.inference_mode(mode=False):
-        band = torch.zeros(_BAND, _BAND + len(window.taps) - 1, dtype=torch.float64)
+        band = torch.zeros(step, step + len(window.taps) - 1, dtype=torch.float64)
         for offset, tap in enumerate(window.taps):
             band.diagonal(offset).fill_(tap)
         return band.to(device)
