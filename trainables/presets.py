@@ -128,7 +128,8 @@ def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
         preset = default_preset(name, student)
         if preset is not None:
             preset = str(method.setdefault("preset", preset))
-        _complete(raw, merged(sections_of(name, str(preset), student)))
+        # A copy: what is filled in is the caller's to change, and must not reach the presets.
+        _complete(raw, copy.deepcopy(merged(sections_of(name, str(preset), student))))
     _teacher_follows_student(raw)
     return raw
 

@@ -522,6 +522,17 @@ def test_no_clipping_and_no_schedule_can_be_said(toy: Toy) -> None:
     assert config.optimiser.schedule is None
 
 
+@pytest.mark.parametrize("name", ["scratch", "kd", "dfsr"])
+@pytest.mark.parametrize("student", ["vdsr", "edsr"])
+def test_what_was_filled_in_may_be_changed_and_the_preset_stays(name: str, student: str) -> None:
+    raw = {"method": {"name": name}, "student": {"name": student}, "optimiser": {"schedule": {}}}
+    before = copy.deepcopy(expand_presets(raw))
+    filled = expand_presets({key: raw[key] for key in ("method", "student")})
+    filled["optimiser"].get("schedule", {}).clear()
+    filled["optimiser"].clear()
+    assert expand_presets(raw) == before
+
+
 def test_expanding_leaves_its_argument_alone(toy: Toy) -> None:
     raw = toy("dfsr")
     before = copy.deepcopy(raw)
