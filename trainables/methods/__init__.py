@@ -9,6 +9,7 @@ from pydantic import Field
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.dfad import DFAD, DFADConfig
 from trainables.methods.dfsr import DFSR, DFSRConfig
+from trainables.methods.dukd import DUKD, DUKDConfig
 from trainables.methods.game import ProgressiveConfig
 from trainables.methods.kd import KD, KDConfig
 from trainables.methods.noise import Noise, NoiseConfig
@@ -27,13 +28,15 @@ __all__ = [
 METHODS: dict[str, type[Distiller[Any]]] = {
     "scratch": Scratch,
     "kd": KD,
+    "dukd": DUKD,
     "noise": Noise,
     "dfad": DFAD,
     "dfsr": DFSR,
 }
 
 MethodConfig = Annotated[
-    ScratchConfig | KDConfig | NoiseConfig | DFADConfig | DFSRConfig, Field(discriminator="name")
+    ScratchConfig | KDConfig | DUKDConfig | NoiseConfig | DFADConfig | DFSRConfig,
+    Field(discriminator="name"),
 ]
 """Any method's configuration, told apart by `name`."""
 
