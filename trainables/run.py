@@ -22,7 +22,7 @@ from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
-from trainables.values import Blank, ConfigError, Diverged, Pairs, Randomness, Report
+from trainables.values import Blank, Colour, ConfigError, Diverged, Pairs, Randomness, Report
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
 """A run has exploded when its loss lies above `_FACTOR` times the median of the last `_WINDOW`
@@ -38,15 +38,26 @@ class RunImages:
     """With their LR images; or HR images alone, of which every run makes the LR it needs."""
 
     @classmethod
-    def of(cls, config: TrialConfig) -> RunImages:
+    def of(cls, config: TrialConfig, *others: TrialConfig) -> RunImages:
         """Read what `config` names, and make the LR images of what it trains on.
+
+        Args:
+            config: of the run.
+            others: of runs that will share the images: the first of all that trains on images says
+                on which, and their LR are made for all that train on the same in its colour.
 
         Raises:
             ValueError: names the first folder or file that cannot be used.
         """
         heldout = read_images(config.heldout.images, part="heldout")
-        train = TrainingSet.read(config.data, **_training(config)) if config.data else None
-        return cls(heldout, train)
+        taught = [each for each in (config, *others) if each.data is not None]
+        if not taught:
+            return cls(heldout)
+        data, colour = taught[0].data, _colour(taught[0])
+        assert data is not None, "that is why it was chosen"
+        alike = [each for each in taught if (each.data, _colour(each)) == (data, colour)]
+        scales = {scale: None for each in alike for scale in each.student.scales}
+        return cls(heldout, TrainingSet.read(data, colour=colour, scales=tuple(scales)))
 
     def training(self, config: TrialConfig) -> TrainingSet:
         """What `config` trains on: the set at hand, with what another run did not need added.
@@ -54,13 +65,14 @@ class RunImages:
         Raises:
             ValueError: as `of`, where another run needed none of it.
         """
-        assert config.data is not None, "a method that learns from images has data"
+        data, colour, scales = config.data, _colour(config), config.student.scales
+        assert data is not None, "a method that learns from images has data"
         if isinstance(self.train, Images):  # handed over, in place of what `config` names
-            sizes = config.data.downsizings
-            return TrainingSet.of(self.train, downsizings=sizes, **_training(config))
+            sizes = data.downsizings
+            return TrainingSet.of(self.train, colour=colour, scales=scales, downsizings=sizes)
         if self.train is None:
-            return TrainingSet.read(config.data, **_training(config))
-        return self.train.serving(config.data, **_training(config))
+            return TrainingSet.read(data, colour=colour, scales=scales)
+        return self.train.serving(data, colour=colour, scales=scales)
 
 
 class Run:
@@ -231,10 +243,8 @@ class Watch:
         self.above = int(state_dict["above"])
 
 
-def _training(config: TrialConfig) -> dict[str, Any]:
-    """How the student of `config` sees its training images."""
-    student = config.student
-    return {"colour": NETWORKS[student.name].colour, "scales": student.scales}
+def _colour(config: TrialConfig) -> Colour:
+    return NETWORKS[config.student.name].colour
 
 
 def chosen_device(name: str) -> torch.device:
@@ -267,7 +277,7 @@ def make_heldout(config: TrialConfig, images: RunImages, device: torch.device) -
         images.heldout,
         config.heldout,
         scales=config.student.scales,
-        colour=NETWORKS[config.student.name].colour,
+        colour=_colour(config),
         device=device,
     )
 

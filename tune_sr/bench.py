@@ -42,7 +42,7 @@ def prepare(config: StudyConfig) -> Bench:
     point = propose(config.searcher, config.space, config.seed, History(), 0)
     try:
         first = config.configure(point)
-        images = RunImages.of(first)
+        images = RunImages.of(first, *map(config.configure, config.space.first))
         return Bench(images, Run(first, images=images))
     except ConfigError as error:
         raise _located(config.space.path, error) from None
