@@ -109,8 +109,18 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         if number >= study.trials:
             return None
         point = propose(study.searcher, study.space, study.seed, history, number, study.objective)
-        self._live.append("trial_added", trial=trial_name(number), number=number, point=point)
-        return trial_name(number)
+        name = trial_name(number)
+        caveat = self._caveat(point)
+        self._live.append("trial_added", trial=name, number=number, point=point, **caveat)
+        return name
+
+    def _caveat(self, point: Mapping[str, Any]) -> dict[str, str]:
+        """What every reader of the ledger shall say beside this trial's result, if anything."""
+        try:
+            caveat = self._study.configure(point).caveat
+        except ConfigError:  # of which `_possible` will tell
+            return {}
+        return {"caveat": caveat} if caveat else {}
 
     def _possible(self, name: str) -> bool:
         """Whether a point can be configured; one that cannot has thereby ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,33 +55,56 @@ class Board:
         frame, ended = self.frame, self.ended()
         if event["event"] == "driver_started" and self.history.starts > 1:
             start = f"resumed (start {self.history.starts})"
-            return f"study {frame.name} {start}: {ended} of {frame.trials} trials have ended"
+            line = f"study {frame.name} {start}: {ended} of {frame.trials} trials have ended"
+            return "\n".join((line, *self.footnotes()))
         if event["event"] == "study_ended":
             how, best = "finished" if event["finished"] else "not finished", self.best()
-            told = f"{self._told(best[1])}, trial {best[0].name}" if best else "no report"
+            told = f"{self._told(best[0])}, trial {best[0].name}" if best else "no report"
             return f"study {frame.name} {how}: {ended} of {frame.trials} trials ended, {told}"
         return None
 
     def _trial_line(self, event: Event) -> str | None:
         kind, trial = event["event"], f"trial {event['trial']}"
+        record = self.history.trials[event["trial"]]
         if kind == "trial_added":
             point = (f"{path}={short(value)}" for path, value in event["point"].items())
-            return " ".join((trial, "added", *point))
+            line = " ".join((trial, "added", *point))
+            return "\n".join((line, *self._new_footnote(record)))
         if kind == "attempt":
             return f"{trial} attempt {event.get('attempt')}: {event.get('reason')}"
         if kind == "reported":
             value = event["report"].get(self.frame.objective)
-            told = "none" if value is None else f"{value:.2f}{self.frame.gain(value)}"
+            told = "none" if value is None else self.figure(record, value)
             where = f"step {event['step']}/{self.frame.steps} {self.frame.objective}"
             return f"{trial} {where} {told} {event['decision']}"
         if kind == "trial_ended":
             reason = f": {event['reason']}" if event.get("reason") else ""
-            told = self._told(self.value_of(self.history.trials[event["trial"]]))
-            return f"{trial} {event['state']}{reason}, {told}"
+            return f"{trial} {event['state']}{reason}, {self._told(record)}"
         return None
 
-    def _told(self, value: float | None) -> str:
-        return "no report" if value is None else f"best {value:.2f}{self.frame.gain(value)}"
+    def _told(self, record: TrialRecord) -> str:
+        value = self.value_of(record)
+        return "no report" if value is None else f"best {self.figure(record, value)}"
+
+    def figure(self, record: TrialRecord, value: float) -> str:
+        """A trial's value with the mark of its caveat, and what it gains over bicubic."""
+        return f"{value:.2f}{self.mark(record)}{self.frame.gain(value)}"
+
+    def mark(self, record: TrialRecord) -> str:
+        """What stands behind a trial's figures and leads to its footnote; nothing without one."""
+        return self._marks().get(record.caveat or "", "")
+
+    def footnotes(self) -> list[str]:
+        """The caveats of the trials so far, each once behind its mark."""
+        return [f"{mark} {caveat}" for caveat, mark in self._marks().items()]
+
+    def _marks(self) -> dict[str, str]:
+        return footnote_marks(record.caveat for record in self.history.trials.values())
+
+    def _new_footnote(self, record: TrialRecord) -> list[str]:
+        """That of a trial just added, if it is the first with this caveat."""
+        same = [each for each in self.history.trials.values() if each.caveat == record.caveat]
+        return [f"{self.mark(record)} {record.caveat}"] if record.caveat and len(same) == 1 else []
 
     def opening(self) -> str:
         """The first plain line: what is going to happen."""
@@ -122,6 +146,16 @@ class Board:
             return None
         pace = (now - self.began) / (done - self.work_before)
         return max(0.0, pace * (self.frame.trials - done))
+
+
+def footnote_marks(caveats: Iterable[str | None]) -> dict[str, str]:
+    """Each different caveat with the mark of its footnote, in order of appearance.
+
+    >>> footnote_marks([None, "of CSD", "of CSD", "of FAKD"])
+    {'of CSD': '*', 'of FAKD': '**'}
+    """
+    different = dict.fromkeys(caveat for caveat in caveats if caveat)
+    return {caveat: "*" * number for number, caveat in enumerate(different, start=1)}
 
 
 def short(value: Any) -> str:

@@ -121,6 +121,8 @@ class TrialRecord:
     reason: str | None = None
     attempts: int = 0
     """How often it had to begin again (preempted, process lost, out of memory)."""
+    caveat: str | None = None
+    """What must be known to hold its result against the paper's; None if nothing."""
 
     def best(self, objective: str, *, since: int = 0, until: float = math.inf) -> int | None:
         """The step of the best finite `objective` with `since` <= step <= `until`; ties: earlier.
@@ -188,8 +190,9 @@ class History:
         elif kind == "study_ended":
             self.finished = bool(event["finished"])
         elif kind == "trial_added":
-            name = event["trial"]
-            self.trials.setdefault(name, TrialRecord(name, event["number"], event["point"]))
+            record = TrialRecord(event["trial"], event["number"], event["point"])
+            record.caveat = event.get("caveat")
+            self.trials.setdefault(record.name, record)
         elif kind == "attempt":
             self.trials[event["trial"]].attempts += 1
         elif kind == "reported":

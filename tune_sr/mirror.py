@@ -35,6 +35,8 @@ class TrialMirror:
     state: State | None = None
     reason: str | None = None
     ended_ms: int = 0
+    caveat: str | None = None
+    """What must be known to hold its result against the paper's; None if nothing."""
     sent: int = 0
     """How many of `reports` the server has taken."""
     run_id: str | None = None
@@ -77,8 +79,9 @@ class Mirror:
         elif kind == "study_ended":
             self.finished = bool(event["finished"])
         elif kind == "trial_added":
-            name = event["trial"]
-            self.trials.setdefault(name, TrialMirror(name, event["point"], self.last_ms))
+            trial = TrialMirror(event["trial"], event["point"], self.last_ms)
+            trial.caveat = event.get("caveat")
+            self.trials.setdefault(trial.name, trial)
         elif kind == "reported":
             self._reported(self.trials[event["trial"]], event)
         elif kind == "trial_ended":
@@ -136,6 +139,8 @@ class Mirror:
 def titles(params: Mapping[str, Any]) -> dict[str, str]:
     """Method, teacher and student of a flat configuration, in words short enough to compare.
 
+    A network's size is what there is of groups, blocks and features.
+
     >>> titles({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
     ...         "student.features": 32, "teacher.name": "vdsr", "teacher.weights": "shipped"})
     {'method': 'dfsr', 'teacher': 'vdsr shipped', 'student': 'vdsr 18x32'}
@@ -144,10 +149,9 @@ def titles(params: Mapping[str, Any]) -> dict[str, str]:
     if "method.name" in params:
         words["method"] = str(params["method.name"])
     for part in ("teacher", "student"):
-        name, blocks, features, weights = (
-            params.get(f"{part}.{key}") for key in ("name", "blocks", "features", "weights")
-        )
-        size = f"{blocks}x{features}" if blocks and features else ""
+        name, weights = (params.get(f"{part}.{key}") for key in ("name", "weights"))
+        sizes = (params.get(f"{part}.{key}") for key in ("groups", "blocks", "features"))
+        size = "x".join(str(number) for number in sizes if number)
         source = PurePath(str(weights)).stem if weights else ""
         if name:
             words[part] = " ".join(word for word in (str(name), size, source) if word)

@@ -121,8 +121,11 @@ def render(board: Board, now: float, *, rows: int, width: int) -> Group:
     from rich.text import Text
 
     trials = sorted(board.history.trials.values(), key=lambda record: _order(board, record))
+    footnotes = board.footnotes()
+    rows = max(3, rows - sum(1 + len(line) // width for line in footnotes))
     more = len(trials) - rows
     below = [Text(f"and {more} more", style="dim")] if more > 0 else []
+    below += [Text(line, style="dim") for line in footnotes]
     table = _table(board, trials[:rows], width)
     return Group(_title(board, now), *_marks(board, width), Text(), table, *below)
 
@@ -166,7 +169,8 @@ def _marks(board: Board, width: int) -> Iterator[Text]:
         line.append("●" if best else "─", style="not dim bold green")
         yield line.append("─" * (cells - 1 - place)).append(f" {frame.teacher:.2f} teacher")
     if best is not None:
-        told = f"best {best[1]:.2f} dB{frame.gain(best[1])}, trial {best[0].name}"
+        value = f"{best[1]:.2f}{board.mark(best[0])} dB"
+        told = f"best {value}{frame.gain(best[1])}, trial {best[0].name}"
         yield Text(told, style="bold green", no_wrap=True, overflow="ellipsis")
 
 
@@ -213,7 +217,7 @@ def _cells(board: Board, record: TrialRecord, bar: int) -> dict[str, RenderableT
         "": f"{step}/{frame.steps}",
         "rung": f"{passed}/{len(frame.rungs)}" if frame.rungs else "",
         "decision": record.reports[step].decision if step else "",
-        "best dB": "" if value is None else f"{value:.2f}",
+        "best dB": "" if value is None else f"{value:.2f}{board.mark(record)}",
         "gain": f"{(value or 0) - (frame.bicubic or 0):+.2f}" if known else "",
     }
 

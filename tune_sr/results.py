@@ -118,6 +118,7 @@ class Results:
                     "trial": record.name,
                     "state": record.state or "running",
                     "reason": record.reason,
+                    "caveat": record.caveat,
                     "attempts": record.attempts,
                     "steps": max(record.reports, default=0),
                     "step": score.step if score else None,
@@ -160,6 +161,7 @@ class Results:
             "config": dict(record.point),
             **self._figures(score),
             "step": score.step if score else None,
+            "caveat": record.caveat,
         }
 
     def _figures(self, score: Score | None) -> dict[str, float | None]:
@@ -238,6 +240,7 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
+    notes |= {"caveat": record.caveat} if record.caveat else {}
     save_network(fresh / STUDENT, run.outcome, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")

@@ -185,6 +185,7 @@ def _told(config: StudyConfig, results: Results) -> str:
     lines = [f"{counts['total']} trials: {', '.join(parts)}; {summary['seconds']:.0f} s"]
     lines += [f"  {name:<12}{figures}" for name, figures in rows if figures]
     best = summary["best"]
+    lines += [f"  {mark} {caveat}" for caveat, mark in _marks(summary).items()]
     if best is not None:
         lines += [f"trial {best['trial']}, step {best['step']}:"]
         lines += [f"  {path} = {short(value)}" for path, value in best["config"].items()]
@@ -195,11 +196,19 @@ def _told(config: StudyConfig, results: Results) -> str:
     return "\n".join(lines)
 
 
+def _marks(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The caveats of the trials that are told, each with the mark of its footnote."""
+    from tune_sr.board import footnote_marks
+
+    return footnote_marks((summary[which] or {}).get("caveat") for which in ("first", "best"))
+
+
 def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | None = None) -> str:
     """`28.92 dB  ssim 0.8811  +0.55 dB over bicubic, 38 % of the teacher's gain`."""
     if figures is None or figures["psnr_y_db"] is None:
         return ""
-    text = f"{figures['psnr_y_db']:.2f} dB  ssim {figures['ssim']:.4f}"
+    mark = _marks(summary).get(figures.get("caveat") or "", "") if summary else ""
+    text = f"{figures['psnr_y_db']:.2f}{mark} dB  ssim {figures['ssim']:.4f}"
     if summary is None or summary["bicubic"] is None:
         return text
     gain = figures["psnr_y_db"] - summary["bicubic"]["psnr_y_db"]

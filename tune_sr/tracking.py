@@ -203,7 +203,7 @@ class _Server:
         run = self._found.pop(trial.name, None)
         if run is None:
             tags = {**self._tags, **titles(params), _TRIAL: trial.name}
-            tags["mlflow.parentRunId"] = str(self.parent)
+            tags |= {"mlflow.parentRunId": str(self.parent), **_caveat(trial.caveat)}
             began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
             run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
         trial.run_id = run.info.run_id
@@ -238,11 +238,12 @@ class _Server:
         for trial in mirror.unsettled():
             self._client.set_terminated(trial.run_id, "KILLED", mirror.last_ms)
         summary = read_summary(folder)
-        self._log(self.parent, points=summary_points(summary, mirror.last_ms))
+        best = mirror.trials.get(str((summary.get("best") or {}).get("trial")))
+        tags = _caveat(best.caveat if best else None)
+        self._log(self.parent, points=summary_points(summary, mirror.last_ms), tags=tags)
         status = "KILLED" if not mirror.finished else "FAILED" if mirror.failed else "FINISHED"
         self._client.set_terminated(self.parent, status, mirror.last_ms)
         self._upload(self.parent, folder, _STUDY_FILES)
-        best = mirror.trials.get(str((summary.get("best") or {}).get("trial")))
         if best is not None and best.run_id is not None:
             self._upload(best.run_id, folder / "best", _BEST_FILES)
 
@@ -285,6 +286,11 @@ class _Server:
             rule = f"experiment {name} was deleted there"
             raise ValueError(f"{rule}: restore it, or choose another by study.experiment")
         return str(found.experiment_id)
+
+
+def _caveat(caveat: str | None) -> dict[str, str]:
+    """The tag of a run whose figures have one."""
+    return {"caveat": caveat} if caveat else {}
 
 
 def _cut(value: Any) -> str:

@@ -178,12 +178,15 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     student = saved.run.outcome
     student.near_identity(saved.run.method.active())  # what has not yet grown passes through
     notes = {"step": str(int(report["step"])), "psnr_y_db": f"{report['psnr_y_db']:.4f}"}
+    caveat = saved.run.config.caveat
+    notes |= {"caveat": caveat} if caveat else {}
     save_network(output / STUDENT, student, notes)
     draw_student(output / PANEL, saved.run)
     value = report["psnr_y_db"]
     return (
-        f"best: step {int(report['step'])}, psnr_y_db {value:.2f} "
+        f"best: step {int(report['step'])}, psnr_y_db {value:.2f}{'*' if caveat else ''} "
         f"({value - bicubic_db:+.2f} over bicubic), ssim {report['ssim']:.4f}; {output}"
+        + (f"\n* {caveat}" if caveat else "")
     )
 
 

@@ -11,6 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.config import TrialConfig
+from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
 from tune_sr.adapters import ATTEMPTS, LedgerScheduler, LedgerSearcher, Live
 from tune_sr.ledger import Ledger
@@ -62,6 +63,21 @@ def test_the_first_point_comes_first_and_is_written_before_it_runs(
     assert given == {"trial": "0000", "heard": 0, **config.space.first[0]}
     (added,) = live.ledger.events()
     assert added["event"] == "trial_added" and added["point"] == config.space.first[0]
+
+
+def test_what_is_known_against_a_result_is_written_with_its_trial(
+    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def caveat(_: type[DFSR], method: Any) -> str | None:
+        return f"w_R is {method.w_R:g}" if method.w_R == 1.0 else None
+
+    monkeypatch.setattr(DFSR, "caveat", classmethod(caveat))
+    searcher = LedgerSearcher(config, live)
+    for ray_id in "ab":
+        searcher.suggest(ray_id)
+    first, second = live.ledger.events()
+    assert first["caveat"] == live.history.trials["0000"].caveat == "w_R is 1"
+    assert "caveat" not in second and live.history.trials["0001"].caveat is None
 
 
 def test_it_waits_while_the_last_run_and_finishes_after_them(

@@ -112,6 +112,45 @@ def test_without_marks_nothing_is_compared(ledger):
     )
 
 
+def study_with_caveats(ledger):
+    begin(ledger)
+    for number, caveat in enumerate((None, "one thing", "another", "one thing")):
+        caveat = {"caveat": caveat} if caveat else {}
+        ledger.append("trial_added", trial=f"{number:04d}", number=number, point={}, **caveat)
+    report(ledger, 2, 60, 28.31)
+    report(ledger, 3, 300, 28.81, "complete")
+    end(ledger, 3, "completed")
+
+
+def test_a_caveat_is_told_once_and_marks_every_figure_that_it_is_about(ledger):
+    study_with_caveats(ledger)
+    begin(ledger, start=2)
+    ledger.append("study_ended", finished=False)
+    *lines, last = told(ledger)
+    assert last.endswith("best 28.81* (+1.34 over bicubic), trial 0003")
+    assert lines == [
+        "trial 0000 added",
+        "trial 0001 added\n* one thing",
+        "trial 0002 added\n** another",
+        "trial 0003 added",
+        "trial 0002 step 60/300 psnr_y_db 28.31** (+0.84 over bicubic) continue",
+        "trial 0003 step 300/300 psnr_y_db 28.81* (+1.34 over bicubic) complete",
+        "trial 0003 completed, best 28.81* (+1.34 over bicubic)",
+        "study dfsr resumed (start 2): 1 of 4 trials have ended\n* one thing\n** another",
+    ]
+
+
+def test_the_table_has_its_caveats_below(ledger):
+    study_with_caveats(ledger)
+    _, _, best, _, _, *rows = screen(ledger)
+    assert best.startswith("best 28.81* dB (+1.34 over bicubic), trial 0003")
+    assert [row.split()[0] for row in rows[:4]] == ["0000", "0001", "0002", "0003"]
+    assert "28.31**" in rows[2] and "28.81*" in rows[3]
+    assert [row.strip() for row in rows[4:]] == ["* one thing", "** another"]
+    lines = screen(ledger, rows=5)
+    assert [line.strip() for line in lines[-3:]] == ["and 1 more", "* one thing", "** another"]
+
+
 def screen(ledger, width=140, rows=20, later=100.0, frame=FRAME):
     board = Board(frame)
     for event in ledger.events():

@@ -86,10 +86,10 @@ def start(ledger, space):
     ledger.append("driver_started", host="h", pid=1, start=1, study=space.resolved()["study"])
 
 
-def trial(ledger, number, point, values, state="completed", reason=None):
+def trial(ledger, number, point, values, state="completed", reason=None, **more):
     """A trial that reported `values` at steps 2, 4, ..."""
     name = f"{number:04d}"
-    ledger.append("trial_added", trial=name, number=number, point=point)
+    ledger.append("trial_added", trial=name, number=number, point=point, **more)
     for step, psnr in zip(range(2, 10, 2), values, strict=False):
         report = {"step": float(step), "psnr_y_db": psnr, "ssim": psnr / 100, "lr": 0.1}
         report |= {"psnr_y_db_x2": psnr, "ssim_x2": psnr / 100}
@@ -101,7 +101,7 @@ def trial(ledger, number, point, values, state="completed", reason=None):
 def test_the_summary_has_what_product_md_promises(ledger, space):
     begin(ledger, space)
     trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
-    trial(ledger, 1, WHOLE, [28.0, 28.5], "stopped")
+    trial(ledger, 1, WHOLE, [28.0, 28.5], "stopped", caveat="of a wide student")
     trial(ledger, 2, WHOLE, [29.9], "failed", "diverged at step 3: loss is not finite")
     ledger.append("study_ended", finished=True)
     summary = write_results(ledger.path.parent).summary()
@@ -121,6 +121,7 @@ def test_the_summary_has_what_product_md_promises(ledger, space):
             "psnr_y_db_x2": 28.5,
             "ssim_x2": 0.285,
             "step": 4,
+            "caveat": "of a wide student",
         },
         "first": {
             "trial": "0000",
@@ -130,6 +131,7 @@ def test_the_summary_has_what_product_md_promises(ledger, space):
             "psnr_y_db_x2": 27.8,
             "ssim_x2": 0.278,
             "step": 8,
+            "caveat": None,
         },
         "bicubic": MARKS["bicubic"],
         "teacher": MARKS["teacher"],
@@ -193,17 +195,18 @@ def test_the_table_has_a_row_per_trial(ledger, space):
     begin(ledger, space)
     trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
     trial(ledger, 1, WHOLE, [], "failed", 'ValueError: "no", he said')
-    trial(ledger, 2, WHOLE, [27.1], None)
+    trial(ledger, 2, WHOLE, [27.1], None, caveat="of a wide student")
     write_results(ledger.path.parent)
     with (ledger.path.parent / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("trial", "state", "reason", "attempts", "steps", "step"),
+        *("trial", "state", "reason", "caveat", "attempts", "steps", "step"),
         *("psnr_y_db", "ssim", "psnr_y_db_x2", "ssim_x2", "method.P", "method.new_block_init"),
     ]
     assert [(row["trial"], row["state"]) for row in rows] == [
         *(("0000", "completed"), ("0001", "failed"), ("0002", "running"))
     ]
+    assert [row["caveat"] for row in rows] == ["", "", "of a wide student"]
     assert rows[0].items() >= {"steps": "8", "step": "8", "psnr_y_db": "27.8"}.items()
     assert rows[1]["reason"] == 'ValueError: "no", he said'
     assert (rows[1]["psnr_y_db"], rows[1]["method.new_block_init"]) == ("", "")
@@ -220,7 +223,7 @@ def trained(ledger, space):
 
     def train(point, steps, space=space):
         begin(ledger, space)
-        ledger.append("trial_added", trial="0000", number=0, point=point)
+        ledger.append("trial_added", trial="0000", number=0, point=point, caveat="of a toy")
         saved = SavedRun(space.at(point), ledger.path.parent / "trials" / "start-001" / "0000")
         while saved.run.step < steps:
             report = saved.advance()
@@ -245,6 +248,7 @@ def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, home, p
         *("config.yaml", "panel.png", "student.safetensors")
     ]
     assert not (folder / "best.new").exists()
+    assert b'"caveat":"of a toy"' in (folder / "best" / "student.safetensors").read_bytes()
     student = load_network(folder / "best" / "student.safetensors")
     heldout = SavedRun(space.at(point), folder / "elsewhere").run.heldout
     with torch.no_grad():

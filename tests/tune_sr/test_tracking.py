@@ -190,6 +190,19 @@ def test_a_finished_study_is_one_run_with_one_nested_run_a_trial(ledger, storage
     }
 
 
+def test_a_caveat_is_a_tag_of_its_trial_and_of_the_study_whose_best_it_is(ledger, storage):
+    caveat = "features: random is not CSD's VGG19: not comparable"
+    begin(ledger)
+    ledger.append("trial_added", trial="0000", number=0, point={}, caveat=caveat)
+    ledger.append("trial_added", trial="0001", number=1, point={})
+    for trial in ("0000", "0001"):
+        report(ledger, trial, 10, 27.0, "complete")
+    (ledger.path.parent / "summary.json").write_text('{"best": {"trial": "0000"}}')
+    runs = by_trial(track(ledger, storage))
+    assert runs["0000"]["tags"]["caveat"] == runs[None]["tags"]["caveat"] == caveat
+    assert "caveat" not in runs["0001"]["tags"]
+
+
 def test_curves_run_over_student_steps_with_the_times_of_the_ledger(ledger, storage):
     whole_study(ledger)
     curves = by_trial(track(ledger, storage))["0000"]["curves"]
