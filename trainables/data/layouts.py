@@ -68,12 +68,14 @@ def lr_files(folder: Path, hr: Sequence[Path], scale: int) -> tuple[Path, ...]:
     """The LR file of each HR file, in the same order.
 
     Raises:
-        ValueError: one is not there, in one line that names it.
+        ValueError: there is no such folder, or one is not there, in one line that names it.
     """
     folder = folder.expanduser()
+    if not folder.is_dir():
+        files_in(folder)  # which says so
     places = [folder / place.format(scale=scale) for place in _LR]
     folder = next(filter(_images, places), folder)
-    by_stem = {path.stem: path for path in files_in(folder)}
+    by_stem = {path.stem: path for path in _images(folder)}
     return tuple(_lr_of(path, scale, by_stem, folder) for path in hr)
 
 
@@ -94,10 +96,10 @@ def _lr_of(hr: Path, scale: int, by_stem: dict[str, Path], folder: Path) -> Path
 
 def _lr_names(hr: str, scale: int) -> Iterator[str]:
     """What an LR file may be called, without its ending, whose HR file is called `hr`."""
-    yield f"{hr}x{scale}"  # DIV2K
     if hr.endswith("_HR"):
-        yield f"{hr.removesuffix('_HR')}_LR"  # Urban100
         yield f"{hr.removesuffix('_HR')}_LR{scale}"  # RealSR
+        yield f"{hr.removesuffix('_HR')}_LR"  # Urban100
+    yield f"{hr}x{scale}"  # DIV2K
     if hr.endswith(f"_x{scale}"):
         yield f"{hr.removesuffix(f'_x{scale}')}_x1"  # DRealSR
     yield hr

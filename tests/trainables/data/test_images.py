@@ -159,3 +159,11 @@ def test_16_bits_are_refused_not_cut(tmp_path: Path, channels: int) -> None:
 def test_float_images_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "real.tif", "F")
     assert "real.tif has more than 8 bits" in refusal(tmp_path)
+
+
+def test_of_several_damaged_files_the_first_is_named(tmp_path: Path) -> None:
+    for number in range(40):
+        save(tmp_path / f"{number:02d}.png")
+    for number in (31, 7, 8):
+        (tmp_path / f"{number:02d}.png").write_text("hello")
+    assert "07.png cannot be read as an image" in refusal(tmp_path)

@@ -52,6 +52,18 @@ def test_an_lr_file_is_never_an_hr_file_of_a_like_name(tmp_path: Path) -> None:
         lr_files(tmp_path / "lr", hr, 2)
 
 
+def test_a_scale_that_has_no_subfolder_is_missing(tmp_path: Path) -> None:
+    write_image(tmp_path / "hr/a_HR.png", picture(12))
+    write_image(tmp_path / "lr/2/a_LR2.png", picture(6))
+    hr = hr_files(tmp_path / "hr", 3)
+    with pytest.raises(
+        ValueError, match=r"lr holds no LR image of a_HR\.png at x3, such as a_LR3\."
+    ):
+        lr_files(tmp_path / "lr", hr, 3)
+    with pytest.raises(ValueError, match=r"gone does not exist"):
+        lr_files(tmp_path / "gone", hr, 3)
+
+
 def test_what_is_missing_is_found_before_anything_is_decoded(tmp_path: Path) -> None:
     write_image(tmp_path / "hr/b.png", picture(8))
     (tmp_path / "hr/a.png").write_text("no image")
