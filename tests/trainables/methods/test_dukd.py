@@ -360,3 +360,12 @@ def test_the_presets(
     assert config.method == DUKDConfig.model_validate(expected)
     assert config.ema == 0.999
     assert config.optimiser.betas == (0.9, 0.99)
+
+
+@pytest.mark.parametrize(("network", "zoom_out"), [("edsr", True), ("swinir", False)])
+def test_the_paper_does_not_zoom_out_for_swinir(
+    toy: Callable[..., dict[str, Any]], network: str, zoom_out: bool
+) -> None:
+    method = TrialConfig.parse(toy("dukd", student={"name": network})).method
+    assert isinstance(method, DUKDConfig)
+    assert method.zoom_out == zoom_out
