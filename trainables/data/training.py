@@ -22,11 +22,12 @@ class DataConfig(Config):
     """A folder of HR images, of which the LR are made; or `photos`: eight photographs that come
     with scikit-image. Left out where `lr` and `hr` are given."""
     lr: str | None = None
-    """A folder of LR images, one for each in `hr`, such as a camera took them: of one scale, or
-    with a subfolder for each. `0801x2.png`, `a_LR.png`, `a_LR2.png`, `a_x1.png` or the same name
-    belong to `0801.png`, `a_HR.png`, `a_HR.png`, `a_x2.png` and itself."""
+    """A folder of LR images, such as a camera took them: of one scale, or with a subfolder for
+    each. A file belongs to the HR file of its name: `0801x2.png` to `0801.png` (DIV2K), `a_LR.png`
+    or `a_LR2.png` to `a_HR.png` (Urban100, RealSR), `a_x1.png` to `a_x2.png` (DRealSR), and
+    otherwise the same name to the same."""
     hr: str | None = None
-    """The folder of their HR images, each exactly scale times as large."""
+    """The folder of their HR images, each exactly scale times as large; it may be the same folder."""
     downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
     """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
 
