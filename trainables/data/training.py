@@ -27,7 +27,7 @@ class DataConfig(Config):
     or `a_LR2.png` to `a_HR.png` (Urban100, RealSR), `a_x1.png` to `a_x2.png` (DRealSR), and
     otherwise the same name to the same."""
     hr: str | None = None
-    """The folder of their HR images, each exactly scale times as large; it may be the same folder."""
+    """The folder of their HR images, exactly scale times as large; it may be the same one."""
     downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
     """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
 
