@@ -128,10 +128,7 @@ class DistillTrainable(tune.Trainable):
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial
         earlier = sorted({*job.trials.glob(f"*/{self._trial}")} - {own})
-        images = job.images
-        if images is not None and config.data is not None and images.train is None:
-            images = None  # the method is searched, and the first trial's needed none
-        return SavedRun(config, own, earlier=earlier, images=images)
+        return SavedRun(config, own, earlier=earlier, images=job.images)
 
 
 class MethodTrainable(DistillTrainable):

@@ -210,7 +210,7 @@ def _append_start(config: StudyConfig, live: Live) -> None:
 def _tuner(config: StudyConfig, live: Live, bench: Bench, seconds: float) -> Tuner:
     from ray import tune
 
-    from trainables.ray_trainable import DistillTrainable, Job
+    from trainables.ray_trainable import DistillTrainable, Job, register_trainables
     from tune_sr.adapters import LedgerScheduler, LedgerSearcher
 
     job = Job(
@@ -220,6 +220,7 @@ def _tuner(config: StudyConfig, live: Live, bench: Bench, seconds: float) -> Tun
         threads=max(1, int(config.cpus_per_trial)),
         images=bench.images,
     )
+    register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": config.cpus_per_trial}),
