@@ -9,7 +9,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.methods import Setting, make_method
-from trainables.networks import make_network
+from trainables.networks import NetworkConfig, SRNet, make_network
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.ledger import History, trial_name
@@ -90,10 +90,13 @@ def simulate(
     )
 
 
-def checkpoint_bytes(config: TrialConfig) -> int:
-    """About the size of one checkpoint of a trial: parameters, and what optimisers keep of them."""
-    network = config.student.model_copy(update={"weights": None})
-    student = make_network(network, Randomness(config.seed, "student").generator)
+def checkpoint_bytes(config: TrialConfig, student: SRNet) -> int:
+    """About the size of one checkpoint of a trial: parameters, and what optimisers keep of them.
+
+    Args:
+        config: of the trial.
+        student: what `config.student` describes; it may be shared, for only sizes matter.
+    """
     setting = Setting(
         student=student,
         teacher=student,  # it is in no checkpoint
@@ -146,7 +149,8 @@ def _work_shown(
     trials, seed = space.study["trials"], space.study["seed"]
     expected = simulate(space, scheduler, trials, concurrent, seed)
     most = trials * space.budget.steps
-    each = max(checkpoint_bytes(config) for config in configs)
+    students = {network: _untrained(network) for network in {config.student for config in configs}}
+    each = max(checkpoint_bytes(config, students[config.student]) for config in configs)
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {expected.student_steps:,} of at most {most:,} "
@@ -154,6 +158,12 @@ def _work_shown(
         f"  checkpoints: at most {_megabytes(trials * _KEPT * each)} "
         f"({_KEPT} a trial, each about {_megabytes(each)})",
     ]
+
+
+def _untrained(config: NetworkConfig) -> SRNet:
+    return make_network(
+        config.model_copy(update={"weights": None}), Randomness(0, "plan").generator
+    )
 
 
 def _short(value: object) -> str:

@@ -105,4 +105,4 @@ def test_the_size_of_a_checkpoint_is_about_right(space, method, optimiser):
         learning.step(Blank(1, 16))
     file = io.BytesIO()
     torch.save(learning.state_dict(), file)
-    assert 0.5 < checkpoint_bytes(config) / len(file.getvalue()) < 1.1
+    assert 0.5 < checkpoint_bytes(config, student) / len(file.getvalue()) < 1.1
