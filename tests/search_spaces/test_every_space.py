@@ -37,16 +37,23 @@ def test_the_first_point_is_the_papers_value_of_every_searched_quantity(space):
         assert space.at(space.first[0]) == space.at({}), "a field's default is the paper's value"
 
 
+def changed(space, point, path, value):
+    """`point` with one other value, less what then does not exist, with what then does."""
+    wished, result = {**point, path: value}, {}
+    for each, dimension in space.dimensions.items():
+        if dimension.active(result, space.fixed):
+            result[each] = wished.get(each, dimension.ends()[0])
+    return result
+
+
 def test_every_searched_quantity_changes_the_configuration(space):
     for path, dimension in space.dimensions.items():
-        points = [
-            {**point, path: end}
-            for point in space.first
-            if path in point
-            for end in dimension.ends()
-        ]
-        configs = {space.at(point).model_dump_json() for point in points}
-        assert len(configs) == len({point[path] for point in points})
+        found = [point for point in space.first if path in point]
+        assert found, f"{path} exists at no first point"
+        for point in found:
+            points = [changed(space, point, path, end) for end in dimension.ends()]
+            configs = {space.at(each).model_dump_json() for each in points}
+            assert len(configs) == len(points)
 
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
