@@ -23,8 +23,8 @@ from trainables.values import Blank, Pairs
 
 Toy = Callable[..., dict[str, Any]]
 
-SMALL = {"latent": 8, "update_ratio": 2}
-"""Values for those fields that a method happens to have."""
+SMALL = {"latent": 8, "update_ratio": 2, "alpha": 0.1}
+"""Values for those fields that a method happens to have: a toy teacher knows little of images."""
 
 
 SIZES: dict[str, dict[str, int]] = {

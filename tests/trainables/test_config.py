@@ -590,7 +590,10 @@ VARIANTS: list[dict[str, Any]] = [
 @each_method
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
 def test_what_is_written_reads_back_the_same(toy: Toy, name: str, variant: int) -> None:
-    config = TrialConfig.parse(toy(name, **VARIANTS[variant]))
+    change, method = VARIANTS[variant], TrialConfig.parse(toy(name)).method
+    if not set(change.get("method", {})) <= set(type(method).model_fields):
+        pytest.skip("where paper and released code do not differ there is no preset")
+    config = TrialConfig.parse(toy(name, **change))
     written = config.model_dump(mode="json")
     again = TrialConfig.parse(written)
     assert again == config

@@ -10,6 +10,7 @@ from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.dfad import DFAD, DFADConfig
 from trainables.methods.dfsr import DFSR, DFSRConfig
 from trainables.methods.dukd import DUKD, DUKDConfig
+from trainables.methods.fakd import FAKD, FAKDConfig
 from trainables.methods.game import ProgressiveConfig
 from trainables.methods.kd import KD, KDConfig
 from trainables.methods.noise import Noise, NoiseConfig
@@ -28,6 +29,7 @@ __all__ = [
 METHODS: dict[str, type[Distiller[Any]]] = {
     "scratch": Scratch,
     "kd": KD,
+    "fakd": FAKD,
     "dukd": DUKD,
     "noise": Noise,
     "dfad": DFAD,
@@ -35,7 +37,7 @@ METHODS: dict[str, type[Distiller[Any]]] = {
 }
 
 MethodConfig = Annotated[
-    ScratchConfig | KDConfig | DUKDConfig | NoiseConfig | DFADConfig | DFSRConfig,
+    ScratchConfig | KDConfig | FAKDConfig | DUKDConfig | NoiseConfig | DFADConfig | DFSRConfig,
     Field(discriminator="name"),
 ]
 """Any method's configuration, told apart by `name`."""

@@ -1,0 +1,145 @@
+"""FAKD: the student learns how its teacher relates each position of a feature map to all others.
+
+[FAKD] He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image
+Super-Resolution", ICIP 2020, and its released code.
+
+Learns from: real pairs of images, the teacher's answer to their LR, and the affinities of three of
+the teacher's feature maps. Widths may differ.
+Deviations: the released code notes the last map before the skip around the body, and then adds the
+skip to that very tensor: what it compares is `last_map: after_skip`. The code of [DUKD]'s authors
+does the same, and moreover sums the layers' losses as new numbers, so that its affinities teach
+nothing: here the gradient reaches the student. [FAKD] has EDSR, RCAN and SAN, teacher and student
+of one kind; all other networks and pairs are ours, tapped as EDSR is. Its other transforms of a
+map are left out.
+
+[DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
+arXiv 2309.14162.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainables.methods.affinity import Maps, affinity_loss
+from trainables.methods.base import Distiller, Pairing, Setting
+from trainables.methods.terms import distance
+from trainables.networks.base import SRNet, SRNetConfig, Tap
+from trainables.networks.rcan import RCAN
+from trainables.optimisers import Optimiser
+from trainables.values import Config, Counter, Pairs, Stateful
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Shares = Annotated[tuple[Share, ...], Field(strict=False, min_length=1)]
+LastMap = Literal["after_skip", "before_skip"]
+
+
+class FAKDConfig(Config):
+    """FAKD's settings; published in [DUKD]: Urban100 x4 25.86 dB (EDSR 64/32), 26.42 dB (RCAN)."""
+
+    name: Literal["fakd"]
+    alpha: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the teacher's image in what the student's is compared with; [FAKD]: 0.5."""
+    w_SA: float = Field(default=10.0, ge=0.0)
+    """Weight of the affinities, which have no range; [FAKD]: 10, chosen for a loss_range of 255."""
+    taps: Literal["paper"] | Shares = "paper"
+    """After which shares of the body maps are compared, the last map at 1. `paper`: 1/3, 2/3, 1,
+    and for RCAN 0.3, 0.7, 1, the third and the seventh of ten groups."""
+    last_map: LastMap = "after_skip"
+    """The map at 1: after the body, the convolution that closes it and the skip around both, as
+    [FAKD]'s code compares it; or before that skip, as the code reads. VDSR has neither."""
+    fakd_pool: int = Field(default=1, ge=1)
+    """Side of the squares of positions averaged before; 2 takes a sixteenth of the memory.
+    [FAKD]: 1."""
+    memory_gib: float = Field(default=1.0, gt=0.0)
+    """GiB that the affinities may take beside the networks' own maps; changes the last digits."""
+    loss_range: float = Field(default=255.0, gt=0.0)
+    """Images are taken to span 0..loss_range in the loss."""
+
+
+def supervision_loss(
+    sr_BCHW: Tensor, hr_BCHW: Tensor, teacher_BCHW: Tensor, alpha: float, loss_range: float
+) -> tuple[Tensor, Tensor]:
+    """Eq. L_DS + L_TS of [FAKD]: mean L1 errors against data and teacher, 1 - alpha to alpha.
+
+    Images are B C H W in [0, 1], taken to span 0..`loss_range`; both come weighted.
+    """
+    data = distance(sr_BCHW, hr_BCHW, "l1_mean", loss_range)
+    return (1.0 - alpha) * data, alpha * distance(sr_BCHW, teacher_BCHW, "l1_mean", loss_range)
+
+
+def tapped(network: SRNet, taps: Literal["paper"] | Shares, last_map: LastMap) -> tuple[Tap, ...]:
+    """Where `network` is tapped, as [FAKD] cuts its body: after int(share * units) units.
+
+    >>> from trainables.networks import build_network
+    >>> tapped(build_network({"name": "edsr", "blocks": 32, "scale": 2}), "paper", "after_skip")
+    (9, 20, 'after_skip')
+    """
+    if taps == "paper":
+        taps = (0.3, 0.7, 1.0) if isinstance(network, RCAN) else (1 / 3, 2 / 3, 1.0)
+    units = len(network.body)
+    # A third of 30 units is 10, rounding or not; and a body of two has a first third as well.
+    ends = [max(int(share * units + 1e-9), 1) for share in taps]
+    return tuple(last_map if s == 1.0 else end - 1 for s, end in zip(taps, ends, strict=True))
+
+
+@final
+class FAKD(Distiller[Pairs]):
+    """A student that relates positions as its teacher does."""
+
+    batch: ClassVar[type] = Pairs
+
+    def __init__(self, config: FAKDConfig, setting: Setting) -> None:
+        self.config = config
+        self.student = setting.student
+        self.teacher = setting.frozen_teacher()
+        self.student_taps = tapped(self.student, config.taps, config.last_map)
+        self.teacher_taps = tapped(self.teacher, config.taps, config.last_map)
+        self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
+        self.updates = Counter()
+
+    @classmethod
+    def refusals(cls, config: FAKDConfig, pairing: Pairing) -> Iterator[tuple[str, str]]:
+        """A teacher whose body cannot be tapped; maps that cannot be pooled, or do not fit."""
+        if not isinstance(pairing.teacher, SRNetConfig):
+            rule = "fakd compares feature maps, and this network shows none: take one of our own"
+            yield "teacher.name", rule
+            return
+        pooled, rest = divmod(pairing.patch, config.fakd_pool)
+        if rest:
+            yield "method.fakd_pool", f"batch.patch {pairing.patch} is not a multiple of it"
+        widths = pairing.student.features, pairing.teacher.features
+        layers = 3 if config.taps == "paper" else len(config.taps)
+        maps = Maps(pairing.images, pooled**2, *widths, layers)
+        if not maps.rows_within(config.memory_gib):
+            least = maps.bytes(1) / 2**30
+            rule = f"the affinities take {least:.2g} GiB at least: allow more, or raise fakd_pool"
+            yield "method.memory_gib", rule
+
+    def step(self, batch: Pairs) -> dict[str, Tensor]:
+        """One update towards the true image, the teacher's, and its affinities."""
+        config, lr_BCHW, scale = self.config, batch.lr_BCHW, batch.scale
+        with torch.no_grad():
+            theirs = self.teacher.trace(lr_BCHW, scale=scale, taps=self.teacher_taps)
+        ours = self.student.trace(lr_BCHW, scale=scale, taps=self.student_taps)
+        pixel, kd = supervision_loss(
+            ours.sr_BCHW, batch.hr_BCHW, theirs.sr_BCHW, config.alpha, config.loss_range
+        )
+        apart = affinity_loss(ours.taps, theirs.taps, config.memory_gib, config.fakd_pool)
+        affinity = config.w_SA * apart
+        self.optimiser.update(pixel + kd + affinity, self.updates.value)
+        self.updates.value += 1
+        losses = {"loss/pixel": pixel, "loss/kd": kd, "loss/affinity": affinity}
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def learners(self) -> dict[str, Stateful]:
+        """The student, its optimiser and the count of its updates."""
+        return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
+
+    def lr(self) -> float:
+        """The student's rate at its last update."""
+        return self.optimiser.lr
