@@ -182,6 +182,7 @@ class TrialConfig(Config):
         for part, field, words in (
             ("student", "weights", ("shipped",)),
             ("teacher", "weights", ("shipped",)),
+            ("method", "vgg19", ()),
             ("data", "images", ("photos",)),
             ("data", "lr", ()),
             ("data", "hr", ()),

@@ -19,12 +19,14 @@ from trainables.methods import METHODS, MethodConfig
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.checkpoint import save_network
 from trainables.run import Run, RunImages
-from trainables.values import Blank, Pairs
+from trainables.values import Blank, ConfigError, Pairs
 
 Toy = Callable[..., dict[str, Any]]
 
-SMALL = {"latent": 8, "update_ratio": 2, "alpha": 0.1}
-"""Values for those fields that a method happens to have: a toy teacher knows little of images."""
+SMALL = {"latent": 8, "update_ratio": 2, "negatives": 2, "features": "random"}
+SMALL |= {"bank_size": 5, "embedding": 8}
+SMALL |= {"alpha": 0.1, "lambda_c": 2.0}  # a toy teacher knows little of images
+"""Values for those fields that a method happens to have."""
 
 
 SIZES: dict[str, dict[str, int]] = {
@@ -45,6 +47,15 @@ def method_config(name: str) -> type[Any]:
         if name in get_args(option.model_fields["name"].annotation)
     ]
     return options[0]
+
+
+def must_be_narrower(raw: Mapping[str, Any]) -> bool:
+    """Whether a method insists on a student of fewer features than its teacher."""
+    try:
+        TrialConfig.parse(raw)
+    except ConfigError as refused:
+        return refused.path == "student.features"
+    return False
 
 
 def toy_images() -> RunImages:
@@ -87,7 +98,8 @@ def teacher_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def toy(teacher_files: dict[str, Path]) -> Toy:
     """`toy(method, section={...})`: a nested configuration that trains in milliseconds.
 
-    The teacher is of the student's kind: `toy(method, student={"name": "edsr"})`.
+    The teacher is of the student's kind: `toy(method, student={"name": "edsr"})`; and as wide,
+    unless the method forbids that.
     """
 
     def make(method: str, /, **sections: Mapping[str, Any] | int) -> dict[str, Any]:
@@ -110,6 +122,8 @@ def toy(teacher_files: dict[str, Path]) -> Toy:
             raw["teacher"] = {"name": name, **SIZES[name], "weights": weights}
         if kind.batch is Pairs:
             raw["data"] = {"images": "photos"}
+        if must_be_narrower(raw):
+            raw["student"]["features"] = 3 * raw["student"]["features"] // 4
         for key, section in sections.items():
             if isinstance(section, Mapping) and "scales" in section:
                 del raw[key]["scale"]

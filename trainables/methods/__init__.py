@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainables.methods.base import Distiller, Pairing, Setting
+from trainables.methods.csd import CSD, CSDConfig
 from trainables.methods.dfad import DFAD, DFADConfig
 from trainables.methods.dfsr import DFSR, DFSRConfig
 from trainables.methods.dukd import DUKD, DUKDConfig
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Distiller[Any]]] = {
     "scratch": Scratch,
     "kd": KD,
     "fakd": FAKD,
+    "csd": CSD,
     "dukd": DUKD,
     "noise": Noise,
     "dfad": DFAD,
@@ -37,7 +39,14 @@ METHODS: dict[str, type[Distiller[Any]]] = {
 }
 
 MethodConfig = Annotated[
-    ScratchConfig | KDConfig | FAKDConfig | DUKDConfig | NoiseConfig | DFADConfig | DFSRConfig,
+    ScratchConfig
+    | KDConfig
+    | FAKDConfig
+    | CSDConfig
+    | DUKDConfig
+    | NoiseConfig
+    | DFADConfig
+    | DFSRConfig,
     Field(discriminator="name"),
 ]
 """Any method's configuration, told apart by `name`."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
-from trainables.methods import METHODS, Distiller
+from trainables.methods import METHODS, Distiller, Pairing
 from trainables.networks import NETWORKS
 from trainables.run import Run
 from trainables.values import Blank, ConfigError, Counter, Pairs, Randomness
@@ -32,7 +32,21 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]
 
+
+def takes(name: str, network: str) -> bool:
+    """Whether by this method a network may learn from a wider one of its own kind."""
+    kind, sizes = METHODS[name], {"name": network, "blocks": 2, "scales": (2,)}
+    make = NETWORKS[network].config_class.model_validate
+    narrow, wide = (make({**sizes, "features": features}) for features in (12, 24))
+    config = get_type_hints(kind.__init__)["config"].model_construct()
+    pairing = Pairing(narrow, wide if kind.taught else None, images=16, patch=48)
+    refused = [path.partition(".")[0] for path, _ in kind.refusals(config, pairing)]
+    return not {"student", "teacher"} & set(refused)
+
+
 each_method = pytest.mark.parametrize("name", METHODS)
+PAIRS = [(name, network) for name in METHODS for network in NETWORKS if takes(name, network)]
+each_pair = pytest.mark.parametrize(("name", "network"), PAIRS)
 each_network = pytest.mark.parametrize("network", NETWORKS)
 
 
@@ -49,8 +63,7 @@ def copied(state: Mapping[str, Any]) -> dict[str, Any]:
 # --- 1: it learns, and the teacher stands still -------------------------------------------------
 
 
-@each_method
-@each_network
+@each_pair
 def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
     name: str, network: str, make_run: Make, draw_batch: Draw
 ) -> None:
@@ -61,11 +74,13 @@ def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
     streams = {k: v for k, v in run.method.learners().items() if isinstance(v, Randomness)}
     begin = {key: copied(stream.state_dict()) for key, stream in streams.items()}
     losses: list[float] = []
-    for _ in range(40):
+    for _ in range(160):  # most need twenty; a student that starts inside its teacher starts low
         for key, stream in streams.items():  # what a method draws for itself is repeated too
             stream.load_state_dict(begin[key])
         losses.append(float(next(iter(run.method.step(batch).values()))))
-    assert losses[-1] < 0.7 * losses[0]
+        if np.mean(losses[-5:]) < 0.7 * losses[0]:
+            break
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
     assert any(not torch.equal(v, student[k]) for k, v in run.student.state_dict().items())
     after = run.teacher.state_dict() if run.teacher else {}
     assert all(torch.equal(value, teacher[key]) for key, value in after.items())
@@ -109,18 +124,15 @@ def resumed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     jobs = {}
-    for name in METHODS:
-        for network in NETWORKS:
-            raw = toy(name, student={"name": network}, **SHORT)
-            run = Run(TrialConfig.parse(raw), images=images)
-            run.advance()
-            job = {"config": raw, "state": run.state_dict(), "reports": 1}
-            jobs[f"{name} {network}"] = job
+    for name, network in PAIRS:
+        raw = toy(name, student={"name": network}, **SHORT)
+        run = Run(TrialConfig.parse(raw), images=images)
+        run.advance()
+        jobs[f"{name} {network}"] = {"config": raw, "state": run.state_dict(), "reports": 1}
     return resume(tmp_path_factory.mktemp("every_method"), jobs)
 
 
-@each_method
-@each_network
+@each_pair
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
     name: str,
     network: str,
@@ -212,8 +224,7 @@ def forgotten(method: Distiller[Any], step: Callable[[], object]) -> list[Any]:
     ]
 
 
-@each_method
-@each_network
+@each_pair
 def test_all_that_changes_belongs_to_a_learner(
     name: str, network: str, make_run: Make, draw_batch: Draw
 ) -> None:
@@ -279,8 +290,7 @@ def test_losses_are_finite_scalars_and_the_batch_is_unmodified(
             assert torch.equal(now, value) if isinstance(value, Tensor) else now == value
 
 
-@each_method
-@each_network
+@each_pair
 def test_bfloat16_trains_and_everything_kept_stays_float32(
     name: str, network: str, make_run: Make
 ) -> None:
@@ -339,7 +349,8 @@ def test_it_works_for_a_pair_of_networks_or_refuses_it_with_a_sentence(
     except ConfigError as refusal:
         assert refusal.path
         assert len(refusal.rule.split()) > 3
-        assert NETWORKS[network].colour != NETWORKS[teacher].colour
+        own_rules = "refusals" in vars(METHODS[name])
+        assert own_rules or NETWORKS[network].colour != NETWORKS[teacher].colour
     else:
         losses = train(make_run(name, **change), draw_batch, 4)
         assert all(np.isfinite(list(each.values())).all() for each in losses)

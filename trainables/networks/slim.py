@@ -1,0 +1,87 @@
+"""The same network, narrower, sharing weights: it is the leading channels of a wide one.
+
+[CSD] calls this channel splitting. Every parameter of the narrow network is the leading part, in
+each dimension, of the wide one's of the same name: heads are cut in their outputs, inner
+convolutions in both, tails in their inputs. Pixel shuffle makes channel c of the r^2 channels from
+number r^2 c on, so the leading r^2 f outputs of an upsampler are whole groups. RCAN's attention is
+cut alike: its bottleneck of 64 -> 4 becomes one of 16 -> 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
+
+CUT = ("vdsr", "edsr", "rcan")
+"""Networks whose channels can be cut; SwinIR's are shared out among attention heads."""
+
+
+def leading(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """The first `shape[d]` entries of each dimension d, as a view.
+
+    Raises:
+        ValueError: `tensor` has another number of dimensions, or is smaller in one of them.
+
+    >>> leading(torch.arange(6).view(2, 3), torch.Size([1, 2])).tolist()
+    [[0, 1]]
+    """
+    sides = list(zip(shape, tensor.shape, strict=False))
+    if len(shape) != tensor.dim() or any(want > have for want, have in sides):
+        raise ValueError(f"{tuple(shape)} is no leading part of {tuple(tensor.shape)}")
+    return tensor[tuple(slice(side) for side in shape)]
+
+
+def slice_refusals(narrow: SRNetConfig, wide: ScaledConfig) -> Iterator[tuple[str, str]]:
+    """Why a student `narrow` is no slice of a teacher `wide`: a trial's dotted path, and the rule.
+
+    It must be the same network, of the same depth, with fewer features and no weights of its own.
+    """
+    ours, theirs = narrow.model_dump(), wide.model_dump()
+    for part, name in (("student", ours["name"]), ("teacher", theirs["name"])):
+        if name not in CUT:
+            yield f"{part}.name", f"the channels of {name} cannot be cut, only of {', '.join(CUT)}"
+            return
+    for field in ("name", *sorted(ours.keys() - {"name", "features", "scales", "weights"})):
+        if ours[field] != theirs.get(field):
+            rule = f"a slice of the teacher has {theirs.get(field)} as it has, not {ours[field]}"
+            yield f"student.{field}", rule
+            return
+    if ours["features"] >= theirs["features"]:
+        widths = f"{ours['features']} are not fewer than {theirs['features']}"
+        yield "student.features", f"a slice of the teacher has fewer features: {widths}"
+    if narrow.weights is not None:
+        yield "student.weights", "a slice starts with its teacher's weights: leave weights out"
+
+
+def live_inside(narrow: SRNet, wide: SRNet) -> None:
+    """Turn every parameter of `narrow` into a view of the storage of `wide`'s of the same name.
+
+    From here on `narrow` is current whatever updates `wide`, in place, and the other way round; it
+    can be evaluated, averaged and saved like any network. What is saved is as small as it is.
+
+    Raises:
+        ValueError: `narrow` is not `wide` with fewer channels.
+    """
+    storages = dict(wide.named_parameters())
+    names = [name for name, _ in narrow.named_parameters()]
+    if names != list(storages):
+        raise ValueError("a slice has the parameters of the network that it is cut from")
+    for name, parameter in narrow.named_parameters():
+        parameter.data = leading(storages[name].data, parameter.shape)
+
+
+def through_slice(narrow: SRNet, wide: SRNet, lr_BCHW: Tensor, scale: int | None = None) -> Tensor:
+    """What `narrow`, living inside `wide`, makes of `lr_BCHW`, with its gradient on `wide`.
+
+    The gradient adds to that of `wide`'s own passes; outside of the slice it is zero. `narrow`'s
+    own parameters get none.
+    """
+    shapes = {name: parameter.shape for name, parameter in narrow.named_parameters()}
+    views = {name: leading(value, shapes[name]) for name, value in wide.named_parameters()}
+    sr_BCHW: Tensor = functional_call(narrow, views, (lr_BCHW,), {"scale": scale})
+    return sr_BCHW
