@@ -14,6 +14,7 @@ from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
+from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.optimisers import OptimiserConfig
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
@@ -125,6 +126,7 @@ class TrialConfig(Config):
         if not data_free and self.data is None:
             yield "data", f"{self.method.name} learns from images: say data: {{images: FOLDER}}"
         yield from self._teacher_rules(method.taught)
+        yield from self._shipped_rules()
         yield from self._patch_rules(data_free)
         batch = self.batch
         pairing = Pairing(self.student, self.teacher, batch.images, batch.patch)
@@ -159,6 +161,14 @@ class TrialConfig(Config):
             kinds = f"{self.teacher.name} and {self.student.name}"
             yield "teacher.name", f"{kinds} differ in colour: one sees luma, the other RGB"
 
+    def _shipped_rules(self) -> Iterator[tuple[str, str]]:
+        for part, network in (("student", self.student), ("teacher", self.teacher)):
+            if network is not None and is_shipped(network.weights or ""):
+                try:
+                    shipped_file(str(network.weights), network.name, network.scales)
+                except ConfigError as error:
+                    yield f"{part}.{error.path}", error.rule
+
     def _patch_rules(self, data_free: bool) -> Iterator[tuple[str, str]]:
         for name in (self.student.name, (self.teacher or self.student).name):
             multiple = TEACHERS[name].multiple_of
@@ -180,8 +190,8 @@ class TrialConfig(Config):
     def _with_absolute_paths(self) -> Self:
         changes: dict[str, Any] = {}
         for part, field, words in (
-            ("student", "weights", ("shipped",)),
-            ("teacher", "weights", ("shipped",)),
+            ("student", "weights", ()),
+            ("teacher", "weights", ()),
             ("method", "vgg19", ()),
             ("data", "images", ("photos",)),
             ("data", "lr", ()),
@@ -189,7 +199,7 @@ class TrialConfig(Config):
             ("heldout", "images", ("photos",)),
         ):
             value = getattr(getattr(self, part), field, None)
-            if value is not None and value not in words:
+            if value is not None and value not in words and not is_shipped(value):
                 # Ray runs each trial in another working directory.
                 absolute = {field: str(Path(value).expanduser().absolute())}
                 changed = changes.get(part, getattr(self, part))

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from trainables.metrics.cost import Cost, cost_of
 from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
-from trainables.networks.checkpoint import SHIPPED, load_network, shipped_file
+from trainables.networks.checkpoint import load_network
+from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.resample import upsample_BCHW
 from trainables.values import Colour, ConfigError
 
@@ -57,7 +58,8 @@ def contestant(
     """The network that `spec` names, ready on `device`.
 
     Args:
-        spec: a file, `shipped`, `shipped:NAME`, or `name=edsr,features=64,...,weights=FILE`.
+        spec: a file, `shipped` (the VDSR), `shipped:NAME`, or
+            `name=edsr,features=64,...,weights=FILE`.
         device: where it runs.
         tile_pixels: of output, above which an image is computed in tiles.
         eightfold: whether to average over eight orientations.
@@ -94,30 +96,22 @@ def _in_tiles(upscale: Upscale, network: SRNet, cost: Cost, pixels: int) -> Upsc
 
 
 def _load(spec: str) -> SRNet:
-    name, _, which = spec.partition(":")
-    if name == "shipped":
-        return load_network(_shipped(which or "vdsr"))
+    if is_shipped(spec):
+        return load_network(shipped_file(spec, None if ":" in spec else "vdsr"))
     if "=" in spec and not Path(spec).exists():
         return _described(_pairs(spec))
     return load_network(Path(spec).expanduser())
 
 
-def _shipped(name: str) -> Path:
-    path = shipped_file(name)
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
-        raise ConfigError("weights", f"nothing of that name ships; there is {known}")
-    return path
-
-
 def _described(config: dict[str, Any]) -> SRNet:
     """The network in a file, with what the user says of it; what is not said the file tells."""
-    weights = config.pop("weights", None)
+    weights, scale = config.pop("weights", None), config.pop("scale", None)
     if weights is None:
         raise ConfigError("weights", "has no weights=FILE: an untrained network scores nothing")
-    shipped = _shipped(config.get("name", "vdsr")) if weights == "shipped" else None
-    path = shipped or Path(str(weights)).expanduser()
-    return load_network(path, config, config.pop("scale", None))
+    if not is_shipped(str(weights)):
+        return load_network(Path(str(weights)).expanduser(), config, scale)
+    scales = None if scale is None else [scale]
+    return load_network(shipped_file(weights, config.get("name"), scales), config, scale)
 
 
 def _pairs(spec: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--network", nargs="+", default=[], metavar="N",
-        help="a file, shipped, shipped:NAME, or "
+        help="a file, shipped (the VDSR that comes with this), shipped:NAME, or "
         "name=edsr,features=64,...,weights=FILE")  # fmt: skip
     add("--data", nargs="+", default=["photos"], metavar="DIR",
         help="folders of HR images, of DIV2K's, Set5's or Urban100's layout; "

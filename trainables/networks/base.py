@@ -59,7 +59,8 @@ class SRNetConfig(ScaledConfig):
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
     weights: str | None = None
-    """A file of trained parameters to start from, or `shipped`; None for a random start."""
+    """A file of trained parameters to start from; `shipped`, for what ships of this kind and
+    scale; `shipped:NAME`; None for a random start."""
 
     @property
     def units(self) -> int:

@@ -16,18 +16,11 @@ from torch import Tensor
 
 from trainables.networks.base import SRNet
 from trainables.networks.official import infer, to_ours
+from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.networks.unpickle import read_pickled_network
 from trainables.values import ConfigError
 
-SHIPPED = Path(__file__).parent / "weights"
-"""The small teachers that this project trained and ships."""
-
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-
-
-def shipped_file(network_name: str) -> Path:
-    """The teacher of this kind that the project ships."""
-    return SHIPPED / f"{network_name}.safetensors"
 
 
 def save_network(path: Path, network: SRNet, notes: Mapping[str, str] | None = None) -> None:
@@ -83,14 +76,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(network: SRNet, weights: str) -> None:
-    """Fill `network` from `shipped` or from a file, all parameters or none.
+    """Fill `network` from `shipped`, `shipped:NAME` or a file, all parameters or none.
 
     Raises:
-        ConfigError: names what is missing, what is unexpected, the nearest match, and which
-            network the file holds where its tensors say so.
+        ConfigError: nothing of that kind ships; or names what is missing, what is unexpected, the
+            nearest match, and which network the file holds where its tensors say so.
     """
     name = getattr(network.config, "name", "")
-    path = shipped_file(name) if weights == "shipped" else Path(weights)
+    scales = network.config.scales
+    path = shipped_file(weights, name, scales) if is_shipped(weights) else Path(weights)
     found = read_weights(path)
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in found]
