@@ -42,6 +42,12 @@ STANDARD_SSIM = SsimWindow(_gaussian(11, 1.5), data_range=1.0, sample_covariance
 LEGACY_SSIM = SsimWindow((1 / 7,) * 7, data_range=2 / 255, sample_covariance=True)
 """Of old scikit-image on float images of 0..255: it took L for 2, so C1 and C2 nearly vanish."""
 
+_STRIP_ROWS = {"cpu": 16}
+"""Of an SSIM's map that are computed at a time: few, or they outgrow a processor's cache."""
+
+_STRIP_ROWS_ELSEWHERE = 64
+"""A GPU waits for calls rather than for memory."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -186,8 +192,8 @@ class _Strip:
     """
 
     def __init__(self, window: SsimWindow, height: int, width: int, device: torch.device) -> None:
-        band = _band_on(window, device)
-        step, reach = len(band), len(window.taps) - 1
+        step = _STRIP_ROWS.get(device.type, _STRIP_ROWS_ELSEWHERE)
+        band, reach = _band_on(window, step, device), len(window.taps) - 1
         self.rows = min(step, height - reach)
         size = self.rows * 4 * width
         blocks = math.ceil(size / step)
@@ -219,10 +225,8 @@ class _Strip:
 
 
 @lru_cache(maxsize=16)
-def _band_on(window: SsimWindow, device: torch.device) -> Tensor:
-    """The taps, once for each of neighbouring results: row i weighs inputs i, i + 1, ..."""
-    # Few rows to a strip, or it outgrows the cache; a GPU waits for calls rather than for memory.
-    step = 16 if device.type == "cpu" else 64
+def _band_on(window: SsimWindow, step: int, device: torch.device) -> Tensor:
+    """The taps, once for each of `step` neighbouring results: row i weighs inputs i, i + 1, ..."""
     # Copying it for every image would make the host wait for the device as often.
     with torch.inference_mode(mode=False):
         band = torch.zeros(step, step + len(window.taps) - 1, dtype=torch.float64)

@@ -9,6 +9,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from trainables.metrics import fidelity
 from trainables.metrics.fidelity import (
     LEGACY_SSIM,
     PROTOCOLS,
@@ -69,6 +70,19 @@ def test_ssim_is_scikit_images(
     np.testing.assert_allclose(ssim(a, b, window), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("rows", [11, 64])
+@pytest.mark.parametrize("window", [STANDARD_SSIM, LEGACY_SSIM], ids=["standard", "legacy"])
+def test_it_does_not_matter_how_many_rows_are_computed_at_a_time(
+    window: SsimWindow, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for height in (11, 26, 27, 75, 90):
+        a, b = pair((2, 1, height, 23), 0.1)
+        usual = ssim(a, b, window)
+        with monkeypatch.context() as patch:
+            patch.setitem(fidelity._STRIP_ROWS, "cpu", rows)
+            torch.testing.assert_close(ssim(a, b, window), usual, rtol=0, atol=1e-12)
+
+
 def test_images_of_a_batch_are_scored_one_by_one() -> None:
     a, b = pair((4, 1, 20, 20), 0.1)
     for score in (psnr_db, ssim):
@@ -92,6 +106,9 @@ def test_what_is_not_a_number_is_not_hidden() -> None:
     for scores in (psnr_db(a, b), ssim(a, b)):
         assert math.isfinite(scores[0])
         assert math.isnan(scores[1])
+    for scores in (psnr_db(a.flip(0), b.flip(0)), ssim(a.flip(0), b.flip(0))):
+        assert math.isnan(scores[0])
+        assert math.isfinite(scores[1])  # what one image leaves behind does not reach the next
 
 
 def test_float32_is_scored_in_float64() -> None:
