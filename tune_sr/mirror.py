@@ -144,6 +144,9 @@ def titles(params: Mapping[str, Any]) -> dict[str, str]:
     >>> titles({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
     ...         "student.features": 32, "teacher.name": "vdsr", "teacher.weights": "shipped"})
     {'method': 'dfsr', 'teacher': 'vdsr shipped', 'student': 'vdsr 18x32'}
+    >>> titles({"student.name": "rcan", "student.groups": 10, "student.blocks": 6,
+    ...         "student.features": 64})
+    {'student': 'rcan 10x6x64'}
     """
     words: dict[str, str] = {}
     if "method.name" in params:

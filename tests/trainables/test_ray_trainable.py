@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 from ray import tune
+from ray.tune.registry import get_trainable_cls
 from ray.tune.utils import validate_save_restore
 
 import trainables
@@ -277,6 +278,7 @@ def test_ray_saves_it_in_one_process_and_restores_it_in_another(
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_tuner_of_ones_own(toy: Toy, images: RunImages, tmp_path: Path) -> None:
     register_trainables()
+    assert [get_trainable_cls(method).__name__ for method in METHODS] == [*METHODS]
     space = {**toy("dfsr", budget=BUDGET), "optimiser.lr": tune.grid_search([0.01, 1e30])}
     space["optimiser.clip"] = None
     tuner = tune.Tuner(

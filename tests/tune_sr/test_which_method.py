@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import tune
+from ray.tune.registry import get_trainable_cls
 
 from trainables.config import TrialConfig
 from trainables.dotted import leaves
 from trainables.methods import METHODS
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
+from trainables.ray_trainable import DistillTrainable
 from tune_sr.ledger import Event
 from tune_sr.results import load_results
 from tune_sr.resume import read_events
@@ -115,7 +118,10 @@ def test_no_point_of_the_space_holds_a_quantity_of_another_method(space: SearchS
 def test_every_trial_carries_its_own_methods_quantities_alone(
     space: SearchSpace, tmp_path: Path
 ) -> None:
+    for method in METHODS:
+        tune.register_trainable(method, DistillTrainable)  # as if another's
     run_study(StudyConfig.of(space, "whose", tmp_path), quiet=True)
+    assert [get_trainable_cls(method).__name__ for method in METHODS] == [*METHODS]
     events = read_events(tmp_path / "whose")
     ends = [(e["state"], e.get("reason")) for e in events if e["event"] == "trial_ended"]
     assert ends == [("completed", None)] * len(METHODS)
