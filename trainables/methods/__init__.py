@@ -10,6 +10,7 @@ from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.csd import CSD, CSDConfig
 from trainables.methods.dfad import DFAD, DFADConfig
 from trainables.methods.dfsr import DFSR, DFSRConfig
+from trainables.methods.dfsr_cmi import DFSRCMI, DFSRCMIConfig
 from trainables.methods.dukd import DUKD, DUKDConfig
 from trainables.methods.fakd import FAKD, FAKDConfig
 from trainables.methods.game import ProgressiveConfig
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Distiller[Any]]] = {
     "noise": Noise,
     "dfad": DFAD,
     "dfsr": DFSR,
+    "dfsr_cmi": DFSRCMI,
 }
 
 MethodConfig = Annotated[
@@ -46,7 +48,8 @@ MethodConfig = Annotated[
     | DUKDConfig
     | NoiseConfig
     | DFADConfig
-    | DFSRConfig,
+    | DFSRConfig
+    | DFSRCMIConfig,
     Field(discriminator="name"),
 ]
 """Any method's configuration, told apart by `name`."""

@@ -1,0 +1,169 @@
+"""What tells generated images apart: views of them, a projection h, and a bank for each scale.
+
+[CMI] Fang et al., "Contrastive Model Inversion for Data-Free Knowledge Distillation", IJCAI 2021,
+arXiv 2105.08584, with its released code; [DFSR+CMI] takes it over to super-resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.methods.bank import Bank
+from trainables.methods.base import Setting
+from trainables.methods.views import global_view_BCHW, local_view_BCHW
+from trainables.networks.base import SRNetConfig
+from trainables.optimisers import Optimiser, OptimiserConfig
+from trainables.values import Config, Randomness, Stateful
+
+Statistics = Literal["mean", "mean_std"]
+
+
+class ContrastConfig(Config):
+    """By what images are told apart, and from how many others."""
+
+    tau: float = Field(default=0.1, gt=0.0)
+    """Temperature of the contrast; [CMI]'s best script: 0.1."""
+    bank_size: int = Field(default=4096, ge=1)
+    """Images remembered for each scale; [CMI]: 40960."""
+    negatives: int = Field(default=1024, ge=0)
+    """Images drawn from the bank to differ from, or all there are; [CMI]: 4096."""
+    embedding: int = Field(default=128, ge=1)
+    """Numbers that h makes of the features; [CMI]'s class: 128, its training script: 256."""
+    statistics: Statistics = "mean"
+    """What is known of a feature map: each channel's mean, or its standard deviation as well."""
+
+
+def tapped_units(units: int) -> tuple[int, ...]:
+    """Not in [DFSR+CMI]: the body units, from 0, at 1/3, 2/3 and the end of a body of `units`.
+
+    >>> tapped_units(18), tapped_units(10), tapped_units(1)
+    ((5, 11, 17), (2, 6, 9), (0,))
+    """
+    ends = {max(1, (2 * units * third + 3) // 6) for third in (1, 2, 3)}
+    return tuple(end - 1 for end in sorted(ends))
+
+
+def pooled_BF(taps: Sequence[Tensor], statistics: Statistics) -> Tensor:
+    """Eq. f_t of [DFSR+CMI]: what is known of an image, statistics of its feature maps in a row.
+
+    `taps` are B F H W each; what moves in an image, or turns, changes little in its statistics.
+    """
+    maps = [tap_BFHW.float() for tap_BFHW in taps]  # under autocast they are bfloat16
+    found = [map_BFHW.mean((-2, -1)) for map_BFHW in maps]
+    if statistics == "mean_std":
+        # The slope of a root is infinite at 0, where a map is flat.
+        variances = [map_BFHW.var((-2, -1), correction=0) for map_BFHW in maps]
+        found += [(variance_BF + 1e-12).sqrt() for variance_BF in variances]
+    return torch.cat(found, dim=1)
+
+
+def standardised(rows_KF: Tensor, of_KF: Tensor) -> Tensor:
+    """Not in [DFSR+CMI]: features less their mean over `of_KF`, in its standard deviations.
+
+    Those of VDSR's body are 0.004 +- 0.0002: to h they would all be one, and the loss ln K for as
+    long as h needs to learn that. What the rows are measured by takes no gradient, so that a
+    generator cannot shrink it. A feature that never differs becomes 0.
+    """
+    deviation_F, mean_F = torch.std_mean(of_KF.detach(), dim=0, correction=0)
+    return (rows_KF - mean_F) / deviation_F.clamp(min=1e-8)
+
+
+def contrastive_loss(anchors_KF: Tensor, positives_KF: Tensor, tau: float, images: int) -> Tensor:
+    """Eq. 12 of [DFSR+CMI]: L_cr, how badly an anchor's own positive stands out among all.
+
+    Rows have length 1; the first `images` are this batch's, the rest the bank's. Cross-entropy of
+    the softmax of cosines over `tau`: 0 at best, about ln K where nothing tells images apart. The
+    bank's rows have a mean of their own, lest they dilute the generator's gradient. No gradient
+    passes to the positives.
+    """
+    cosines_KK = anchors_KF @ positives_KF.detach().mT
+    own_K = torch.arange(len(cosines_KK), device=cosines_KK.device)
+    losses_K = F.cross_entropy(cosines_KK / tau, own_K, reduction="none")
+    batch, bank = losses_K[:images], losses_K[images:]
+    return batch.mean() + bank.mean() if len(bank) else batch.mean()
+
+
+@final
+class Projection(nn.Module):
+    """[CMI]'s h: features to points of the unit sphere, in which images shall lie apart."""
+
+    def __init__(self, features: int, embedding: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(features, features)
+        self.project = nn.Linear(features, embedding)
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        """Features B F to rows of length 1, of `embedding` numbers each."""
+        return F.normalize(self.project(torch.relu(self.widen(features_BF))))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Torch's own: everything uniform within 1/sqrt(fan in)."""
+        for layer in (self.widen, self.project):
+            bound = layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+class Contrast:
+    """What tells generated images apart: views of them, h, and a bank for each scale."""
+
+    def __init__(self, config: ContrastConfig, setting: Setting, rate: OptimiserConfig) -> None:
+        self.config = config
+        self.teacher = setting.frozen_teacher()
+        teacher = self.teacher.config
+        assert isinstance(teacher, SRNetConfig), "refused before anything was built"
+        self.taps = tapped_units(len(self.teacher.body))
+        features = teacher.features * len(self.taps) * (2 if config.statistics == "mean_std" else 1)
+        self.banks = {
+            # A row holds both views, as [CMI]'s: local, then global.
+            scale: Bank(config.bank_size, 2 * features, setting.device)
+            for scale in setting.student.scales
+        }
+        with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
+            self.h = Projection(features, config.embedding)
+        self.h.initialise(Randomness(setting.seed, "projection").generator)
+        self.h.to(setting.device)
+        self.optimiser = Optimiser(self.h.parameters(), rate, setting.steps)
+        self.views = Randomness(setting.seed, "views")
+        self.draws = Randomness(setting.seed, "bank")
+
+    def loss(self, x_BCHW: Tensor, scale: int) -> Tensor:
+        """L_cr of a batch of images, among themselves and what the bank remembers."""
+        local_BF = self.features_BF(local_view_BCHW(x_BCHW, self.views), scale)
+        with torch.no_grad():  # the positives take no gradient, so their features need none
+            global_BF = self.features_BF(global_view_BCHW(x_BCHW, self.views), scale)
+        cached_KF = self.banks[scale].draw(self.config.negatives, self.draws)
+        cached_local_KF, cached_global_KF = cached_KF.chunk(2, dim=1)
+        local_KF = torch.cat([local_BF, cached_local_KF])
+        global_KF = torch.cat([global_BF, cached_global_KF])
+        all_KF = torch.cat([local_KF, global_KF])
+        # A cosine over tau in bfloat16 would be off by what tells two images apart.
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            anchors_KF = self.h(standardised(local_KF, all_KF))
+            positives_KF = self.h(standardised(global_KF, all_KF))
+            return contrastive_loss(anchors_KF, positives_KF, self.config.tau, len(x_BCHW))
+
+    @torch.no_grad()
+    def remember(self, x_BCHW: Tensor, scale: int) -> None:
+        """Put two views of each image into the bank."""
+        views = local_view_BCHW(x_BCHW, self.views), global_view_BCHW(x_BCHW, self.views)
+        rows_BF = [self.features_BF(view_BCHW, scale) for view_BCHW in views]
+        self.banks[scale].push(torch.cat(rows_BF, dim=1))
+
+    def features_BF(self, view_BCHW: Tensor, scale: int) -> Tensor:
+        """What the teacher's body makes of views: a luma teacher upsamples them first."""
+        traced = self.teacher.trace(view_BCHW, scale=scale, taps=self.taps)
+        return pooled_BF(traced.taps, self.config.statistics)
+
+    def learners(self) -> dict[str, Stateful]:
+        """What h learns with, the banks, and both streams."""
+        learners: dict[str, Stateful] = {"h": self.h, "h_optimiser": self.optimiser}
+        learners |= {"views": self.views, "negatives": self.draws}
+        return learners | {f"bank_x{scale}": bank for scale, bank in self.banks.items()}
