@@ -25,7 +25,6 @@ Toy = Callable[..., dict[str, Any]]
 
 SMALL = {"latent": 8, "update_ratio": 2, "negatives": 2, "features": "random"}
 SMALL |= {"bank_size": 5, "embedding": 8}
-SMALL |= {"bank_size": 5, "embedding": 8}
 SMALL |= {"alpha": 0.1, "lambda_c": 2.0}  # a toy teacher knows little of images
 """Values for those fields that a method happens to have."""
 
