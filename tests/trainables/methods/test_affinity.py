@@ -205,6 +205,13 @@ def test_no_more_memory_is_taken_than_is_stated(
         assert peak.largest < 2 * 4 * maps.positions**2  # no affinity ever stands there whole
 
 
+def test_a_processor_is_given_bands_that_its_cache_holds_whatever_is_allowed() -> None:
+    student, teacher = (draw(1, 4, 48, 48, seed=seed).float() for seed in (0, 1))
+    with Peak() as peak:
+        affinity_loss([student], [teacher], 100.0)
+    assert 2**21 < peak.largest <= 2**22 < 4 * 2304**2
+
+
 def test_rows_are_as_many_as_fit_and_none_if_not_even_one_does() -> None:
     maps = Maps(images=16, positions=48 * 48, student_features=64, teacher_features=256, layers=3)
     assert maps.bytes(0) == 4 * 16 * 2304 * (10 * 64 + 2 * 256)
