@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainables.metrics.cost import Cost, cost_of
 from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
-from trainables.networks.checkpoint import load_network
+from trainables.networks.checkpoint import load_network, read_caveat
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.resample import upsample_BCHW
 from trainables.values import Colour, ConfigError
@@ -34,6 +34,8 @@ class Contestant:
         scales: at which it can be asked; None: all.
         upscale: LR images and a scale, to SR images.
         costs: by scale; nothing for bicubic.
+        caveat: what must be known to hold it against its paper, which its file says; None if
+            nothing.
     """
 
     label: str
@@ -41,6 +43,7 @@ class Contestant:
     scales: tuple[int, ...] | None
     upscale: Upscale
     costs: Mapping[int, Cost]
+    caveat: str | None = None
 
     def serves(self, scale: int) -> bool:
         """Whether it can be asked at a scale."""
@@ -68,7 +71,8 @@ def contestant(
         ValueError: there is no such network, or its weights do not fit it.
     """
     try:
-        network = _load(spec)
+        file, config, scale = _named(spec)
+        network, caveat = load_network(file, config, scale), read_caveat(file)
     except ConfigError as error:
         raise ValueError(f"--network {spec}: {error.rule}") from None
     network.eval().requires_grad_(False)
@@ -79,7 +83,7 @@ def contestant(
     whole: Upscale = partial(_at_scale, by_scale)
     if eightfold:
         whole = self_ensemble(whole)
-    return Contestant(spec, network.colour, network.scales, whole, costs)
+    return Contestant(spec, network.colour, network.scales, whole, costs, caveat)
 
 
 def _upscale(network: SRNet, lr_BCHW: Tensor, scale: int) -> Tensor:
@@ -95,23 +99,23 @@ def _in_tiles(upscale: Upscale, network: SRNet, cost: Cost, pixels: int) -> Upsc
     return tiled(upscale, pixels=pixels, overlap=overlap, multiple_of=network.multiple_of)
 
 
-def _load(spec: str) -> SRNet:
+def _named(spec: str) -> tuple[Path, dict[str, Any], Any]:
+    """A network's file, what the user says of it, and the scale that is to be served, if said.
+
+    What is not said the file tells.
+    """
     if is_shipped(spec):
-        return load_network(shipped_file(spec, None if ":" in spec else "vdsr"))
-    if "=" in spec and not Path(spec).exists():
-        return _described(_pairs(spec))
-    return load_network(Path(spec).expanduser())
-
-
-def _described(config: dict[str, Any]) -> SRNet:
-    """The network in a file, with what the user says of it; what is not said the file tells."""
+        return shipped_file(spec, None if ":" in spec else "vdsr"), {}, None
+    if "=" not in spec or Path(spec).exists():
+        return Path(spec).expanduser(), {}, None
+    config = _pairs(spec)
     weights, scale = config.pop("weights", None), config.pop("scale", None)
     if weights is None:
         raise ConfigError("weights", "has no weights=FILE: an untrained network scores nothing")
     if not is_shipped(str(weights)):
-        return load_network(Path(str(weights)).expanduser(), config, scale)
+        return Path(str(weights)).expanduser(), config, scale
     scales = None if scale is None else [scale]
-    return load_network(shipped_file(weights, config.get("name"), scales), config, scale)
+    return shipped_file(weights, config.get("name"), scales), config, scale
 
 
 def _pairs(spec: str) -> dict[str, Any]:

@@ -227,8 +227,14 @@ def _compared(contest: Contest, arguments: argparse.Namespace) -> list[Row] | No
 
 
 def markdown(table: Sequence[Row], mark: str = "") -> str:
-    """The rows as Markdown, one table for each protocol; `mark` follows a network's name."""
+    """The rows as Markdown, one table for each protocol; `mark` follows a network's name.
+
+    So does that of a caveat, whose footnote stands below the tables.
+    """
+    from tune_sr.board import footnote_marks
+
     names = _short({row.network for row in table})
+    caveats = footnote_marks(row.caveat for row in table)
     taught = any(row.psnr_to_teacher_db is not None for row in table)
     parts = []
     for protocol in dict.fromkeys(row.protocol for row in table):
@@ -237,11 +243,14 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
         lines = [heads, ["---"] * 3 + ["--:"] * (len(heads) - 3)]
         for row in (row for row in table if row.protocol == protocol):
             name = row.network if row.params is None else names[row.network] + mark
+            name += caveats.get(row.caveat or "", "")
             cells = [row.data, f"x{row.scale}", name, _figure(row.psnr_y_db, ".2f")]
             cells += [_figure(row.ssim, ".4f"), _count(row.params), _count(row.macs)]
             cells += [_figure(row.images_per_second, ".3g")]
             lines.append(cells + ([_figure(row.psnr_to_teacher_db, ".2f")] if taught else []))
         parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+    if caveats:
+        parts.append("\n".join(f"{star} {caveat}" for caveat, star in caveats.items()))
     return "\n\n".join(parts)
 
 

@@ -41,6 +41,7 @@ class Row:
         macs: its multiply-accumulates for an LR image of 256x256.
         images_per_second: this set's images at this scale, by the network alone, on this machine.
         psnr_to_teacher_db: mean over the images of the PSNR between this result and the teacher's.
+        caveat: what must be known to hold the network against its paper; None if nothing.
     """
 
     network: str
@@ -54,6 +55,7 @@ class Row:
     macs: int | None
     images_per_second: float | None
     psnr_to_teacher_db: float | None
+    caveat: str | None = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ def _row(each: Contestant, tally: _Tally, data: str, scale: int, protocol: str) 
         macs=None if cost is None else cost.macs,
         images_per_second=len(tally.scores) / tally.seconds,
         psnr_to_teacher_db=finite[2] if len(finite) > 2 else None,
+        caveat=each.caveat,
     )
 
 

@@ -47,6 +47,11 @@ def read_architecture(path: Path) -> dict[str, Any]:
     return architecture
 
 
+def read_caveat(path: Path) -> str | None:
+    """What a student's file says must be known to hold it against its paper; None if nothing."""
+    return _metadata(path).get("caveat") if _is_safetensors(path) else None
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a file under our names, wrappers and `module.` taken off.
 
@@ -151,12 +156,16 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
 
-def _said_architecture(path: Path) -> dict[str, Any] | None:
+def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+
+
+def _said_architecture(path: Path) -> dict[str, Any] | None:
+    metadata = _metadata(path)
     if "architecture" not in metadata:
         return None
     try:
