@@ -48,7 +48,8 @@ class CSDConfig(Config):
     """K, enlarged LR images that every image is kept away from: the first of the batch; [CSD]: 10,
     from a batch of 16."""
     lambda_t: float = Field(default=1.0, ge=0.0)
-    """Weight of the wide width's own error; [CSD]: 1. At 0 the wide width is not trained."""
+    """Weight of the wide width's own error; [CSD]: 1. At 0 nothing of it moves but the slice, and
+    the image that the student should resemble drifts with it."""
     features: FeaturesName = "vgg19"
     """Where images are compared: `vgg19` as in [CSD]; or, without its file, `random` (a quarter as
     wide, never trained) or `teacher` (its body); those two are not comparable with [CSD]."""
@@ -131,7 +132,7 @@ class CSD(Distiller[Pairs]):
     @classmethod
     def caveat(cls, config: CSDConfig) -> str:
         """That the published digits are self-ensembled, and whose features are not the paper's."""
-        said = "CSD's published digits are, by its README, averages over eight turned images"
+        said = "CSD's published digits are probably of a self-ensemble over eight turned images"
         if config.lambda_c > 0.0 and config.features != "vgg19":
             return f"features: {config.features} is not CSD's VGG19: not comparable; and {said}"
         return said
