@@ -9,7 +9,8 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.methods import Setting, make_method
-from trainables.networks import NetworkConfig, SRNet, make_network
+from trainables.networks import SRNet, TeacherConfig, make_network
+from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.ledger import History, trial_name
@@ -90,23 +91,25 @@ def simulate(
     )
 
 
-def checkpoint_bytes(config: TrialConfig, student: SRNet) -> int:
+def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None) -> int:
     """About the size of one checkpoint of a trial: parameters, and what optimisers keep of them.
 
     Args:
         config: of the trial.
         student: what `config.student` describes; it may be shared, for only sizes matter.
+        teacher: the same of `config.teacher`, which CSD trains as well; None for a network that
+            only another library can build, and that no method trains.
     """
     setting = Setting(
         student=student,
-        teacher=student,  # it is in no checkpoint
+        teacher=teacher or student,
         optimiser=config.optimiser,
         steps=config.budget.steps,
         patch=config.batch.patch,
         seed=config.seed,
         device=torch.device("cpu"),
     )
-    total = 0
+    total = 0 if config.ema is None else sum(p.nbytes for p in student.parameters())
     for learner in make_method(config.method, setting).learners().values():
         if isinstance(learner, Optimiser):
             slots = 2 if learner.config.name == "adam" else 1
@@ -149,8 +152,7 @@ def _work_shown(
     trials, seed = space.study["trials"], space.study["seed"]
     expected = simulate(space, scheduler, trials, concurrent, seed)
     most = trials * space.budget.steps
-    students = {network: _untrained(network) for network in {config.student for config in configs}}
-    each = max(checkpoint_bytes(config, students[config.student]) for config in configs)
+    each = _largest_checkpoint(configs)
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {expected.student_steps:,} of at most {most:,} "
@@ -160,9 +162,19 @@ def _work_shown(
     ]
 
 
-def _untrained(config: NetworkConfig) -> SRNet:
-    return make_network(
-        config.model_copy(update={"weights": None}), Randomness(0, "plan").generator
+def _largest_checkpoint(configs: list[TrialConfig]) -> int:
+    """In bytes; every network is built once, however many trials share it."""
+    described = {network for config in configs for network in (config.student, config.teacher)}
+    built: dict[TeacherConfig | None, SRNet] = {
+        network: make_network(
+            network.model_copy(update={"weights": None}), Randomness(0, "plan").generator
+        )
+        for network in described
+        if isinstance(network, SRNetConfig)
+    }
+    return max(
+        checkpoint_bytes(config, built[config.student], built.get(config.teacher))
+        for config in configs
     )
 
 

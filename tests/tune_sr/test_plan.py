@@ -6,7 +6,9 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.methods import Setting, make_method
-from trainables.networks import make_network
+from trainables.networks import build_network, make_network
+from trainables.networks.checkpoint import save_network
+from trainables.run import Run
 from trainables.values import Blank, Randomness
 from tune_sr.ledger import History
 from tune_sr.plan import SAMPLES, checkpoint_bytes, plan_text, simulate
@@ -105,4 +107,30 @@ def test_the_size_of_a_checkpoint_is_about_right(space, method, optimiser):
         learning.step(Blank(1, 16))
     file = io.BytesIO()
     torch.save(learning.state_dict(), file)
-    assert 0.5 < checkpoint_bytes(config, student) / len(file.getvalue()) < 1.1
+    assert 0.5 < checkpoint_bytes(config, student, None) / len(file.getvalue()) < 1.1
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_checkpoint_holds_what_is_trained_beside_the_student(tmp_path, ema):
+    teacher = {"name": "edsr", "features": 64, "blocks": 4, "scale": 2}
+    save_network(tmp_path / "teacher.safetensors", build_network(teacher))
+    raw = {
+        "method": {"name": "csd", "features": "random", "negatives": 2},
+        "student": {"width_mult": 0.5},
+        "teacher": {**teacher, "weights": str(tmp_path / "teacher.safetensors")},
+        "batch": {"images": 2, "patch": 16},
+        "data": {"images": "photos"},
+        "heldout": {"crop": 16},
+        "budget": {"steps": 1, "steps_per_report": 1},
+        "ema": ema,
+        "device": "cpu",
+        "threads": 1,
+    }
+    run = Run(TrialConfig.parse(raw))
+    run.advance()
+    file = io.BytesIO()
+    torch.save(run.state_dict(), file)
+    student = make_network(run.config.student, Randomness(0, "student").generator)
+    expected = checkpoint_bytes(run.config, student, run.teacher)
+    # Above 1: CSD's student lies inside the wide network, and the file holds it once.
+    assert 1.03 < expected / len(file.getvalue()) < 1.1
