@@ -151,14 +151,15 @@ class MethodTrainable(DistillTrainable):
         Raises:
             ConfigError: the dotted path of the first problem, its rule, and the known keys.
         """
-        configure = partial(_configured, self.method)
-        self._images, self._scales = images, configure(config).student.scales
-        job = Job(configure, Path(self.logdir), "checkpoints", self._threads(), images)
-        super().setup({TRIAL: self.trial_name, **config}, job)
+        self._images = images
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial in the same process."""
-        self.setup(new_config, self._images)
+        configure = partial(_configured, self.method)
+        self._scales = configure(new_config).student.scales
+        job = Job(configure, Path(self.logdir), "checkpoints", self._threads(), self._images)
+        super().setup({TRIAL: self.trial_name, **new_config}, job)
         return True
 
     def step(self) -> dict[str, Any]:

@@ -284,7 +284,9 @@ def test_a_tuner_of_ones_own(toy: Toy, images: RunImages, tmp_path: Path) -> Non
     tuner = tune.Tuner(
         tune.with_parameters(trainable_for("dfsr"), images=images),
         param_space=space,
-        tune_config=tune.TuneConfig(metric="psnr_y_db_x2", mode="max", reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            metric="psnr_y_db_x2", mode="max", reuse_actors=True, max_concurrent_trials=1
+        ),
         run_config=tune.RunConfig(storage_path=str(tmp_path), name="own", verbose=0),
     )
     good, bad = tuner.fit()
