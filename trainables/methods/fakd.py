@@ -5,9 +5,9 @@ Super-Resolution", ICIP 2020, and its released code.
 
 Learns from: real pairs of images, the teacher's answer to their LR, and the affinities of three of
 the teacher's feature maps. Widths may differ.
-Deviations: the released code notes the last map before the skip around the body, and then adds the
-skip to that very tensor: what it compares is `last_map: after_skip`. The code of [DUKD]'s authors
-does the same, and moreover sums the layers' losses as new numbers, so that its affinities teach
+Deviations: the last map is noted before the skip around the body. The released code notes it there
+too, and then adds the skip to that very tensor, in place, so that what it compares is
+`last_map: after_skip`. The code of [DUKD]'s authors does the same, and moreover sums the layers' losses as new numbers, so that its affinities teach
 nothing: here the gradient reaches the student. [FAKD] has EDSR, RCAN and SAN, teacher and student
 of one kind; all other networks and pairs are ours, tapped as EDSR is. Its other transforms of a
 map are left out.
@@ -49,9 +49,9 @@ class FAKDConfig(Config):
     taps: Literal["paper"] | Shares = "paper"
     """After which shares of the body maps are compared, the last map at 1. `paper`: 1/3, 2/3, 1,
     and for RCAN 0.3, 0.7, 1, the third and the seventh of ten groups."""
-    last_map: LastMap = "after_skip"
-    """The map at 1: after the body, the convolution that closes it and the skip around both, as
-    [FAKD]'s code compares it; or before that skip, as the code reads. VDSR has neither."""
+    last_map: LastMap = "before_skip"
+    """The map at 1, after the body and the convolution that closes it: before the skip around
+    both, as the released code reads, or after it, as that code runs. VDSR has no such skip."""
     fakd_pool: int = Field(default=1, ge=1)
     """Side of the squares of positions averaged before; 2 takes a sixteenth of the memory.
     [FAKD]: 1."""

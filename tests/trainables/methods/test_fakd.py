@@ -219,4 +219,4 @@ def test_pooling_lowers_what_memory_is_needed(toy: Toy) -> None:
 def test_defaults_are_those_of_the_released_scripts() -> None:
     config = FAKDConfig(name="fakd")
     assert (config.alpha, config.w_SA, config.loss_range) == (0.5, 10.0, 255.0)
-    assert (config.taps, config.last_map, config.fakd_pool) == ("paper", "after_skip", 1)
+    assert (config.taps, config.last_map, config.fakd_pool) == ("paper", "before_skip", 1)
