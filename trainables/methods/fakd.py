@@ -7,10 +7,10 @@ Learns from: real pairs of images, the teacher's answer to their LR, and the aff
 the teacher's feature maps. Widths may differ.
 Deviations: the last map is noted before the skip around the body. The released code notes it there
 too, and then adds the skip to that very tensor, in place, so that what it compares is
-`last_map: after_skip`. The code of [DUKD]'s authors does the same, and moreover sums the layers' losses as new numbers, so that its affinities teach
-nothing: here the gradient reaches the student. [FAKD] has EDSR, RCAN and SAN, teacher and student
-of one kind; all other networks and pairs are ours, tapped as EDSR is. Its other transforms of a
-map are left out.
+`last_map: after_skip`. The code of [DUKD]'s authors does the same, and moreover sums the layers'
+losses as new numbers, so that its affinities teach nothing: here the gradient reaches the student.
+[FAKD] has EDSR, RCAN and SAN, teacher and student of one kind; all other networks and pairs are
+ours, tapped as EDSR is. Its other transforms of a map are left out.
 
 [DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
 arXiv 2309.14162.
