@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from trainables.methods import METHODS
 from tune_sr.ledger import History
 from tune_sr.plan import plan_text
 from tune_sr.searchers import SEARCHERS, propose
@@ -77,5 +78,25 @@ def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
     text = path.read_text()
     assert "${" not in text
     space = SearchSpace.load(path)
-    assert list(space.fixed["student"]["scales"]) == [2]
-    assert space.at(space.first[0]).heldout.images == "photos"
+    for point in space.first:
+        config = space.at(point)
+        assert config.student.scales == (2,)
+        assert config.heldout.images == "photos"
+        assert config.data is None or config.data.images == "photos"
+        assert config.teacher is None or config.teacher.weights == "shipped"
+
+
+def test_every_method_has_a_laptop_space_of_its_own():
+    assert {path.stem for path in LAPTOP} == {*METHODS, "which_method"}
+    for name in METHODS:
+        space = SearchSpace.load(SPACES / f"{name}.yaml")
+        assert {space.at(point).method.name for point in space.first} == {name}
+
+
+def test_which_method_tries_all_nine_first_and_gives_each_its_own_quantities_alone():
+    space = SearchSpace.load(SPACES / "which_method.yaml")
+    assert [point["method.name"] for point in space.first] == list(METHODS)
+    for point in space.first:
+        own = {path.removeprefix("method.") for path in point if path.startswith("method.")}
+        assert own <= set(space.at(point).method.model_dump())
+        assert set(point) == set(space.active(point))
