@@ -196,7 +196,7 @@ def test_photographs_as_the_card_says(name: str, scale: int) -> None:
 LEAST_ON_SET5_DB = {2: 36.0, 4: 30.0}
 
 
-@pytest.mark.parametrize(("name", "scale"), {name: scale for name, scale in CARDS[::-1]}.items())
+@pytest.mark.parametrize(("name", "scale"), dict(CARDS[::-1]).items())
 def test_set5_as_the_card_says(name: str, scale: int) -> None:
     root = os.environ.get("TUNE_SR_DATA")
     if root is None:
