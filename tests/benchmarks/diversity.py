@@ -7,11 +7,11 @@ space: last body map, mean over positions. Both methods begin with the same gene
 measured on the same latents. Prints a Markdown table; `--set method.W_C=0.3` changes a quantity
 for the methods that have it.
 
-Measured, as it stands, on seeds 0, 1, 2: 1.06, 0.85, 0.97 times DFSR's diversity, the student -0.06,
-+0.20, +0.48 dB. Both triple what they begin with: here it is the adversarial term that drives the
-images apart. After 120 updates of 8 images the contrast is still near what guessing gives, and it
-asks for images that can be told apart, however near they lie: ten times its weight holds the
-adversarial term back, and diversity at half of DFSR's (seed 0, 40 updates).
+Measured, as it stands, on seeds 0, 1, 2: 1.06, 0.85, 0.97 times DFSR's diversity, the student
+-0.06, +0.20, +0.48 dB. Both triple what they begin with: here it is the adversarial term that
+drives the images apart. After 120 updates of 8 images the contrast is still near what guessing
+gives, and it asks for images that can be told apart, however near they lie: ten times its weight
+holds the adversarial term back, and diversity at half of DFSR's (seed 0, 40 updates).
 """
 
 from __future__ import annotations
