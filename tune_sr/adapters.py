@@ -200,4 +200,5 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             int(report["step"]),
             report[study.objective],
             study.objective,
+            study.seed,
         )

@@ -14,7 +14,7 @@ from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.ledger import History, trial_name
-from tune_sr.schedulers import SchedulerConfig, decide, rungs
+from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, decide, rungs
 from tune_sr.searchers import propose
 from tune_sr.space import SearchSpace
 
@@ -128,7 +128,7 @@ def _report(
     height, pace = (derive_seed(seed, "plan", name, what) / 2**63 for what in ("height", "pace"))
     value = height * (1 - math.exp(-(1 + 4 * pace) * step / budget.steps))
     objective = space.study["objective"]
-    decision = decide(scheduler, budget, history, name, step, value, objective)
+    decision = decide(scheduler, budget, history, name, step, value, objective, seed)
     report = {objective: value}
     history.apply(
         {"event": "reported", "trial": name, "step": step, "report": report, "decision": decision}
@@ -136,14 +136,29 @@ def _report(
 
 
 def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:
-    milestones = rungs(scheduler, space.budget)
-    if not milestones:
-        return [f"  every trial makes all {space.budget.reports} reports; nothing is stopped early"]
-    return [
-        f"  after update {step:,} (report {step // space.budget.steps_per_report} of "
-        f"{space.budget.reports}) one trial in {scheduler.reduction_factor} goes on"
-        for step in milestones
-    ]
+    budget = space.budget
+    if not rungs(scheduler, budget):
+        return [f"  every trial makes all {budget.reports} reports; nothing is stopped early"]
+    shares = bracket_shares(scheduler, budget)
+    lines = []
+    for bracket, share in enumerate(shares):
+        if len(shares) > 1:
+            lines.append(f"  of about {share:.0%} of the trials, drawn by number and seed:")
+        lines += _bracket_shown(scheduler, space, bracket)
+    return lines
+
+
+def _bracket_shown(scheduler: SchedulerConfig, space: SearchSpace, bracket: int) -> list[str]:
+    """Line by line where a bracket's trials are judged; one line where that is at every report."""
+    every = space.budget.steps_per_report
+    says = SCHEDULERS[scheduler.name].says.format(**scheduler.model_dump())
+    steps = rungs(scheduler, space.budget, bracket)
+    if not steps:
+        return ["  nothing is stopped early"]
+    named = [f"after update {s:,} (report {s // every} of {space.budget.reports})" for s in steps]
+    if len(steps) > 1 and steps[-1] - steps[0] == every * (len(steps) - 1):
+        return [f"  {named[0]}, and after every later one, {says}"]
+    return [f"  {each} {says}" for each in named]
 
 
 def _work_shown(

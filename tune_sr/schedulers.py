@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import statistics
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field, field_validator
 
-from trainables.values import Config
-from tune_sr.ledger import Decision, History
+from trainables.values import Config, derive_seed
+from tune_sr.ledger import Decision, History, TrialRecord
 
 if TYPE_CHECKING:
     from trainables.config import BudgetConfig
@@ -23,7 +24,7 @@ class SchedulerConfig(Config):
     grace_period: int = Field(default=1, ge=1)
     """Reports that every trial makes before it can be stopped."""
     reduction_factor: int = Field(default=3, ge=2)
-    """At each rung one trial in so many goes on; rungs lie this factor apart."""
+    """At each rung one trial in so many goes on; rungs lie this factor apart. Not of `median`."""
 
     @field_validator("name")
     @classmethod
@@ -53,22 +54,57 @@ def least_grace(budget: BudgetConfig, last_growth: int) -> int:
     return -(-(10 * last_growth + budget.steps) // (10 * budget.steps_per_report))  # rounded up
 
 
-def rungs(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[int, ...]:
+def rungs(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int = 0) -> tuple[int, ...]:
     """The steps at which `scheduler` may stop a trial, rising, all before the last report.
+
+    Args:
+        scheduler: which rule, with its numbers.
+        budget: a trial's.
+        bracket: how many of the first rungs its trials are spared; see `bracket_of`.
 
     >>> from trainables.config import BudgetConfig
     >>> budget = BudgetConfig(steps=300, steps_per_report=15)
     >>> rungs(SchedulerConfig(grace_period=2), budget)
     (30, 90, 270)
     """
-    if SCHEDULERS[scheduler.name] is none:
-        return ()
-    milestones = []
-    reports = scheduler.grace_period
-    while reports < budget.reports:
-        milestones.append(reports * budget.steps_per_report)
-        reports *= scheduler.reduction_factor
-    return tuple(milestones)
+    reports = SCHEDULERS[scheduler.name].rungs(scheduler, budget.reports)
+    return tuple(report * budget.steps_per_report for report in reports)[bracket:]
+
+
+def bracket_shares(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[float, ...]:
+    """The share of the trials that each bracket gets, those spared nothing first.
+
+    Hyperband's own: with s rungs a bracket holds eta**s / (s + 1) trials to every one of the
+    bracket without any, so that all brackets cost about the same.
+
+    >>> from trainables.config import BudgetConfig
+    >>> budget = BudgetConfig(steps=300, steps_per_report=15)
+    >>> halving = SchedulerConfig(name="hyperband", grace_period=5, reduction_factor=2)
+    >>> [round(share, 2) for share in bracket_shares(halving, budget)]
+    [0.4, 0.3, 0.3]
+    """
+    if not SCHEDULERS[scheduler.name].brackets:
+        return (1.0,)
+    count = len(rungs(scheduler, budget))
+    sizes = [scheduler.reduction_factor**left / (left + 1) for left in range(count, -1, -1)]
+    return tuple(size / sum(sizes) for size in sizes)
+
+
+def bracket_of(scheduler: SchedulerConfig, budget: BudgetConfig, seed: int, number: int) -> int:
+    """The bracket of trial `number`: drawn by its number and the study's seed, so it never moves.
+
+    The trials of bracket b are spared the first b rungs, and judged among themselves.
+    """
+    shares = bracket_shares(scheduler, budget)
+    if len(shares) == 1:
+        return 0
+    drawn = derive_seed(seed, "bracket", number) / 2**63
+    below = 0.0
+    for bracket, share in enumerate(shares):
+        below += share
+        if drawn < below:
+            return bracket
+    return len(shares) - 1
 
 
 def decide(
@@ -79,6 +115,7 @@ def decide(
     step: int,
     value: float,
     objective: str = "psnr_y_db",
+    seed: int = 0,
 ) -> Decision:
     """Whether a trial goes on after its report at `step`.
 
@@ -93,27 +130,32 @@ def decide(
         step: student updates done.
         value: the objective at this report, larger is better; NaN counts as worst.
         objective: the report's key under which earlier values are found.
+        seed: the study's, which gives each trial its bracket.
 
     Returns:
         `complete` at the end of the budget, else `stop` or `continue`.
     """
-    earlier = history.trials[trial].reports.get(step)
+    record, rule = history.trials[trial], SCHEDULERS[scheduler.name]
+    earlier = record.reports.get(step)
     if earlier is not None:
         return earlier.decision
     if step >= budget.steps:
         return "complete"
-    if step not in rungs(scheduler, budget):
+    bracket = bracket_of(scheduler, budget, seed, record.number)
+    if step not in rungs(scheduler, budget, bracket):
         return "continue"
-    own = max(_best_until(history, trial, step, objective), _or_worst(value))
-    others = {
-        name: _best_until(history, name, step, objective)
-        for name, record in history.trials.items()
-        if name != trial and step in record.reports
-    }
-    return "continue" if SCHEDULERS[scheduler.name](scheduler, own, others) else "stop"
+    own = max(best_until(record, step, objective), _or_worst(value))
+    others = [
+        rule.standing(other, step, objective)
+        for other in history.trials.values()
+        if other is not record
+        and step in other.reports
+        and bracket_of(scheduler, budget, seed, other.number) == bracket
+    ]
+    return "continue" if rule.goes_on(scheduler, own, others) else "stop"
 
 
-def asha(scheduler: SchedulerConfig, own: float, others: Mapping[str, float]) -> bool:
+def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
     """Asynchronous successive halving: at each rung the best one in `reduction_factor` goes on.
 
     Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020 (the rule that
@@ -129,24 +171,117 @@ def asha(scheduler: SchedulerConfig, own: float, others: Mapping[str, float]) ->
         Whether `own` reaches the (1 - 1/eta) quantile of all values at the rung, its own included.
         The first trial to arrive always goes on, so does an equal one.
 
-    >>> asha(SchedulerConfig(), 30.0, {"0000": 29.0, "0001": 31.0})
+    >>> asha(SchedulerConfig(), 30.0, [29.0, 31.0])
     False
     """
-    values = sorted(value for value in (own, *others.values()) if value > -math.inf)
+    values = sorted(value for value in (own, *others) if value > -math.inf)
     if own == -math.inf:
         return False
     return own >= _quantile(values, scheduler.reduction_factor)
 
 
-def none(scheduler: SchedulerConfig, own: float, others: Mapping[str, float]) -> bool:
+def hyperband(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
+    """ASHA in several brackets, each of which spares its trials one more of the first rungs.
+
+    Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR 2018,
+    without its waiting: a trial's bracket is drawn when it is added, and each bracket is an `asha`
+    of its own trials. The last bracket stops none. Prefer it to `asha` where good trials may begin
+    slowly and it is not known how slowly; it costs more updates for as many trials.
+
+    >>> hyperband(SchedulerConfig(name="hyperband"), 30.0, [29.0, 31.0])
+    False
+    """
+    return asha(scheduler, own, others)
+
+
+def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
+    """The median stopping rule: a trial stops whose best lies below the median of the averages.
+
+    Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2.
+    There only completed trials are compared with; here all that have made the report, so that
+    trials which run side by side can stop one another. Asked at every report from `grace_period`
+    on. Prefer it where `asha` stops too much: an average lags behind a rising curve, so it stops
+    only what is clearly behind, but does so at once.
+
+    Args:
+        scheduler: without influence.
+        own: the trial's best value up to this report; -inf where it has no finite one.
+        others: the average up to this report of every other trial that has made it.
+
+    >>> median(SchedulerConfig(name="median"), 30.0, [29.0, 30.0, 31.0])
+    True
+    """
+    del scheduler  # the rule has no number of its own
+    if own == -math.inf:
+        return False
+    return not others or own >= statistics.median(others)
+
+
+def none(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
     """Every trial runs to its end: for spaces of a few trials, and to judge a scheduler by."""
     del scheduler, own, others  # no value could stop a trial
     return True
 
 
-SCHEDULERS: dict[str, Callable[[SchedulerConfig, float, Mapping[str, float]], bool]] = {
-    "asha": asha,
-    "none": none,
+def best_until(record: TrialRecord, step: int, objective: str) -> float:
+    """The best finite value of `objective` up to `step`; -inf where there is none."""
+    best = record.best(objective, until=step)
+    return -math.inf if best is None else record.reports[best].report[objective]
+
+
+def average_until(record: TrialRecord, step: int, objective: str) -> float:
+    """The mean of the finite values of `objective` up to `step`; -inf where there is none."""
+    told = (each.report.get(objective, math.nan) for s, each in record.reports.items() if s <= step)
+    finite = [value for value in told if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else -math.inf
+
+
+def _powers(scheduler: SchedulerConfig, reports: int) -> list[int]:
+    """The grace period, and every `reduction_factor` times as many, before report `reports`."""
+    counts, count = [], scheduler.grace_period
+    while count < reports:
+        counts.append(count)
+        count *= scheduler.reduction_factor
+    return counts
+
+
+def _every_one(scheduler: SchedulerConfig, reports: int) -> list[int]:
+    return list(range(scheduler.grace_period, reports))
+
+
+def _never(scheduler: SchedulerConfig, reports: int) -> list[int]:
+    del scheduler, reports  # whatever they are
+    return []
+
+
+class Rule(NamedTuple):
+    """What one scheduler is made of."""
+
+    goes_on: Callable[[SchedulerConfig, float, Sequence[float]], bool]
+    """Its numbers, a trial's best value so far and the others' standing -> whether it goes on."""
+    rungs: Callable[[SchedulerConfig, int], list[int]] = _powers
+    """Its numbers and the reports of a whole trial -> the reports at which it is asked."""
+    standing: Callable[[TrialRecord, int, str], float] = best_until
+    """Another trial, the step and the objective -> what is compared with."""
+    brackets: bool = False
+    """Whether later brackets are spared the first rungs; see `bracket_of`."""
+    reduces: bool = True
+    """Whether a `reduction_factor` means anything."""
+    says: str = "one trial in {reduction_factor} goes on"
+    """What happens at a rung, for a person."""
+
+
+SCHEDULERS: dict[str, Rule] = {
+    "asha": Rule(asha),
+    "hyperband": Rule(hyperband, brackets=True),
+    "median": Rule(
+        median,
+        rungs=_every_one,
+        standing=average_until,
+        reduces=False,
+        says="a trial goes on if its best is no worse than the median of the others' averages",
+    ),
+    "none": Rule(none, rungs=_never),
 }
 
 
@@ -156,12 +291,6 @@ def _quantile(values: list[float], eta: int) -> float:
     if rest == 0:
         return values[below]
     return values[below] + (values[below + 1] - values[below]) * (rest / eta)
-
-
-def _best_until(history: History, trial: str, step: int, objective: str) -> float:
-    record = history.trials[trial]
-    best = record.best(objective, until=step)
-    return -math.inf if best is None else record.reports[best].report[objective]
 
 
 def _or_worst(value: float) -> float:

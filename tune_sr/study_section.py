@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from trainables.config import BudgetConfig
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
-from tune_sr.schedulers import SchedulerConfig, least_grace, rungs
+from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, least_grace, rungs
 from tune_sr.searchers import SEARCHERS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -120,6 +120,10 @@ def _parse_scheduler(says: Any, budget: BudgetConfig, last_growth: int) -> Sched
     except ValidationError as error:
         problem = first_problem(_Scheduler, error, raw)
         raise ConfigError(f"study.{problem.path}", problem.rule) from None
+    reduces = SCHEDULERS[scheduler.name].reduces
+    if not reduces and scheduler.reduction_factor != SchedulerConfig().reduction_factor:
+        rule = f"{scheduler.name} has none: leave it out"
+        raise ConfigError("study.scheduler.reduction_factor", rule)
     if given and scheduler.name != "none":
         _check_grace(scheduler, budget, last_growth, least)
     return scheduler

@@ -6,7 +6,17 @@ import pytest
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
 from tune_sr.ledger import History, trial_name
-from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, asha, decide, least_grace, rungs
+from tune_sr.schedulers import (
+    SCHEDULERS,
+    SchedulerConfig,
+    asha,
+    bracket_of,
+    bracket_shares,
+    decide,
+    least_grace,
+    median,
+    rungs,
+)
 
 BUDGET = BudgetConfig(steps=270, steps_per_report=10)
 
@@ -121,14 +131,16 @@ def test_the_best_so_far_always_goes_on(scheduler):
 
 def test_a_value_that_is_no_number_is_the_worst(scheduler):
     step = 10 * scheduler.grace_period
-    history = History.of([added(0), reported("0000", step, 30.0, "continue"), added(1)])
+    earlier = range(20)  # enough for every bracket to hold some
+    history = History.of(map(added, range(22)))
+    for number in earlier:
+        history.apply(reported(trial_name(number), step, 30.0, "continue"))
     judged = [
-        decide(scheduler, BUDGET, history, "0001", step, value) for value in (math.nan, -math.inf)
+        decide(scheduler, BUDGET, history, "0020", step, value) for value in (math.nan, -math.inf)
     ]
-    assert judged == [decide(scheduler, BUDGET, history, "0001", step, 1.0)] * 2
-    history.apply(reported("0001", step, math.nan, judged[0]))
-    history.apply(added(2))
-    assert decide(scheduler, BUDGET, history, "0002", step, 30.0) == "continue"
+    assert judged == [decide(scheduler, BUDGET, history, "0020", step, 1.0)] * 2
+    history.apply(reported("0020", step, math.nan, judged[0]))
+    assert decide(scheduler, BUDGET, history, "0021", step, 30.0) == "continue"
 
 
 def test_rungs_of_asha():
@@ -166,7 +178,7 @@ def test_asha_keeps_the_share_it_says():
             if asha(
                 SchedulerConfig(reduction_factor=eta),
                 value,
-                {str(other): other for other in values if other != value},
+                [other for other in values if other != value],
             )
         ]
         assert len(kept) == math.ceil(30 / eta)
@@ -181,3 +193,66 @@ def test_least_grace_is_a_tenth_of_the_budget_after_the_last_growth(last_growth,
     assert least_grace(BUDGET, last_growth) == least
     if last_growth:
         assert (least - 1) * 10 < last_growth + 27 <= least * 10
+
+
+def test_brackets_of_hyperband_are_those_of_the_paper():
+    # Li et al. 2018, table 1: R = 81, eta = 3 gives n = 81, 34, 15, 8, 5 (rounded up)
+    budget = BudgetConfig(steps=810, steps_per_report=10)
+    scheduler = SchedulerConfig(name="hyperband", grace_period=1, reduction_factor=3)
+    shares = bracket_shares(scheduler, budget)
+    assert [math.ceil(round(5 * share / shares[-1], 6)) for share in shares] == [81, 34, 15, 8, 5]
+    assert [rungs(scheduler, budget, bracket) for bracket in (0, 2, 4)] == [
+        (10, 30, 90, 270),
+        (90, 270),
+        (),
+    ]
+
+
+def test_brackets_get_their_shares_and_depend_on_seed_and_number_alone():
+    scheduler = SchedulerConfig(name="hyperband")
+    drawn = [bracket_of(scheduler, BUDGET, 0, number) for number in range(2000)]
+    for bracket, share in enumerate(bracket_shares(scheduler, BUDGET)):
+        assert abs(drawn.count(bracket) / 2000 - share) < 0.04
+    assert drawn != [bracket_of(scheduler, BUDGET, 1, number) for number in range(2000)]
+    others = [name for name in SCHEDULERS if not SCHEDULERS[name].brackets]
+    assert {bracket_of(SchedulerConfig(name=name), BUDGET, 0, 7) for name in others} == {0}
+
+
+def test_hyperband_compares_within_a_bracket_and_spares_the_later_ones():
+    scheduler = SchedulerConfig(name="hyperband", reduction_factor=2)
+    brackets = [bracket_of(scheduler, BUDGET, 0, number) for number in range(40)]
+    first, second = (brackets.index(bracket) for bracket in (0, 1))
+    worse = next(number for number in range(first + 1, 40) if brackets[number] == 0)
+    history = History.of(map(added, range(40)))
+
+    def decided(number, step, value):
+        return decide(scheduler, BUDGET, history, trial_name(number), step, value)
+
+    for step in (10, 20):
+        history.apply(reported(trial_name(first), step, 31.0, "continue"))
+    assert decided(worse, 10, 30.0) == "stop"
+    assert decided(second, 10, 29.0) == "continue"  # its first rung is the next one
+    history.apply(reported(trial_name(second), 10, 29.0, "continue"))
+    assert decided(second, 20, 29.0) == "continue"  # where it is the first of its bracket
+
+
+def test_median_by_hand():
+    scheduler = SchedulerConfig(name="median", grace_period=2)
+    assert rungs(scheduler, BUDGET) == tuple(range(20, 270, 10))
+    history = History.of(map(added, range(4)))
+    for number, values in enumerate([(28.0, 30.0), (30.0, 31.0), (26.0, 34.0)]):
+        for step, value in zip((10, 20), values, strict=True):
+            history.apply(reported(trial_name(number), step, value, "continue"))
+    # averages: 29, 30.5, 30
+    assert decide(scheduler, BUDGET, history, "0003", 10, 1.0) == "continue"  # grace
+    assert decide(scheduler, BUDGET, history, "0003", 20, 29.9) == "stop"
+    assert decide(scheduler, BUDGET, history, "0003", 20, 30.0) == "continue"  # strictly worse
+    history.apply(reported("0003", 10, 30.2, "continue"))
+    assert decide(scheduler, BUDGET, history, "0003", 20, 29.0) == "continue"  # its best counts
+
+
+def test_median_needs_someone_to_compare_with():
+    scheduler = SchedulerConfig(name="median")
+    assert median(scheduler, 1.0, [])
+    assert median(scheduler, 1.0, [-math.inf])
+    assert not median(scheduler, -math.inf, [])

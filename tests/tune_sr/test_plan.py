@@ -60,6 +60,28 @@ def test_a_plan_without_rungs_says_so(space):
     assert "about 900 of at most 900" in text
 
 
+def test_a_plan_says_which_trials_each_bracket_spares(space):
+    hyperband = SchedulerConfig(name="hyperband", grace_period=3)
+    text = plan_text(space.with_flags({"scheduler": hyperband.model_dump()}), 1)
+    _, _, told = text.partition("# the scheduler, hyperband\n")
+    assert told.splitlines()[:6] == [
+        "  of about 55% of the trials, drawn by number and seed:",
+        "  after update 30 (report 3 of 10) one trial in 3 goes on",
+        "  after update 90 (report 9 of 10) one trial in 3 goes on",
+        "  of about 27% of the trials, drawn by number and seed:",
+        "  after update 90 (report 9 of 10) one trial in 3 goes on",
+        "  of about 18% of the trials, drawn by number and seed:",
+    ]
+    assert told.splitlines()[6] == "  nothing is stopped early"
+
+
+def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
+    median = SchedulerConfig(name="median", grace_period=3)
+    text = plan_text(space.with_flags({"scheduler": median.model_dump()}), 1)
+    line = "  after update 30 (report 3 of 10), and after every later one, a trial goes on if its"
+    assert text.partition("# the scheduler, median\n")[2].startswith(line)
+
+
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
     history = History()

@@ -82,7 +82,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("name: dfsr", "name: dsfr", 2, r"method.name: .*'dsfr'; known: scratch, noise"),
         ("{uniform: [0.0", "{unifrom: [0.0", 8, r"method.w_R: unifrom: .*known: uniform, loguni"),
         ("trials: 8", "searcher: bayes", 15, r"study.searcher: .*known: tpe, random"),
-        ("name: asha", "name: hyperband", 16, r"study.scheduler.name: .*known: asha, none"),
+        ("name: asha", "name: bohb", 16, r"study.scheduler.name: .*known: asha, hyperband, median"),
         ("  - {", "  - {w_R: 1, ", 13, r"w_R: is not searched; searched: method.w_R, method.P"),
         ("trials: 8", "objective: ssim", 15, r"study.objective: .*'psnr_y_db'; got 'ssim'"),
         # wrong types
@@ -123,6 +123,8 @@ ASHA = "{name: asha, grace_period: 4}"
         (WHEN, "when: [method.P]", 10, "method.part_fraction: when takes {path: value}"),
         ("grace_period: 4", "grace_period: 3", 16,
          r"study.scheduler.grace_period: 3 reports end at update 30, .*grows at 30 .*from 40 on"),
+        (ASHA, "{name: median, reduction_factor: 2}", 16,
+         "study.scheduler.reduction_factor: median has none: leave it out"),
         ("grace_period: 4", "grace_period: 10", 16, r".*10 reports leave no rung"),
         # first
         ("w_R: 1,", "w_R: 4,", 13, r"method.w_R: 4 is not a number of uniform \[0, 3\]"),
