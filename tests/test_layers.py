@@ -48,6 +48,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.bar"},
         {"tune_sr.contestants"},
     ],
+    [{"tune_sr.asking"}],
     [{"tune_sr.schedulers"}, {"tune_sr.searchers"}, {"tune_sr.board"}, {"tune_sr.mirror"}],
     [
         {"tune_sr.space", "tune_sr.reading", "tune_sr.corners", "tune_sr.study_section"},
@@ -64,7 +65,7 @@ TIERS: list[list[set[str]]] = [
 DOORS: dict[str, set[str]] = {
     "ray": {"tune_sr/study.py", "tune_sr/adapters.py", "tune_sr/cluster.py"}
     | {"trainables/ray_trainable.py"},
-    "optuna": {"tune_sr/searchers.py"},
+    "optuna": {"tune_sr/searchers.py", "tune_sr/asking.py"},
     "mlflow": {"tune_sr/tracking.py"},
     "yaml": {"tune_sr/yaml_lines.py"},
     "skimage": {"trainables/data/images.py"},

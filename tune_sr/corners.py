@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations, islice
+import itertools
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.values import ConfigError
-from tune_sr.dimensions import Dimension, Point
+from tune_sr.dimensions import Dimension, Point, combinations
 from tune_sr.space import SearchSpace
 
 LIMIT = 4096
@@ -45,7 +46,8 @@ def check_corners(space: SearchSpace) -> list[TrialConfig]:
 
 def lowest_corner(space: SearchSpace) -> dict[str, Any]:
     """The corner of every first choice and lowest end."""
-    return next(_tree(space, lambda dimension: dimension.ends()[:1]))
+    dimensions = tuple(space.dimensions.values())
+    return next(combinations(dimensions, space.fixed, lambda dimension: dimension.ends()[:1]))
 
 
 def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
@@ -54,12 +56,13 @@ def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
     Where there are more than 4,096, every combination of each two quantities (and of those that
     make them exist), the others as in `base`.
     """
-    every = list(islice(_tree(space, Dimension.ends), LIMIT + 1))
+    dimensions = tuple(space.dimensions.values())
+    every = list(islice(combinations(dimensions, space.fixed, Dimension.ends), LIMIT + 1))
     if len(every) <= LIMIT:
         yield from every
         return
     seen = set()
-    for pair in combinations(space.dimensions, 2):
+    for pair in itertools.combinations(space.dimensions, 2):
         free = _with_parents(space, pair)
 
         def values(dimension: Dimension, free: set[str] = free) -> tuple[Any, ...]:
@@ -67,28 +70,11 @@ def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
                 return dimension.ends()
             return (base.get(dimension.path, dimension.ends()[0]),)
 
-        for point in _tree(space, values):
+        for point in combinations(dimensions, space.fixed, values):
             key = tuple(point.items())
             if key not in seen:
                 seen.add(key)
                 yield point
-
-
-def _tree(
-    space: SearchSpace, values: Callable[[Dimension], tuple[Any, ...]]
-) -> Iterator[dict[str, Any]]:
-    dimensions = tuple(space.dimensions.values())
-
-    def grow(index: int, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if index == len(dimensions):
-            yield point
-        elif not dimensions[index].active(point, space.fixed):
-            yield from grow(index + 1, point)
-        else:
-            for value in values(dimensions[index]):
-                yield from grow(index + 1, {**point, dimensions[index].path: value})
-
-    return grow(0, {})
 
 
 def _with_parents(space: SearchSpace, paths: tuple[str, ...]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,18 @@ class Dimension:
             few = range(intervals + 1) if intervals < _ENUMERATED else (0, intervals)
             return tuple(self.on_grid(low + count * self.args[2]) for count in few)
         return (low, high)
+
+    def every(self) -> tuple[Any, ...] | None:
+        """Every value it can have; None for a range of real numbers without steps."""
+        if self.word == "choice":
+            return self.args
+        if self.word in ("randint", "lograndint"):
+            return tuple(range(*self.args))
+        if self.word != "quniform":
+            return None
+        low, high, step = self.args
+        count = round((high - low) / step) + 1
+        return tuple(self.on_grid(low + index * step) for index in range(count))
 
     def on_grid(self, value: float) -> float:
         """The multiple of q nearest to `value`, as short a number as can be written for it."""
@@ -127,6 +139,31 @@ def in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
             raise ValueError(f"when: {_listed(tuple(waiting))} wait for each other")
         ordered.append(waiting.pop(ready.path))
     return tuple(ordered)
+
+
+def combinations(
+    dimensions: Sequence[Dimension],
+    fixed: Mapping[str, Any],
+    values: Callable[[Dimension], Sequence[Any]],
+) -> Iterator[dict[str, Any]]:
+    """Every point that takes one of `values` in each dimension, inactive ones left out.
+
+    Args:
+        dimensions: each after those its `when` names.
+        fixed: nested, what is not searched.
+        values: of one dimension.
+    """
+
+    def grow(index: int, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if index == len(dimensions):
+            yield point
+        elif not dimensions[index].active(point, fixed):
+            yield from grow(index + 1, point)
+        else:
+            for value in values(dimensions[index]):
+                yield from grow(index + 1, {**point, dimensions[index].path: value})
+
+    return grow(0, {})
 
 
 def _parse_range(word: str, args: list[Any]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -34,11 +35,7 @@ def plan_text(space: SearchSpace, concurrent: int) -> str:
     """
     study = space.study
     scheduler = SchedulerConfig.model_validate(study["scheduler"])
-    nothing_yet = History()
-    points = [
-        propose(study["searcher"], space, study["seed"], nothing_yet, number)
-        for number in range(min(SAMPLES, study["trials"]))
-    ]
+    points = _first_points(space, min(SAMPLES, study["trials"]))
     shown = [
         f"  {trial_name(number)}  "
         + "  ".join(f"{path}={_short(value)}" for path, value in point.items())
@@ -118,6 +115,16 @@ def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None)
             state = learner.state_dict().values()
             total += sum(value.nbytes for value in state if isinstance(value, torch.Tensor))
     return total
+
+
+def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
+    """What a study tries before any trial has ended."""
+    history = History()
+    for number in range(count):
+        point = propose(space.study["searcher"], space, space.study["seed"], history, number)
+        added = {"event": "trial_added", "trial": trial_name(number), "number": number}
+        history.apply({**added, "point": point})
+    return [dict(record.point) for record in history.trials.values()]
 
 
 def _report(

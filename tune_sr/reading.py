@@ -14,7 +14,7 @@ from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
 from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
 from tune_sr.space import SearchSpace
-from tune_sr.study_section import parse_study
+from tune_sr.study_section import fit, parse_study
 from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
@@ -99,6 +99,7 @@ class _Reading:
         self.study.setdefault("experiment", self.path.stem)
         try:
             study = parse_study(self.study, configs[0].budget, last_growth)
+            study = fit(study, space, all_of_them="trials" not in self.study)
         except ConfigError as problem:
             raise self._located(problem, {}, space) from None
         return replace(space, study=study)

@@ -63,11 +63,12 @@ class SearchSpace:
         Raises:
             SpaceError: one line with the flag, the rule and the known keys.
         """
-        from tune_sr.study_section import complete
+        from tune_sr.study_section import complete, fit
 
         given = {key: value for key, value in flags.items() if value is not None}
         try:
-            return replace(self, study=complete({**self.study, **given}))
+            study = complete({**self.study, **given})
+            return replace(self, study=fit(study, self, all_of_them=False))
         except ConfigError as problem:
             key = problem.path.removeprefix("study.")
             flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -12,7 +12,10 @@ from trainables.config import BudgetConfig
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, least_grace, rungs
-from tune_sr.searchers import SEARCHERS
+from tune_sr.searchers import SEARCHERS, most_trials
+
+if TYPE_CHECKING:
+    from tune_sr.space import SearchSpace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -31,7 +34,7 @@ class StudySection(Config):
     objective: Literal["psnr_y_db"] = "psnr_y_db"
     """The key of reports that is to be large."""
     trials: int = Field(default=16, ge=1)
-    """Configurations tried."""
+    """Configurations tried; of a grid, where nothing is said, all."""
     hours: float | None = Field(default=None, gt=0.0)
     """No trial starts later than this; null: no limit."""
     concurrent: int | Literal["auto"] = "auto"
@@ -98,6 +101,26 @@ def complete(section: Mapping[str, Any]) -> dict[str, Any]:
         return _Sections.model_validate({"study": dict(section)}).study.model_dump()
     except ValidationError as error:
         raise first_problem(_Sections, error, {"study": section}) from None
+
+
+def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) -> dict[str, Any]:
+    """A complete section whose searcher can search `space`, and has enough for its trials.
+
+    Args:
+        section: as `complete` gives it.
+        space: what can be chosen.
+        all_of_them: where the searcher comes to an end, so many are the trials.
+
+    Raises:
+        ConfigError: as `parse_study`.
+    """
+    most = most_trials(section["searcher"], space)
+    if most is not None and all_of_them:
+        return {**section, "trials": most}
+    if most is not None and section["trials"] > most:
+        rule = f"{section['trials']} are too many: the {section['searcher']} has {most} points"
+        raise ConfigError("study.trials", rule)
+    return dict(section)
 
 
 class _Sections(Config):

@@ -81,7 +81,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("grace_period", "grace", 16, r"study.scheduler.grace: unknown key; .*reduction_factor"),
         ("name: dfsr", "name: dsfr", 2, r"method.name: .*'dsfr'; known: scratch, noise"),
         ("{uniform: [0.0", "{unifrom: [0.0", 8, r"method.w_R: unifrom: .*known: uniform, loguni"),
-        ("trials: 8", "searcher: bayes", 15, r"study.searcher: .*known: tpe, random"),
+        ("trials: 8", "searcher: bayes", 15, r"study.searcher: .*known: tpe, gp, .*grid"),
         ("name: asha", "name: bohb", 16, r"study.scheduler.name: .*known: asha, hyperband, median"),
         ("  - {", "  - {w_R: 1, ", 13, r"w_R: is not searched; searched: method.w_R, method.P"),
         ("trials: 8", "objective: ssim", 15, r"study.objective: .*'psnr_y_db'; got 'ssim'"),
@@ -360,3 +360,51 @@ def test_the_grammar_page_holds(load):
         assert f"`{key}`" in page
     for word in ("uniform", "loguniform", "quniform", "randint", "lograndint", "choice"):
         assert f"`{word}: [" in page
+
+
+STEPS = """\
+search:
+  method.w_R: {quniform: [0.0, 3.0, 1.5]}
+  method.P: {choice: [1, 2]}
+  method.part_fraction: {choice: [0.15, 0.2], when: {method.P: 2}}
+first: []
+study:
+  searcher: grid
+  scheduler: none
+"""
+
+
+def test_the_trials_of_a_grid_are_its_points(load):
+    text = SPACE[: SPACE.index("search:")] + STEPS
+    space = load(text)
+    assert space.study["trials"] == 3 * (1 + 2)
+    assert space.with_flags({"trials": 4}).study["trials"] == 4
+    assert load(text, "method.P=1").study["trials"] == 3
+    assert load(text, "study.trials=2").study["trials"] == 2
+    with pytest.raises(
+        SpaceError, match=r"^--trials 10: study.trials: 10 .*: the grid has 9 points"
+    ):
+        space.with_flags({"trials": 10})
+    with pytest.raises(SpaceError, match=r"^--set study.trials=10: study.trials: 10 are too many"):
+        load(text, "study.trials=10")
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("searcher=grid", r"grid takes every value, .* in method.w_R, method.part_fraction, optim"),
+        ("searcher=cmaes", r"cmaes moves numbers"),
+    ],
+)
+def test_a_searcher_that_cannot_search_a_space_is_refused(load, override, rule):
+    choices = "search:\n  method.P: {choice: [1, 2]}\nfirst: []\nstudy: {scheduler: none}\n"
+    text = SPACE if "grid" in override else SPACE[: SPACE.index("search:")] + choices
+    with pytest.raises(SpaceError, match=rf"^--set study.{override}: study.searcher: {rule}"):
+        load(text, f"study.{override}")
+
+
+def test_a_grid_too_large_to_be_tried_is_refused(load):
+    text = SPACE[: SPACE.index("search:")] + STEPS
+    many = "  method.latent: {randint: [8, 1000]}\n  method.P:"
+    with pytest.raises(SpaceError, match="more than 4,096 points"):
+        load(text, old="  method.P:", new=many)

@@ -1,0 +1,226 @@
+"""A ledger in Optuna's words: its samplers are told what ended, and asked for one point."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from tune_sr.dimensions import Dimension
+from tune_sr.ledger import TrialRecord
+
+if TYPE_CHECKING:
+    from tune_sr.space import SearchSpace
+
+_BLAMES_THE_POINT = ("diverged", "out of memory", "invalid")
+"""How the reason begins of a failure that would come again at the same point."""
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it reports every study it makes
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a searcher knows when it is asked for a point."""
+
+    space: SearchSpace
+    number: int
+    """Of the trial, from 0."""
+    study_seed: int
+    seed: int
+    """For this point alone, below 2**32."""
+    ended: Sequence[TrialRecord] = ()
+    """By number, all before the point's own."""
+    running: Sequence[TrialRecord] = ()
+    objective: str = "psnr_y_db"
+    """The key of reports that is to be large."""
+
+
+def ask_by_curves(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
+    """The next point of a sampler that knows a stopped trial from a finished one.
+
+    Completed: its score. Stopped: its curve, best so far, so that it is neither a full result nor
+    forgotten. Failed by its own point: stopped without a curve, which TPE ranks below all others;
+    TPE would not look at Optuna's FAIL, which is what a failure of the machine is.
+    """
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    scores = _scores(question)
+    for record in question.ended:
+        study.add_trial(_with_curve(record, question, scores.get(record.name)))
+    return _define_by_run(study.ask(), question.space)
+
+
+def ask_by_values(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
+    """The next point of a sampler that looks at finished trials, and keeps off running ones."""
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for record, value in _valued(question):
+        study.add_trial(_as_trial(record, question, state=TrialState.COMPLETE, value=value))
+    for record in question.running:
+        study.add_trial(_as_trial(record, question, state=TrialState.RUNNING))
+    return _define_by_run(study.ask(), question.space)
+
+
+def ask_replayed(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
+    """The next point of a sampler that works in generations: its state is made again, in order."""
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for record, value in _valued(question):
+        study.enqueue_trial(dict(record.point))
+        trial = study.ask()
+        _define_by_run(trial, question.space)
+        _ = trial.relative_params  # read, so that the sampler counts it among a generation
+        study.tell(trial, value)
+    return _define_by_run(study.ask(), question.space)
+
+
+def numbers_of(space: SearchSpace) -> dict[str, Dimension]:
+    """The quantities that are numbers, and exist in every trial."""
+    return {
+        path: dimension
+        for path, dimension in space.dimensions.items()
+        if dimension.word != "choice"
+        and not set(dimension.when) & set(space.dimensions)
+        and dimension.active({}, space.fixed)
+    }
+
+
+class Numbers(optuna.samplers.CmaEsSampler):
+    """CMA-ES on the same quantities from the first trial to the last.
+
+    Optuna's own takes those that all trials so far had in common; where a conditional one was
+    among them at first, it would draw at random for ever after.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int, **options: Any) -> None:
+        super().__init__(seed=seed, warn_independent_sampling=False, **options)
+        self._numbers = {
+            path: _distribution(dimension) for path, dimension in numbers_of(space).items()
+        }
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Every number that is not fixed by its own range."""
+        return {path: each for path, each in self._numbers.items() if not each.single()}
+
+
+def _valued(question: Question) -> Iterator[tuple[TrialRecord, float]]:
+    """Every ended trial that teaches something, with what it was worth or would have been.
+
+    Completed: its score. Stopped: its best, and what completed trials gained after that step, in
+    the median; otherwise either a sampler forgot the poor part of the space, or what was stopped
+    early looked worse than it is. Failed by its own point: the worst of all others.
+    """
+    scores = _scores(question)
+    worths = {**scores, **_foreseen(question, scores)}
+    worst = min(worths.values(), default=None)
+    for record in question.ended:
+        worth = worst if _is_to_blame(record) else worths.get(record.name)
+        if worth is not None:
+            yield record, worth
+
+
+def _foreseen(question: Question, scores: Mapping[str, float]) -> dict[str, float]:
+    """What each stopped trial would have reached, by name."""
+    curves = {each.name: dict(_best_so_far(each, question.objective)) for each in question.ended}
+    reached = {}
+    for record in question.ended:
+        if record.state == "stopped" and curves[record.name]:
+            last, best = max(curves[record.name].items())
+            gains = [score - curves[name].get(last, score) for name, score in scores.items()]
+            reached[record.name] = best + (statistics.median(gains) if gains else 0.0)
+    return reached
+
+
+def _scores(question: Question) -> dict[str, float]:
+    """The values that completed trials are judged by, by name; none without a finite report."""
+    scores = {}
+    for record in question.ended:
+        if record.state == "completed":
+            growth_steps = question.space.at(record.point).growth_steps()
+            step = record.score_step(question.objective, max(growth_steps, default=0))
+            if step is not None:
+                scores[record.name] = record.reports[step].report[question.objective]
+    return scores
+
+
+def _is_to_blame(record: TrialRecord) -> bool:
+    return record.state == "failed" and (record.reason or "").startswith(_BLAMES_THE_POINT)
+
+
+def _with_curve(
+    record: TrialRecord, question: Question, score: float | None
+) -> optuna.trial.FrozenTrial:
+    if score is not None:
+        curve = dict(_best_so_far(record, question.objective))
+        return _as_trial(record, question, state=TrialState.COMPLETE, value=score, curve=curve)
+    if record.state == "stopped":
+        curve = dict(_best_so_far(record, question.objective))
+        return _as_trial(record, question, state=TrialState.PRUNED, curve=curve)
+    state = TrialState.PRUNED if _is_to_blame(record) else TrialState.FAIL
+    return _as_trial(record, question, state=state)
+
+
+def _as_trial(
+    record: TrialRecord,
+    question: Question,
+    *,
+    state: TrialState,
+    value: float | None = None,
+    curve: Mapping[int, float] = MappingProxyType({}),
+) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        state=state,
+        value=value,
+        params=dict(record.point),
+        distributions={
+            path: _distribution(question.space.dimensions[path]) for path in record.point
+        },
+        intermediate_values=dict(curve),
+    )
+
+
+def _best_so_far(record: TrialRecord, objective: str) -> Iterator[tuple[int, float]]:
+    best = -math.inf
+    for step in sorted(record.reports):
+        value = record.reports[step].report.get(objective, math.nan)
+        best = max(best, value) if math.isfinite(value) else best
+        if math.isfinite(best):
+            yield step, best
+
+
+def _define_by_run(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
+    """Ask for one active quantity after the other; `space.dimensions` has parents first."""
+    point: dict[str, Any] = {}
+    for path, dimension in space.dimensions.items():
+        if dimension.active(point, space.fixed):
+            point[path] = dimension.accept(_suggest(trial, dimension))
+    return point
+
+
+def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    args = dimension.args
+    if dimension.word == "choice":
+        return CategoricalDistribution(args)
+    log = dimension.word.startswith("log")
+    if dimension.word in ("randint", "lograndint"):
+        return IntDistribution(args[0], args[1] - 1, log=log)
+    step = args[2] if dimension.word == "quniform" else None
+    return FloatDistribution(args[0], args[1], log=log, step=step)
+
+
+def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
+    args = dimension.args
+    if dimension.word == "choice":
+        return trial.suggest_categorical(dimension.path, args)
+    log = dimension.word.startswith("log")
+    if dimension.word in ("randint", "lograndint"):
+        return trial.suggest_int(dimension.path, args[0], args[1] - 1, log=log)
+    step = args[2] if dimension.word == "quniform" else None
+    return trial.suggest_float(dimension.path, args[0], args[1], log=log, step=step)
