@@ -275,7 +275,7 @@ def distance(one, other):
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
     from tune_sr.asking import Question, _valued  # all three ask by it
 
-    points = beginning(searcher, 3)[1]
+    points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
     history = History()
     for number, end in enumerate(("completed", "stopped", "diverged")):
         for event in life(number, points[number], end):
