@@ -79,7 +79,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("method.w_R: {u", "method.w_Q: {u", 8, r"method.w_Q: unknown key; .*dfsr has .*w_R"),
         ("trials", "trails", 15, r"study.trails: .*study has name, .*trials, hours"),
         ("grace_period", "grace", 16, r"study.scheduler.grace: unknown key; .*reduction_factor"),
-        ("name: dfsr", "name: dsfr", 2, r"method.name: .*'dsfr'; known: scratch, noise"),
+        ("name: dfsr", "name: dsfr", 2, r"method.name: .*'dsfr'; known: scratch, kd,"),
         ("{uniform: [0.0", "{unifrom: [0.0", 8, r"method.w_R: unifrom: .*known: uniform, loguni"),
         ("trials: 8", "searcher: bayes", 15, r"study.searcher: .*known: tpe, gp, .*grid"),
         ("name: asha", "name: bohb", 16, r"study.scheduler.name: .*known: asha, hyperband, median"),
