@@ -40,7 +40,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.lock"},
         {"tune_sr.store"},
         {"tune_sr.signals"},
-        {"tune_sr.cluster"},
+        {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
         {"tune_sr.provenance"},
         {"tune_sr.commands"},
         {"tune_sr.panel"},
@@ -49,7 +49,13 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.contestants"},
     ],
     [{"tune_sr.asking"}],
-    [{"tune_sr.schedulers"}, {"tune_sr.searchers"}, {"tune_sr.board"}, {"tune_sr.mirror"}],
+    [
+        {"tune_sr.schedulers"},
+        {"tune_sr.searchers"},
+        {"tune_sr.board"},
+        {"tune_sr.mirror"},
+        {"tune_sr.spending"},
+    ],
     [
         {"tune_sr.space", "tune_sr.reading", "tune_sr.corners", "tune_sr.study_section"},
         {"tune_sr.progress"},
@@ -58,12 +64,12 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"tune_sr.plan"}, {"tune_sr.resume"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],
-    [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers"}],
+    [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers", "tune_sr.tuner"}],
     [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
 ]
 
 DOORS: dict[str, set[str]] = {
-    "ray": {"tune_sr/study.py", "tune_sr/adapters.py", "tune_sr/cluster.py"}
+    "ray": {"tune_sr/tuner.py", "tune_sr/adapters.py", "tune_sr/cluster.py", "tune_sr/nodes.py"}
     | {"trainables/ray_trainable.py"},
     "optuna": {"tune_sr/searchers.py", "tune_sr/asking.py"},
     "mlflow": {"tune_sr/tracking.py"},

@@ -6,6 +6,7 @@ import difflib
 import logging
 import math
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -45,6 +46,8 @@ class Job:
     threads: int
     """CPU threads where the configuration names none: the CPUs that a trial is given."""
     images: RunImages | None = None
+    gpu_part: float = 0.0
+    """The part of its GPU's memory that a trial may fill; 0: all."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -124,6 +127,11 @@ class DistillTrainable(tune.Trainable):
 
     def _open(self) -> SavedRun:
         job = self._job
+        study = job.trials.parent
+        if not study.is_dir():
+            raise OSError(f"{study} is not on {socket.gethostname()}: nodes must share it")
+        if job.gpu_part and torch.cuda.is_available():  # else it would take its neighbours' memory
+            torch.cuda.set_per_process_memory_fraction(job.gpu_part)
         config = job.configure(self._point)
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial

@@ -7,12 +7,14 @@ by our trial names; Ray's trial ids change with every start, and here with every
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from trainables.ray_trainable import FAILED, HEARD, NOTES, REPORTED, TRIAL
 from trainables.values import ConfigError
@@ -20,31 +22,36 @@ from tune_sr.ledger import Decision, Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
 from tune_sr.schedulers import decide
 from tune_sr.searchers import propose
+from tune_sr.spending import GpuMeter
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
+    from tune_sr.places import Places
     from tune_sr.study import StudyConfig
 
 ATTEMPTS = 4
-"""How often a trial may begin within one start of the driver: a process that dies each time, as one
-does that needs more memory than there is, would otherwise be tried for ever."""
+"""How often a trial may begin within one start of the driver, and once more for every node lost: a
+process that dies each time, as one does that needs more memory than there is, would otherwise be
+tried for ever."""
 
 _log = logging.getLogger(__name__)
 
 
 class Live:
-    """A study as it goes on: its ledger, and the fold of it, in step."""
+    """A study as it goes on: its ledger, and the folds of it, in step."""
 
     def __init__(self, ledger: Ledger) -> None:
+        events = list(ledger.events())
         self.ledger = ledger
-        self.history = History.of(ledger.events())
+        self.history, self.gpu_meter = History.of(events), GpuMeter.of(events)
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write an event and take it into account; it is on disk when this returns."""
         written = self.ledger.append(event, **fields)
         self.history.apply(written)
+        self.gpu_meter.apply(written)
         return written
 
     def settle(self) -> None:
@@ -61,18 +68,22 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     A trial whose process died is issued again at once, as a resume would: it continues from its
     newest checkpoint. Ray's own retries are not used, since they give up where a process dies
     before its first report.
+
+    On a cluster, `places` says how many trials it takes as its nodes come and go.
     """
 
-    def __init__(self, config: StudyConfig, live: Live) -> None:
+    def __init__(self, config: StudyConfig, live: Live, places: Places | None = None) -> None:
         super().__init__()  # no metric of Ray's: values are read from the ledger
-        self._study, self._live = config, live
+        self._study, self._live, self._places = config, live, places
         self._waiting = [record.name for record in live.history.running()]
         self._reasons = dict.fromkeys(self._waiting, "the driver was started again")
         self._running: dict[str, str] = {}
         self._begun: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial in Ray's form; None while all that is left is running."""
+        """The next trial in Ray's form; None while there is no room, or what is left is running."""
+        if not self._has_room():
+            return None
         while (name := self._next()) is not None:
             if self._possible(name):
                 return self._issue(name, trial_id)
@@ -85,11 +96,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         name = self._running.pop(trial_id)
         if not error or self._live.history.trials[name].state is not None:
             return
-        if self._begun[name] < ATTEMPTS:
+        lost = self._places.lost() if self._places is not None else 0
+        if self._begun[name] < ATTEMPTS + lost:
             self._waiting.append(name)
             self._reasons[name] = "its process was lost"
         else:
-            reason = f"its process was lost {ATTEMPTS} times"
+            reason = f"its process was lost {self._begun[name]} times"
             self._live.append("trial_ended", trial=name, state="failed", reason=reason)
 
     def save(self, checkpoint_path: str) -> None:
@@ -100,6 +112,11 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """No file of the searcher beside the ledger."""
+
+    def _has_room(self) -> bool:
+        """Whether a node could take one more; of no account where there is no more."""
+        more = self._waiting or len(self._live.history.trials) < self._study.trials
+        return self._places is None or not more or len(self._running) < self._places.count()
 
     def _next(self) -> str | None:
         if self._waiting:
@@ -149,13 +166,15 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         super().__init__()
         self._study, self._live = config, live
         self._patience = Patience()
+        self._unplaced: dict[str, Trial] = {}
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """From here on a trial may not be silent for ever."""
-        self._patience.begun(trial.config[TRIAL])
+        """Once it runs, a trial may not be silent for ever; it may wait for a place."""
+        self._unplaced[trial.config[TRIAL]] = trial
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """Its process is lost; the searcher says what becomes of it."""
+        self._unplaced.pop(trial.config[TRIAL], None)
         self._patience.ended(trial.config[TRIAL])
 
     def on_trial_result(
@@ -177,6 +196,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """As they come. Ray asks ten times a second: the moment to look for trials that hang."""
+        for name, trial in list(self._unplaced.items()):
+            if trial.status == trial.RUNNING:
+                del self._unplaced[name]
+                self._patience.begun(name)
         overdue = self._patience.overdue()
         for trial in tune_controller.get_trials() if overdue else ():
             name = trial.config[TRIAL]
@@ -202,3 +225,18 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             study.objective,
             study.seed,
         )
+
+
+class GpuHours(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
+    """Ends a start of the driver when the study has used the GPU time that it may use."""
+
+    def __init__(self, live: Live, hours: float) -> None:
+        self._live, self._seconds = live, 3600 * hours
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """No single trial ends by it."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the time is used up by now."""
+        return self._live.gpu_meter.seconds(time.time()) >= self._seconds

@@ -1,10 +1,17 @@
-"""A Ray of our own on this machine: silent, apart from any other, and gone afterwards."""
+"""The Ray that a study runs on: one of its own, gone afterwards; or a cluster, joined and left.
+
+A cluster is joined where `--address` names it, or where the driver is a job that was handed to one
+(`ray job submit`). What a shell's RAY_ADDRESS names is not joined: that is where jobs are handed
+in. The driver runs on a node of the cluster; it never starts one, nor ends one.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +34,90 @@ _ENVIRONMENT = {
 }
 
 
+_ADDRESS = re.compile(r"auto|[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+_ANSWERS_S = 5.0
+"""How long a cluster's head may take to accept a connection."""
+
+
+class ClusterError(ValueError):
+    """A cluster cannot be joined, or cannot run the study; nothing was started."""
+
+
 def usable_cpus() -> int:
     """The CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def usable_gpus() -> int:
+    """The GPUs that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def address_of(given: str | None) -> str | None:
+    """The cluster to join: the one named, else the one this process is a job of; None: none.
+
+    Raises:
+        ClusterError: not an address that a driver can join.
+
+    >>> address_of("head:6379")
+    'head:6379'
+    """
+    if given is None:
+        job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # as Ray's own drivers tell
+        return os.environ.get("RAY_ADDRESS", "auto") if job else None
+    if not _ADDRESS.fullmatch(given):
+        rule = "HOST:PORT of a cluster's head (6379 unless it says otherwise), or auto"
+        raise ClusterError(f"--address {given}: {rule}; the driver runs on a node of it")
+    return given
+
+
+@contextmanager
+def joined_ray(address: str) -> Iterator[None]:
+    """Join a running cluster and leave it afterwards; this process's trials end with it.
+
+    Where this process has joined one already, that one is used and left as it is.
+
+    Raises:
+        ClusterError: nothing answers there, or this machine is no node of it.
+    """
+    _silence()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    _check_answers(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+    except Exception as error:  # of Ray's many kinds; what they say is all there is to know
+        said = " ".join(str(error).split())[:200]
+        raise ClusterError(f"--address {address}: cannot be joined from here: {said}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--address {address}: no cluster answers there: {error}") from None
+
+
+def _silence() -> None:
+    """What Ray shall not say, and not do, is told it before it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -41,15 +127,12 @@ def local_ray(cpus: int) -> Iterator[None]:
     It never joins a cluster that an address file or variable names. Should this process be killed,
     Ray's processes end by themselves within a minute, and the next start removes their files.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _silence()
     import ray
 
     if ray.is_initialized():
         yield
         return
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     _remove_leftovers()
     folder = _parent() / f"{_PREFIX}{os.getpid()}"
     try:

@@ -13,7 +13,8 @@ from tune_sr.space import SearchSpace
 from tune_sr.yaml_lines import dump_yaml
 
 _MAY_CHANGE = (
-    "name", "trials", "hours", "concurrent", "cpus_per_trial", "storage", "tracking_uri",
+    "name", "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
+    "storage", "tracking_uri",
 )  # fmt: skip
 """Keys of a study that a resume may give anew: none of them changes what a trial is."""
 
@@ -69,11 +70,11 @@ def check_extends(stored: SearchSpace, flags: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the flag and what the study has.
     """
-    for key in ("trials", "hours"):
-        before, now = stored.study[key], flags.get(key)
+    for key in ("trials", "hours", "gpu_hours"):
+        before, now = stored.study.get(key), flags.get(key)  # there are ledgers from before a key
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
-            raise ValueError(f"--{key} {now:g}: {rule}")
+            raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")
 
 
 def driver_seconds(events: Iterable[Event]) -> float:

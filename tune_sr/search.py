@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_sr.cluster import address_of
 from tune_sr.commands import DONE, FAILED, Parser, refuse
 from tune_sr.signals import Interrupted, interruptible
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from tune_sr.study import StudyConfig
 
 PROG = "python -m tune_sr.search"
-_FLAGS = ("trials", "hours", "concurrent", "cpus_per_trial", "tracking_uri", "seed")
+_FLAGS = (
+    "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
+    "tracking_uri", "seed",
+)  # fmt: skip
 """Flags that are keys of a space's `study` section, where they win."""
 
 
@@ -54,9 +58,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on with a study, or extend a finished one")
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
     add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
+    add("--gpu-hours", type=float, metavar="H", help="GPU time for the whole study, the same")
     add("--concurrent", type=_number_or_auto, metavar="N",
-        help="trials at a time, or auto: the CPUs over --cpus-per-trial")  # fmt: skip
+        help="trials at a time, or auto: as many as there are CPUs and GPUs for")  # fmt: skip
     add("--cpus-per-trial", type=float, metavar="N", help="CPUs, and so threads, of a trial")
+    add("--gpus-per-trial", type=float, metavar="N", help="GPUs of a trial, or a part of one")
+    add("--address", metavar="HOST:PORT",
+        help="a running Ray cluster's head, or auto: this machine is a node of it")  # fmt: skip
     add("--tracking-uri", metavar="URI", help="MLflow's store; default: STORAGE/mlflow.db")
     add("--seed", type=int, help="of every proposal and every trial")
     add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
@@ -88,7 +96,7 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     storage = arguments.storage or Path(space.study["storage"])
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = space.with_flags({**flags, "name": name, "storage": str(storage)})
-    config = StudyConfig.of(space, name, storage)
+    config = StudyConfig.of(space, name, storage, address_of(arguments.address))
     if exists(read_events(config.folder)):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
         raise ValueError(f"{config.folder}: {rule}")
@@ -125,7 +133,7 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     check_extends(stored, flags)
     resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
-    return StudyConfig.of(resumed, name, storage)
+    return StudyConfig.of(resumed, name, storage, address_of(arguments.address))
 
 
 def _prepared(config: StudyConfig) -> Bench:
@@ -135,14 +143,16 @@ def _prepared(config: StudyConfig) -> Bench:
 
 
 def _dry_run(config: StudyConfig) -> int:
+    from tune_sr.nodes import at_a_time
     from tune_sr.plan import plan_text
 
     _prepared(config)
-    print(plan_text(config.space, config.workers))
+    print(plan_text(config.space, at_a_time(config)))
     return DONE
 
 
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
+    from tune_sr.cluster import ClusterError
     from tune_sr.lock import LockedError
     from tune_sr.study import run_study
 
@@ -152,7 +162,7 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
 
     try:
         results = run_study(config, bench, quiet=quiet, taken=taken)
-    except LockedError as error:
+    except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
     except Exception as error:
         traceback.print_exc()
@@ -164,7 +174,8 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
 
 def _resume_command(config: StudyConfig) -> str:
     storage = shlex.quote(str(config.space.study["storage"]))
-    return f"to go on: {PROG} --resume --name {config.name} --storage {storage}"
+    address = "" if config.address is None else f" --address {config.address}"
+    return f"to go on: {PROG} --resume --name {config.name} --storage {storage}{address}"
 
 
 def _told(config: StudyConfig, results: Results) -> str:

@@ -1,4 +1,4 @@
-"""A study from its first event to its last: the one file that builds a Tuner."""
+"""A study from its first event to its last."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tune_sr.bench import Bench, Marks, measure, prepare
-from tune_sr.cluster import local_ray, usable_cpus
+from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
 from tune_sr.ledger import History, Ledger
 from tune_sr.lock import DriverLock
+from tune_sr.nodes import ray_for
+from tune_sr.places import Node, Share, check_fits
 from tune_sr.provenance import provenance
 from tune_sr.resume import driver_seconds, read_events
 from tune_sr.schedulers import SchedulerConfig
 from tune_sr.signals import Interrupted, LoopSignals
 from tune_sr.space import SearchSpace
+from tune_sr.spending import GpuMeter
 from tune_sr.watchers import Watchers
 
 if TYPE_CHECKING:
-    from ray.tune import Tuner
-    from ray.tune.experiment import Trial
-
     from trainables.config import TrialConfig
     from tune_sr.adapters import Live
     from tune_sr.results import Results
@@ -49,37 +50,56 @@ class StudyConfig:
     objective: Literal["psnr_y_db"] = "psnr_y_db"
     trials: int
     concurrent: int | Literal["auto"] = "auto"
-    """Trials at a time; auto: CPUs over `cpus_per_trial`."""
+    """Trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    """0: trials are placed by CPUs alone; on this machine they share its GPU, if there is one."""
     hours: float | None = None
     """Of drivers' work on it, all starts together; then it is finished as it stands."""
+    gpu_hours: float | None = None
+    """Of GPUs given to trials, the same."""
     seed: int = 0
     experiment: str
     tracking_uri: str | None = None
+    address: str | None = None
+    """The cluster that it runs on; None: this machine."""
 
     @classmethod
-    def of(cls, space: SearchSpace, name: str, storage: Path) -> Self:
+    def of(cls, space: SearchSpace, name: str, storage: Path, address: str | None = None) -> Self:
         """What a space's `study` section says, for a study called `name` in `storage`.
 
         Raises:
-            ValueError: this machine cannot run it.
+            ValueError: this machine cannot run it, and no `address` names another.
         """
         study = dict(space.study)
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
-        known = {each.name for each in fields(cls)} - {"name", "space", "folder"}
+        known = {each.name for each in fields(cls)} - {"name", "space", "folder", "address"}
         said = {key: value for key, value in study.items() if key in known}
-        config = cls(name=name, space=space, folder=(storage / name).absolute(), **said)
-        if config.cpus_per_trial > usable_cpus():
-            rule = f"--cpus-per-trial {config.cpus_per_trial:g}: this machine has {usable_cpus()}"
-            raise ValueError(f"{rule}; no trial could start")
+        folder = (storage / name).absolute()
+        config = cls(name=name, space=space, folder=folder, address=address, **said)
+        if config.gpu_hours is not None and config.gpus_per_trial == 0:
+            rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
+            raise ValueError(f"--gpu-hours {config.gpu_hours:g}: {rule}")
+        if address is None:
+            check_fits(config.share, [_this_machine(config.share)])
         return config
+
+    @property
+    def share(self) -> Share:
+        """What each trial is given."""
+        return Share(self.cpus_per_trial, self.gpus_per_trial)
+
+    @property
+    def most(self) -> int | None:
+        """Trials at a time at most; None: as many as fit."""
+        return None if self.concurrent == "auto" else self.concurrent
 
     @property
     def workers(self) -> int:
         """Trials at a time on this machine."""
         if self.concurrent != "auto":
             return self.concurrent
-        return max(1, int(usable_cpus() / self.cpus_per_trial))
+        return max(1, self.share.on(_this_machine(self.share)))
 
     def configure(self, point: Mapping[str, Any]) -> TrialConfig:
         """The whole configuration of a trial.
@@ -112,11 +132,15 @@ def run_study(
     Raises:
         ValueError: it cannot be started; nothing was written.
         LockedError: another driver works on it.
+        ClusterError: the cluster cannot be joined, or cannot run it.
         Interrupted: SIGINT or SIGTERM; all is saved, and the same call goes on from there.
     """
     bench = bench or prepare(config)
-    config.folder.mkdir(parents=True, exist_ok=True)
-    with DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock, LoopSignals() as signals:
+    with (
+        _made(config.folder),
+        DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock,
+        LoopSignals() as signals,
+    ):
         taken()
         seconds = left_to_do(config)
         if seconds is None:
@@ -125,12 +149,14 @@ def run_study(
             marks = beside.submit(
                 _marks, config, bench
             )  # while Ray starts, which is mostly waiting
-            with local_ray(_cpus(config)):
+            with ray_for(config) as places:
+                from tune_sr.tuner import tuner_for
+
                 signals.listen()
                 live = _begin(config, marks.result())
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
                     _append_start(config, live)
-                    _tuner(config, live, bench, seconds).fit()
+                    tuner_for(config, live, bench, seconds, places).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
                     watchers.quieten()
@@ -141,10 +167,15 @@ def run_study(
 
 
 def left_to_do(config: StudyConfig) -> float | None:
-    """Seconds that a study may still take, infinite without a limit; None where it is finished."""
+    """Seconds that a study may still take, infinite without a limit; None where it is finished.
+
+    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
+    """
     events = read_events(config.folder)
     history = History.of(events)
     if len(history.trials) >= config.trials and not history.running():
+        return None
+    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
         return None
     if config.hours is None:
         return math.inf
@@ -152,9 +183,22 @@ def left_to_do(config: StudyConfig) -> float | None:
     return left if left > 0 else None
 
 
-def _cpus(config: StudyConfig) -> int:
-    """For Ray: all there are, or as many as were asked for by name."""
-    return max(usable_cpus(), math.ceil(config.workers * config.cpus_per_trial))
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that is there; where a cluster refuses a new study, it does not stay."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except ClusterError:
+        with suppress(OSError):  # something else was put there meanwhile
+            for each in new:
+                each.rmdir()
+        raise
+
+
+def _this_machine(share: Share) -> Node:
+    return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
 def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
@@ -207,48 +251,6 @@ def _append_start(config: StudyConfig, live: Live) -> None:
     live.settle()
 
 
-def _tuner(config: StudyConfig, live: Live, bench: Bench, seconds: float) -> Tuner:
-    from ray import tune
-
-    from trainables.ray_trainable import DistillTrainable, Job, register_trainables
-    from tune_sr.adapters import LedgerScheduler, LedgerSearcher
-
-    job = Job(
-        configure=config.configure,
-        trials=config.folder / "trials",
-        start=f"start-{live.history.starts:03d}",
-        threads=max(1, int(config.cpus_per_trial)),
-        images=bench.images,
-    )
-    register_trainables()  # whoever else drives this Ray finds the methods by their names
-    trainable = tune.with_parameters(DistillTrainable, job=job)
-    return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": config.cpus_per_trial}),
-        tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(config, live),
-            scheduler=LedgerScheduler(config, live),
-            num_samples=-1,  # the searcher knows when it is done
-            max_concurrent_trials=config.workers,
-            reuse_actors=True,
-            time_budget_s=None if math.isinf(seconds) else seconds,
-            trial_name_creator=_name_of,
-            trial_dirname_creator=_name_of,
-        ),
-        run_config=tune.RunConfig(
-            name=job.start,
-            storage_path=str(job.trials),
-            verbose=0,
-            # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/adapters.py
-        ),
-    )
-
-
-def _name_of(trial: Trial) -> str:
-    return str(trial.config["trial"])
-
-
 def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
     """Whether there is nothing left to do; by then time is up where trials are left.
 
@@ -258,7 +260,7 @@ def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
     if signals.number is not None:
         return False
     left = config.trials - sum(each.state is not None for each in live.history.trials.values())
-    if left > 0 and config.hours is None:
+    if left > 0 and config.hours is None and config.gpu_hours is None:
         raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
     return True
 

@@ -37,10 +37,14 @@ class StudySection(Config):
     """Configurations tried; of a grid, where nothing is said, all."""
     hours: float | None = Field(default=None, gt=0.0)
     """No trial starts later than this; null: no limit."""
+    gpu_hours: float | None = Field(default=None, gt=0.0)
+    """The study ends when trials have been given GPUs for so long; null: no limit."""
     concurrent: int | Literal["auto"] = "auto"
-    """Trials at a time; auto: CPUs over cpus_per_trial."""
+    """Trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
     """CPU cores each trial is given."""
+    gpus_per_trial: float = Field(default=0.0, ge=0.0)
+    """GPUs each trial is given, or the part of one that it may fill; 0: placed by CPUs alone."""
     seed: int = Field(default=0, ge=0)
     """What every proposal and every trial's randomness derive from."""
     storage: str = "runs"
@@ -68,6 +72,13 @@ class StudySection(Config):
         if isinstance(concurrent, int) and concurrent < 1:
             raise ValueError(f"at least 1, or auto; got {concurrent}")
         return concurrent
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _part_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"a part of one GPU, or a whole number of them; got {gpus:g}")
+        return gpus
 
 
 def parse_study(says: Any, budget: BudgetConfig, last_growth: int) -> dict[str, Any]:

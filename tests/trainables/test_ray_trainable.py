@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,28 @@ def test_divergence_and_mistakes_are_answers_not_crashes(begin: Begin) -> None:
     assert REPORTED not in diverged
     invalid = begin("noise", {"optimiser.lr": -1.0}).step()
     assert "optimiser.lr" in invalid[FAILED] and "\n" not in invalid[FAILED]
+
+
+def test_on_a_node_that_does_not_share_the_study_nothing_is_written(
+    begin: Begin, tmp_path: Path
+) -> None:
+    elsewhere = begin("noise")
+    elsewhere._job = replace(elsewhere._job, trials=tmp_path / "study" / "trials")
+    assert "study is not on " in elsewhere.step()[FAILED]
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_part_of_a_gpu_is_a_part_of_its_memory(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    parts: list[float] = []
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", parts.append)
+    for part in (0.25, 0.0):
+        trainable = begin("noise")
+        trainable._job = replace(trainable._job, gpu_part=part)
+        trainable.step()
+    assert parts == [0.25]
 
 
 def test_saved_and_loaded_elsewhere_it_goes_on_as_if_nothing_had_been(

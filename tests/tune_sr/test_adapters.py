@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
+from tune_sr import patience
 from tune_sr.adapters import ATTEMPTS, LedgerScheduler, LedgerSearcher, Live
 from tune_sr.ledger import Ledger
 from tune_sr.space import SearchSpace
@@ -128,6 +129,73 @@ def test_a_lost_process_is_tried_again_from_what_was_heard_but_not_for_ever(
     assert live.history.trials["0000"].state == "failed"
     assert "lost 4 times" in live.history.trials["0000"].reason
     assert searcher.suggest("z")["trial"] == "0001"
+
+
+class Room:
+    """A cluster's places as a test has them."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.now, self.nodes_lost = count, 0
+
+    def count(self) -> int:
+        return self.now
+
+    def lost(self) -> int:
+        return self.nodes_lost
+
+
+def test_as_many_run_as_the_nodes_take_and_none_is_waited_for_after_the_last(
+    config: StudyConfig, live: Live
+) -> None:
+    room = Room()
+    searcher = LedgerSearcher(config, live, room)
+    assert searcher.suggest("a")["trial"] == "0000"
+    assert searcher.suggest("b") is None and len(live.history.trials) == 1
+    room.now = 2
+    assert searcher.suggest("b")["trial"] == "0001"
+    room.now = 0  # both their nodes are lost
+    for ray_id in ("a", "b"):
+        searcher.on_trial_complete(ray_id, error=True)
+    assert searcher.suggest("c") is None
+    room.now = 3
+    for ray_id, trial in zip("def", ("0000", "0001", "0002"), strict=True):
+        assert searcher.suggest(ray_id)["trial"] == trial
+        ended(searcher, live, ray_id, trial)
+    room.now = 0
+    assert searcher.suggest("g") == Searcher.FINISHED
+
+
+def test_a_lost_node_is_not_held_against_its_trials(config: StudyConfig, live: Live) -> None:
+    room = Room()
+    searcher = LedgerSearcher(config, live, room)
+    for attempt in range(ATTEMPTS + 2):
+        assert searcher.suggest(str(attempt))["trial"] == "0000"
+        room.nodes_lost = min(2, attempt)
+        searcher.on_trial_complete(str(attempt), error=True)
+    record = live.history.trials["0000"]
+    assert (record.state, record.reason) == ("failed", "its process was lost 6 times")
+
+
+def test_a_trial_that_waits_for_a_place_does_not_hang(
+    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_S", 0.0)
+    LedgerSearcher(config, live).suggest("a")
+    killed: list[Any] = []
+    monkeypatch.setattr("ray.kill", killed.append)
+    scheduler = LedgerScheduler(config, live)
+    state = SimpleNamespace(ray_actor="actor")
+    trial = SimpleNamespace(
+        config={"trial": "0000"}, status="PENDING", RUNNING="RUNNING", temporary_state=state
+    )
+    controller = SimpleNamespace(get_trials=lambda: [trial])
+    monkeypatch.setattr(FIFOScheduler, "choose_trial_to_run", lambda *_: None)
+    scheduler.on_trial_add(controller, trial)
+    scheduler.choose_trial_to_run(controller)
+    assert not killed and live.history.trials["0000"].state is None
+    trial.status = "RUNNING"
+    scheduler.choose_trial_to_run(controller)
+    assert killed == ["actor"] and live.history.trials["0000"].state == "failed"
 
 
 def test_a_process_lost_after_the_last_word_is_not_missed(config: StudyConfig, live: Live) -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pickle
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +161,17 @@ def test_flags_that_make_no_sense(toy_space: ToySpace, tmp_path: Path, refused: 
     space = toy_space()
     assert "no such file" in refused("--space", tmp_path / "absent.yaml")
     assert "--space FILE" in refused("--trials", 3)
-    assert "unrecognized arguments: --gpus-per-trial 1" in refused(
-        "--space", space, "--gpus-per-trial", 1
-    )
+    assert "unrecognized arguments: --nodes 1" in refused("--space", space, "--nodes", 1)
     assert "invalid int value: 'many'" in refused("--space", space, "--trials", "many")
     assert "--trials 0" in refused("--space", space, "--trials", 0)
     assert "--concurrent 0" in refused("--space", space, "--concurrent", 0)
     assert "--hours -1" in refused("--space", space, "--hours", -1)
-    assert "no trial could start" in refused("--space", space, "--cpus-per-trial", 4096)
+    for kind in ("cpus", "gpus"):
+        told = refused("--space", space, f"--{kind}-per-trial", 4096)
+        assert f"--{kind}-per-trial 4096: this machine has" in told
+        assert f"{kind[0].upper()}PUs; no trial could start" in told
+    assert "a part of one GPU" in refused("--space", space, "--gpus-per-trial", 1.5)
+    assert "say --gpus-per-trial as well" in refused("--space", space, "--gpu-hours", 5)
     assert "takes PATH=VALUE" in refused("--space", space, "--set", "budget.steps")
     assert "--set budget.stepz=3: budget.stepz: unknown key" in refused(
         "--space", space, "--set", "budget.stepz=3"
@@ -176,15 +180,37 @@ def test_flags_that_make_no_sense(toy_space: ToySpace, tmp_path: Path, refused: 
     assert "no study to resume" in refused("--resume", "--name", "x", "--storage", tmp_path)
 
 
-def begun(space: Path, storage: Path, name: str = "toy") -> Path:
-    """The folder of a study that a driver has begun."""
+@pytest.mark.parametrize("address", ["head", "ray://head:10001", "http://head:8265", ":6379"])
+def test_an_address_that_no_driver_can_join(
+    address: str, toy_space: ToySpace, refused: Refused
+) -> None:
+    told = refused("--space", toy_space(), "--address", address)
+    assert f"--address {address}: HOST:PORT of a cluster's head" in told
+
+
+@pytest.mark.parametrize("command", [["--dry-run"], ["--quiet"]])
+def test_an_address_where_nothing_answers(
+    command: list[str], toy_space: ToySpace, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # the suite's may be running
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody else's; closed again when it is asked
+    told = refused("--space", toy_space(), "--address", f"127.0.0.1:{port}", *command)
+    assert f"--address 127.0.0.1:{port}: no cluster answers there" in told
+
+
+def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] = ()) -> Path:
+    """The folder of a study that a driver has begun; an older one, that had no keys `lacking`."""
     loaded = SearchSpace.load(space).with_flags({"name": name, "storage": str(storage)})
     folder = storage / name
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.jsonl")
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
-    ledger.append("study_started", name=name, id="1", space=loaded.resolved(), seed=0, marks=marks)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=loaded.resolved()["study"])
+    resolved = loaded.resolved()
+    for key in lacking:
+        del resolved["study"][key]
+    ledger.append("study_started", name=name, id="1", space=resolved, seed=0, marks=marks)
+    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
     return folder
 
 
@@ -212,6 +238,15 @@ def test_a_study_is_not_shortened(toy_space: ToySpace, refused: Refused) -> None
     space = toy_space()
     begun(space, space.parent / "runs")
     assert "has 6 already" in refused("--space", space, "--resume", "--trials", 5)
+
+
+def test_a_study_from_before_gpus_were_counted_is_resumed(
+    toy_space: ToySpace, refused: Refused
+) -> None:
+    space = toy_space()
+    begun(space, space.parent / "runs", lacking=("gpu_hours", "gpus_per_trial"))
+    more = ["--gpu-hours", 1, "--gpus-per-trial", 4096]
+    assert "4096: this machine has" in refused("--space", space, "--resume", *more)
 
 
 def test_a_second_driver_is_refused_by_host_and_pid_of_the_first(

@@ -1,0 +1,69 @@
+"""What Ray is given of a study: the Tuner of one start of its driver."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ray import tune
+
+from trainables.ray_trainable import DistillTrainable, Job, register_trainables
+from tune_sr.adapters import GpuHours, LedgerScheduler, LedgerSearcher
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+    from tune_sr.adapters import Live
+    from tune_sr.bench import Bench
+    from tune_sr.places import Places
+    from tune_sr.study import StudyConfig
+
+
+def tuner_for(
+    config: StudyConfig, live: Live, bench: Bench, seconds: float, places: Places | None
+) -> tune.Tuner:
+    """A fresh Tuner in a folder of its own: it issues what the ledger left, then new trials.
+
+    Args:
+        config: the study.
+        live: its ledger, which has the line of this start.
+        bench: with the images that its trials share.
+        seconds: that it may still take.
+        places: of a cluster; None: this machine.
+    """
+    job = Job(
+        configure=config.configure,
+        trials=config.folder / "trials",
+        start=f"start-{live.history.starts:03d}",
+        threads=max(1, int(config.cpus_per_trial)),
+        gpu_part=config.gpus_per_trial % 1,
+        images=bench.images,
+    )
+    register_trainables()  # whoever else drives this Ray finds the methods by their names
+    trainable = tune.with_parameters(DistillTrainable, job=job)
+    return tune.Tuner(
+        tune.with_resources(trainable, config.share.resources()),
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(config, live, places),
+            scheduler=LedgerScheduler(config, live),
+            num_samples=-1,  # the searcher knows when it is done
+            max_concurrent_trials=config.workers if places is None else config.trials,
+            reuse_actors=True,
+            time_budget_s=None if math.isinf(seconds) else seconds,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
+        ),
+        run_config=tune.RunConfig(
+            name=job.start,
+            storage_path=str(job.trials),
+            verbose=0,
+            # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/adapters.py
+            stop=None if config.gpu_hours is None else GpuHours(live, config.gpu_hours),
+        ),
+    )
+
+
+def _name_of(trial: Trial) -> str:
+    return str(trial.config["trial"])
