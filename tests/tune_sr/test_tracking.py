@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import socket
@@ -427,6 +428,109 @@ def test_a_server_out_of_reach_holds_nobody_up(ledger, storage, answers):
     assert "--resume" in said[-1]
     assert "secret" not in "".join(said)
     assert set(by_trial(track(ledger, storage))) == {None, "0000", "0001", "0002"}  # sent later
+
+
+class Server:
+    """MLflow's own server, in this process; it can be away, and it can take its time."""
+
+    def __init__(self, storage, port):
+        self.port, self.answered = port, 0
+        self.answers = threading.Event()
+        self.answers.set()
+        self._storage = storage
+        self._served = None
+
+    def __call__(self, environ, start_response):
+        from mlflow.server import app
+
+        assert self.answers.wait(30)
+        self.answered += 1
+        return app(environ, start_response)
+
+    def start(self):
+        from werkzeug.serving import make_server
+
+        self._served = make_server("127.0.0.1", self.port, self, threaded=True)
+        threading.Thread(target=self._served.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._served.shutdown()
+        self._served.server_close()
+
+
+@pytest.fixture
+def server(storage, monkeypatch):
+    """Not started yet."""
+    from mlflow.server import handlers
+
+    monkeypatch.setattr("tune_sr.tracking._PERIOD_S", 0.05)
+    monkeypatch.setattr(handlers, "_tracking_store", None)
+    handlers.initialize_backend_stores(
+        f"sqlite:///{storage / 'mlflow.db'}", default_artifact_root=str(storage / "served")
+    )
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    return Server(storage, port)
+
+
+def served(ledger, server, said):
+    store = Store.of(f"http://127.0.0.1:{server.port}", ledger.path.parent)
+    running = tracker(ledger, store, said, experiment="served")
+    running.start()
+    return running
+
+
+def test_a_server_that_is_down_at_the_start_gets_everything_once_it_is_there(
+    ledger, storage, server
+):
+    said = []
+    running = served(ledger, server, said)
+    whole_study(ledger)
+    wait_until(lambda: said)
+    assert "trials go on, what it misses is sent later" in said[0]
+    server.start()
+    wait_until(lambda: len(said) > 1)
+    assert said[1].endswith("it answers again")
+    assert running.close(), said
+    server.stop()
+    assert without_ids(held(storage, "served")) == without_ids(track(ledger, storage))
+
+
+def test_a_server_that_is_killed_in_the_middle_misses_nothing(ledger, storage, server):
+    said = []
+    server.start()
+    running = served(ledger, server, said)
+    begin(ledger)
+    add(ledger, 0)
+    report(ledger, "0000", 10, 27.0)
+    wait_until(
+        lambda: "ssim" in by_trial(held(storage, "served")).get("0000", {"curves": ()})["curves"]
+    )
+    server.stop()
+    add(ledger, 1)
+    report(ledger, "0000", 20, 28.0, "complete")
+    report(ledger, "0001", 10, 26.0, "stop")
+    wait_until(lambda: said)
+    server.start()
+    ledger.append("study_ended", finished=True)
+    assert running.close(), said
+    server.stop()
+    assert without_ids(held(storage, "served")) == without_ids(track(ledger, storage))
+
+
+def test_nobody_waits_for_a_server_that_takes_its_time(ledger, storage, server):
+    said = []
+    server.answers.clear()
+    server.start()
+    running = served(ledger, server, said)
+    whole_study(ledger)  # a driver at work: it writes, and MLflow has not said a word
+    assert server.answered == 0
+    threading.Timer(1.0, server.answers.set).start()
+    assert running.close(), said
+    assert said == []
+    server.stop()
+    assert without_ids(held(storage, "served")) == without_ids(track(ledger, storage))
 
 
 @pytest.mark.timeout(180)  # MLflow's migrations, twice, one after the other
