@@ -33,12 +33,14 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
+    [{"tune_sr.lines"}],
     [
         {"tune_sr.ledger"},
         {"tune_sr.dimensions"},
         {"tune_sr.yaml_lines"},
         {"tune_sr.lock"},
         {"tune_sr.store"},
+        {"tune_sr.room"},
         {"tune_sr.signals"},
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
         {"tune_sr.provenance"},

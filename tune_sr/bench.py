@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainables.values import ConfigError
 from tune_sr.ledger import History
+from tune_sr.room import check_room, check_writable
 from tune_sr.store import Store
 from tune_sr.yaml_lines import SpaceError, read_yaml
 
@@ -30,20 +31,24 @@ class Bench:
 
 
 def prepare(config: StudyConfig) -> Bench:
-    """Find out what can be found out before anything is started: images, weights, sizes.
+    """Find out what can be found out before anything is started: images, weights, sizes, room.
 
     Raises:
         ValueError: names, in one line, what cannot be used.
     """
     from trainables.run import Run, RunImages
+    from tune_sr.plan import largest_checkpoint
     from tune_sr.searchers import propose
 
+    check_writable(config.folder)
     Store.of(config.tracking_uri, config.folder.parent)
     point = propose(config.searcher, config.space, config.seed, History(), 0)
     try:
         first = config.configure(point)
         images = RunImages.of(first, *map(config.configure, config.space.first))
-        return Bench(images, Run(first, images=images))
+        bench = Bench(images, Run(first, images=images))
+        check_room(config.folder, largest_checkpoint([first]))
+        return bench
     except ConfigError as error:
         raise _located(config.space.path, error) from None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from tune_sr.lines import append_line
 
 Event = dict[str, Any]
 Decision = Literal["continue", "stop", "complete"]
@@ -36,7 +37,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event; it is on disk when this returns.
+        """Write one event; it is on disk when this returns. A full disk is waited for, and said.
 
         Args:
             event: its kind, such as `reported`.
@@ -55,7 +56,7 @@ class Ledger:
             )
         with self._lock:
             line = json.dumps(_finite({"event": event, "time": time.time(), **fields}))
-            _append_line(self.path, line.encode())
+            append_line(self.path, line.encode())
         read_back: Event = json.loads(line)
         return read_back
 
@@ -224,33 +225,6 @@ class History:
 def trial_name(number: int) -> str:
     """The name of trial `number`, counted from 0 over the whole study: `0000`, `0001`, ..."""
     return f"{number:04d}"
-
-
-def _append_line(path: Path, line: bytes) -> None:
-    """Add `line` on a line of its own, even after a line that was cut short; fsync."""
-    created = not path.exists()
-    with path.open("a+b", buffering=0) as file:
-        if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno()):
-            line = b"\n" + line
-        remaining = memoryview(line + b"\n")
-        while remaining:  # a nearly full disk writes less than it was given before it refuses
-            remaining = remaining[file.write(remaining) :]
-        os.fsync(file.fileno())
-    if created:
-        _sync_folder(path.parent)
-
-
-def _ends_line(descriptor: int) -> bool:
-    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name survive a power cut, as fsync does for its content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_from(path: Path, offset: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.ledger import History, trial_name
+from tune_sr.room import free_bytes, megabytes
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, decide, rungs
 from tune_sr.searchers import propose
 from tune_sr.space import SearchSpace
@@ -171,21 +173,23 @@ def _bracket_shown(scheduler: SchedulerConfig, space: SearchSpace, bracket: int)
 def _work_shown(
     space: SearchSpace, scheduler: SchedulerConfig, concurrent: int, configs: list[TrialConfig]
 ) -> list[str]:
-    trials, seed = space.study["trials"], space.study["seed"]
+    study = space.study
+    trials, seed = study["trials"], study["seed"]
     expected = simulate(space, scheduler, trials, concurrent, seed)
     most = trials * space.budget.steps
-    each = _largest_checkpoint(configs)
+    each = largest_checkpoint(configs)
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {expected.student_steps:,} of at most {most:,} "
         f"({expected.completed} trials completed, {expected.stopped} stopped, on simulated curves)",
-        f"  checkpoints: at most {_megabytes(trials * _KEPT * each)} "
-        f"({_KEPT} a trial, each about {_megabytes(each)})",
+        f"  checkpoints: at most {megabytes(trials * _KEPT * each)} "
+        f"({_KEPT} a trial, each about {megabytes(each)})",
+        f"  free in {study['storage']}: {megabytes(free_bytes(Path(study['storage'])))}",
     ]
 
 
-def _largest_checkpoint(configs: list[TrialConfig]) -> int:
-    """In bytes; every network is built once, however many trials share it."""
+def largest_checkpoint(configs: list[TrialConfig]) -> int:
+    """Its size in bytes; every network is built once, however many trials share it."""
     described = {network for config in configs for network in (config.student, config.teacher)}
     built: dict[TeacherConfig | None, SRNet] = {
         network: make_network(
@@ -202,7 +206,3 @@ def _largest_checkpoint(configs: list[TrialConfig]) -> int:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

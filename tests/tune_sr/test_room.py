@@ -1,0 +1,54 @@
+"""A study that cannot be written down is refused before it starts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tune_sr import search
+from tune_sr.bench import prepare
+from tune_sr.room import check_room, check_writable
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig
+
+ToySpace = Callable[..., Path]
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["started", "dry"])
+def test_a_storage_that_cannot_be_written_is_one_line(
+    toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    storage = tmp_path / "file" / "runs"
+    assert search.main(["--space", str(toy_space()), "--storage", str(storage), *dry]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert f"{storage / 'toy'}: nothing can be written to {tmp_path / 'file'}: " in told.err
+
+
+def test_looking_leaves_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "runs" / "study")
+    check_room(tmp_path / "runs" / "study", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_for_one_checkpoint_is_refused(
+    toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SearchSpace.load(toy_space())
+    config = StudyConfig.of(space, "toy", tmp_path / "runs")
+    prepare(config)
+    asked = []
+
+    class Full:
+        free = 500_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or Full)
+    rule = r"0\.5 MB are free, and one checkpoint of a trial takes \d\.\d MB; make room"
+    with pytest.raises(ValueError, match=rule):
+        prepare(config)
+    assert asked == [tmp_path]
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,57 @@
+"""Whether a study can be written down where it is to lie, found out before it starts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that `folder` can be made and written to; nothing is left behind.
+
+    Raises:
+        ValueError: names the folder that cannot, and why.
+    """
+    there = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        rule = f"nothing can be written to {there}: {why}; choose another --storage"
+        raise ValueError(f"{folder}: {rule}") from None
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Make sure that `needed` bytes fit where `folder` lies.
+
+    Raises:
+        ValueError: says how many are free, and what to do.
+    """
+    free = free_bytes(folder)
+    if free < needed:
+        rule = (
+            f"{megabytes(free)} are free, and one checkpoint of a trial takes {megabytes(needed)}"
+        )
+        raise ValueError(f"{folder}: {rule}; make room, or choose another --storage")
+
+
+def free_bytes(folder: Path) -> int:
+    """How much may still be written where `folder` lies, or will."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes for a person.
+
+    >>> megabytes(1_234_567_890)
+    '1,234.6 MB'
+    """
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest thing above it that exists."""
+    folder = folder.absolute()
+    return next(each for each in (folder, *folder.parents) if each.exists())
