@@ -68,6 +68,7 @@ TIERS: list[list[set[str]]] = [
     [{"tune_sr.results"}, {"tune_sr.bench"}],
     [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers", "tune_sr.tuner"}],
     [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
+    [{"tune_sr.deploy"}],
 ]
 
 DOORS: dict[str, set[str]] = {
@@ -87,6 +88,7 @@ DOORS: dict[str, set[str]] = {
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
 HEAVY |= {"spandrel", "torchvision"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
+LIGHT += ("tune_sr.deploy.__main__",)
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

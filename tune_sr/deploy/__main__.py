@@ -1,0 +1,110 @@
+"""`python -m tune_sr.deploy`: a search space -> the file that a cluster runs its study from."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tune_sr.commands import DONE, Parser, refuse
+from tune_sr.deploy.job import make_job
+from tune_sr.deploy.kinds import KINDS
+
+PROG = "python -m tune_sr.deploy"
+_EPILOG = (
+    "After -- stands what the search is told besides, such as "
+    "-- --trials 64 --hours 48 --gpus-per-trial 0.5 --tracking-uri http://mlflow:5000"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what `argv` asks for; the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    arguments = parse_arguments(argv[:end])
+    kind = KINDS[arguments.kind]
+    given = {flag: getattr(arguments, flag) for each in KINDS.values() for flag in each.flags}
+    try:
+        flags = kind.settle(arguments.kind, given)
+        job = make_job(
+            arguments.space,
+            arguments.storage,
+            name=arguments.name,
+            words=argv[end + 1 :],
+            env=dict(arguments.env),
+            cpus=flags["cpus"],
+            gpus=flags["gpus"],
+        )
+        _write(kind.write(job, arguments.space, flags), arguments.output)
+    except ValueError as error:
+        return refuse(PROG, error)
+    return DONE
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line as far as `--`."""
+    description = "Write the file from which a cluster runs a study, and goes on with it."
+    parser = Parser(prog=PROG, description=description, epilog=_EPILOG)
+    add = parser.add_argument
+    add("kind", choices=list(KINDS),
+        help="a manifest for KubeRay, a file for `ray up`, or a script for sbatch")  # fmt: skip
+    add("--space", type=Path, metavar="FILE", required=True, help="what to search")
+    add("--storage", type=Path, metavar="DIR", required=True,
+        help="where studies lie: one folder that every node sees, absolute")  # fmt: skip
+    add("--name", help="of the study; default: the space's, or its file's")
+    add("--output", type=Path, metavar="FILE", help="where to write; default: to the terminal")
+    add("--env", type=_variable, action="append", default=[], metavar="NAME=VALUE",
+        help="what nodes find in their environment, such as TUNE_SR_DATA; repeatable")  # fmt: skip
+    add("--workers", type=_at_least(1), metavar="N",
+        help="rayjob, slurm: nodes on which trials run; default: 2")  # fmt: skip
+    add("--cpus", type=_at_least(1), metavar="N", help="of a node; default: 8, or all")
+    add("--gpus", type=_at_least(0), metavar="N", help="of a node; default: 1, or all")
+    add("--memory", type=_at_least(1), metavar="GIB",
+        help="rayjob, slurm: of a node; default: 32, or what SLURM gives")  # fmt: skip
+    add("--image", help="rayjob, cluster: with this project and the same Ray in it")
+    add("--claim", help="rayjob: the PersistentVolumeClaim that holds --storage")
+    add("--hosts", nargs="+", metavar="HOST", help="cluster: its machines, the head first")
+    add("--user", help="cluster: who is known there to ssh; default: as here")
+    add("--time", type=_time, metavar="D-HH:MM:SS", help="slurm: of one job; default: 1-00:00:00")
+    add("--bin", type=Path, metavar="DIR",
+        help="cluster, slurm: where python and ray are on a node; default: as here")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ValueError(f"--output {output}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} on; got {text!r}")
+        return int(text)
+
+    return number
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\n" in value:
+        raise argparse.ArgumentTypeError(f"takes NAME=VALUE; got {text!r}")
+    return name, value
+
+
+def _time(text: str) -> str:
+    if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", text):
+        raise argparse.ArgumentTypeError(f"takes D-HH:MM:SS; got {text!r}")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
