@@ -357,9 +357,10 @@ def test_growth_steps(toy: Toy, method: dict[str, object], steps: tuple[int, ...
     assert TrialConfig.parse(toy("dfsr", method=method)).growth_steps() == steps
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "dfsr"])
-def test_a_student_that_does_not_grow_has_no_growth_steps(toy: Toy, name: str) -> None:
-    assert TrialConfig.parse(toy(name)).growth_steps() == ()
+@each_method
+def test_a_student_grows_where_its_method_has_parts_and_nowhere_else(toy: Toy, name: str) -> None:
+    config = TrialConfig.parse(toy(name))
+    assert bool(config.growth_steps()) == hasattr(config.method, "P")
 
 
 # --- presets ------------------------------------------------------------------------------------
@@ -371,14 +372,17 @@ def test_a_student_that_does_not_grow_has_no_growth_steps(toy: Toy, name: str) -
 def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, student: str, preset: str) -> None:
     named = {} if default_preset(name, student) is None else {"preset": preset}
     raw = toy(name, method=named, student={"name": student})
-    del raw["batch"]["images"]
+    filled = merged(sections_of(name, preset, student))
+    assert filled
+    # As many images as the preset says, which a method's other toy sizes might not fit.
+    images = filled.pop("batch", None)
+    bare = {**raw, "batch": {"patch": 16}}
+    assert images is None or expand_presets(bare)["batch"] == {"patch": 16, **images}
     try:
         config = TrialConfig.parse(raw)
     except ConfigError as refused:  # test_every_method.py says which pairs are
         assert refused.path.startswith(("student", "teacher"))
         return
-    filled = merged(sections_of(name, preset, student))
-    assert filled
     written = config.model_dump(mode="json")
     for section, values in filled.items():
         if isinstance(values, dict):
