@@ -1,4 +1,9 @@
-"""A study on several nodes, of which some are lost; one machine pretends to be all of them."""
+"""A study on several nodes, of which some are lost; one machine pretends to be all of them.
+
+    pytest tests/tune_sr/test_cluster.py -m soak
+
+Four Rays beside the suite's own are minutes of two cores: it is run by its name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 200, 4
 
