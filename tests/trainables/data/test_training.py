@@ -73,7 +73,7 @@ def test_a_mistake_is_one_line_with_its_path(raw: dict[str, Any], path: str, rul
 
     with pytest.raises(ValueError, match=r".") as caught:
         Holder.model_validate({"data": raw})
-    error = first_problem(Holder, caught.value, {"data": raw})  # type: ignore[arg-type]  # pydantic's
+    error = first_problem(Holder, caught.value, {"data": raw})  # type: ignore[arg-type]  # pydantic's, which is a ValueError to pytest
     assert isinstance(error, ConfigError)
     assert (error.path, error.rule[: len(rule)]) == (path, rule)
 

@@ -100,7 +100,7 @@ def test_the_banks_size_does_not_dilute_the_gradient_of_the_batch() -> None:
 
 def test_no_gradient_passes_to_the_positives() -> None:
     anchors, positives = unit_rows(4, 3).requires_grad_(), unit_rows(4, 3).requires_grad_()
-    contrastive_loss(anchors, positives, 0.1, 4).backward()  # type: ignore[no-untyped-call]  # torch's
+    contrastive_loss(anchors, positives, 0.1, 4).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     assert positives.grad is None
     assert anchors.grad is not None and anchors.grad.abs().sum() > 0
 
@@ -120,7 +120,7 @@ def test_statistics_do_not_know_where_things_are_and_can_be_derived_where_all_is
     x = pictures(2, 3)
     shuffled = x.flatten(2)[..., torch.randperm(144, generator=torch.Generator())].view_as(x)
     for moved in (x.flip(-1), x.mT, x.roll(5, -2), shuffled):
-        assert torch.allclose(pooled_BF([moved], statistics), pooled_BF([x], statistics))  # type: ignore[arg-type]  # parametrised
+        assert torch.allclose(pooled_BF([moved], statistics), pooled_BF([x], statistics))  # type: ignore[arg-type]  # a parameter of a test is a plain str
     flat = torch.ones(1, 2, 4, 4, requires_grad=True)
     pooled_BF([flat], statistics).sum().backward()  # type: ignore[arg-type, no-untyped-call]  # as above
     assert flat.grad is not None and flat.grad.isfinite().all()
@@ -142,7 +142,7 @@ def test_what_all_features_share_in_size_and_place_is_gone() -> None:
 
 def test_a_generator_cannot_shrink_what_features_are_measured_by() -> None:
     rows = torch.tensor([[1.0], [3.0]], requires_grad=True)
-    standardised(rows, rows).sum().backward()  # type: ignore[no-untyped-call]  # torch's
+    standardised(rows, rows).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     assert rows.grad is not None
     assert rows.grad.tolist() == [[1.0], [1.0]]  # 1 / deviation; were that derived too, 0
 
@@ -184,7 +184,7 @@ def test_features_are_those_of_three_body_maps(
     assert found.shape == (3, numbers)
     assert ours.banks[2].rows_KF.shape == (8, 2 * numbers)
     maps = ours.teacher.trace(x, scale=2, taps=(0, 2, 3)).taps
-    assert torch.equal(found, pooled_BF(maps, statistics))  # type: ignore[arg-type]  # parametrised
+    assert torch.equal(found, pooled_BF(maps, statistics))  # type: ignore[arg-type]  # a parameter of a test is a plain str
     if network is VDSR:
         assert maps[0].shape[-2:] == (24, 24)  # the teacher upsamples what it is shown
 
