@@ -28,7 +28,8 @@ def luma_B1HW(rgb_B3HW: Tensor) -> Tensor:
     """
     assert rgb_B3HW.is_floating_point(), f"luma_B1HW takes floats, not {rgb_B3HW.dtype}"
     red, green, blue = rgb_B3HW.unbind(-3)
-    luma = _OFFSET + _WEIGHTS[0] * red + _WEIGHTS[1] * green + _WEIGHTS[2] * blue
+    luma = (_WEIGHTS[0] * red).add_(_OFFSET)
+    luma = luma.add_(_WEIGHTS[1] * green).add_(_WEIGHTS[2] * blue)
     return luma.unsqueeze(-3)
 
 

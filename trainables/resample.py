@@ -1,6 +1,7 @@
 """MATLAB's bicubic `imresize`, exactly, as two differentiable matrix products."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -13,6 +14,9 @@ Scale = int | float | Fraction
 
 KERNEL_SUPPORT = 4
 """Width of the cubic kernel in pixels, before it is stretched for shrinking."""
+
+BAND_ROWS = 64
+"""Results computed together. More would multiply zeros, fewer would be many small products."""
 
 
 def resize_BCHW(x_BCHW: Tensor, scale: Scale) -> Tensor:
@@ -38,12 +42,9 @@ def resize_BCHW(x_BCHW: Tensor, scale: Scale) -> Tensor:
     ratio = _exact(scale)
     if ratio == 1:
         return x_BCHW
-    rows, columns = (
-        _weights_on(side, ratio, x_BCHW.device, x_BCHW.dtype) for side in x_BCHW.shape[-2:]
-    )
     # Autocast would run the products in bfloat16, and "bicubic" must mean one thing everywhere.
     with _without_autocast(x_BCHW.device.type):
-        return (rows @ x_BCHW) @ columns.mT
+        return _over_columns(_over_rows(x_BCHW, ratio), ratio)
 
 
 def downsample_BCHW(x_BCHW: Tensor, scale: int) -> Tensor:
@@ -71,11 +72,8 @@ def resize_uint8(x_BCHW: Tensor, scale: Scale) -> Tensor:
     """
     assert x_BCHW.dtype == torch.uint8, f"resize_uint8 takes uint8, not {x_BCHW.dtype}"
     ratio = _exact(scale)
-    rows, columns = (
-        _weights_on(side, ratio, x_BCHW.device, torch.float64) for side in x_BCHW.shape[-2:]
-    )
-    halfway = round_half_up(rows @ x_BCHW.double())
-    return round_half_up(halfway @ columns.mT).to(torch.uint8)
+    halfway = round_half_up(_over_rows(x_BCHW.double(), ratio))
+    return round_half_up(_over_columns(halfway, ratio)).to(torch.uint8)
 
 
 def round_half_up(x: Tensor) -> Tensor:
@@ -133,8 +131,41 @@ def _exact(scale: Scale) -> Fraction:
     return ratio
 
 
+def _over_rows(x_BCHW: Tensor, ratio: Fraction) -> Tensor:
+    bands = _bands_on(x_BCHW.shape[-2], ratio, x_BCHW.device, x_BCHW.dtype)
+    parts = [band.weights @ x_BCHW[..., band.begin : band.end, :] for band in bands]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+
+
+def _over_columns(x_BCHW: Tensor, ratio: Fraction) -> Tensor:
+    bands = _bands_on(x_BCHW.shape[-1], ratio, x_BCHW.device, x_BCHW.dtype)
+    parts = [x_BCHW[..., band.begin : band.end] @ band.weights.mT for band in bands]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Some rows of a resizing matrix, and the only pixels for which their weights are not 0."""
+
+    weights: Tensor
+    begin: int
+    end: int
+
+
 @lru_cache(maxsize=512)
-def _weights_on(side: int, ratio: Fraction, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _bands_on(
+    side: int,
+    ratio: Fraction,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[_Band, ...]:
+    """The matrix that resizes one side, without most of its zeros: a large image has few else."""
     # A matrix first made under inference mode could never be used in a training step.
     with torch.inference_mode(mode=False):
-        return resize_weights(side, ratio).to(device=device, dtype=dtype)
+        bands = []
+        for rows in resize_weights(side, ratio).split(BAND_ROWS):
+            used = rows.any(dim=0).nonzero()
+            begin, end = int(used[0]), int(used[-1]) + 1
+            weights = rows[:, begin:end].to(device=device, dtype=dtype, copy=True)
+            bands.append(_Band(weights, begin, end))
+        return tuple(bands)

@@ -148,7 +148,7 @@ class Heldout:
 
     def luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
         """What the protocol compares of a result: luma, rounded as it says, borders shaved."""
-        return _shaved(self._luma(view, sr_BCHW.double()), view.scale)
+        return _shaved(self._luma(view, sr_BCHW), view.scale)
 
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
         """A network's result for `view.lr_BCHW` as a person sees it: RGB bytes, H W 3.
@@ -194,15 +194,18 @@ class Heldout:
             scale=scale,
             hr_HWC=hr,
             lr_BCHW=lr.float(),
-            truth_B1HW=_shaved(luma, scale).contiguous(),
+            truth_B1HW=_shaved(luma, scale),
             canvas_B3HW=canvas,
         )
 
     def _luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
         """The luma of a result, with the roundings of the protocol."""
         if view.canvas_B3HW is not None:
-            sr_BCHW = with_luma_B3HW(view.canvas_B3HW.double(), sr_BCHW)
-        sr_BCHW = round_to_bytes(sr_BCHW) if self._rules.byte_images else sr_BCHW.clamp(0, 1)
+            sr_BCHW = with_luma_B3HW(view.canvas_B3HW.double(), sr_BCHW.double())
+        if self._rules.byte_images:
+            sr_BCHW = round_to_bytes(sr_BCHW.double())
+        else:
+            sr_BCHW = sr_BCHW.clamp(0, 1).double()
         luma = luma_B1HW(sr_BCHW) if sr_BCHW.shape[1] == 3 else sr_BCHW
         return round_to_bytes(luma) if self._rules.byte_luma else luma
 
