@@ -163,7 +163,7 @@ def _bands_on(
     # A matrix first made under inference mode could never be used in a training step.
     with torch.inference_mode(mode=False):
         bands = []
-        for rows in resize_weights(side, ratio).split(BAND_ROWS):
+        for rows in torch.split(resize_weights(side, ratio), BAND_ROWS):
             used = rows.any(dim=0).nonzero()
             begin, end = int(used[0]), int(used[-1]) + 1
             weights = rows[:, begin:end].to(device=device, dtype=dtype, copy=True)
