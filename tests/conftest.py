@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
@@ -16,6 +17,28 @@ from tune_sr.cluster import local_ray
 from tune_sr.yaml_lines import dump_yaml
 
 ToySpace = Callable[..., Path]
+
+
+def pytest_configure() -> None:
+    """Processes that share the cores would wait for each other's threads: one thread each."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of Ray and of kills first, all in one process: a run has one local Ray.
+
+    Each other file is kept whole, so that what its tests share is made once.
+    """
+
+    def with_ray(item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(name) for name in ("ray", "kill"))
+
+    for item in items:
+        group = "ray" if with_ray(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not with_ray(item))
 
 
 @pytest.fixture(scope="session")
