@@ -58,6 +58,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.mirror"},
         {"tune_sr.spending"},
     ],
+    [{"tune_sr.population"}],
     [
         {"tune_sr.space", "tune_sr.reading", "tune_sr.corners", "tune_sr.study_section"},
         {"tune_sr.progress"},

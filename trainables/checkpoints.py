@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,19 +97,31 @@ def find_checkpoints(parents: Iterable[Path]) -> list[Checkpoint]:
     return sorted(found, key=lambda each: (-each.manifest.step, str(each.folder)))
 
 
-def newest_valid(parents: Iterable[Path]) -> tuple[Checkpoint, dict[str, Any]] | None:
-    """The newest checkpoint whose state is what its manifest says, with that state.
+def newest_valid(
+    parents: Iterable[Path], after: int = 0
+) -> tuple[Checkpoint, dict[str, Any]] | None:
+    """The newest checkpoint later than `after` whose state is what its manifest says, with it.
 
     A damaged one is reported by a log warning and set aside: its manifest becomes
     `MANIFEST.damaged`, so that it is never again counted among those that can be relied on.
     """
     for checkpoint in find_checkpoints(parents):
+        if checkpoint.manifest.step <= after:
+            break
         state = checkpoint.state()
         if state is not None:
             return checkpoint, state
         _log.warning("%s is damaged; an earlier one is used", checkpoint.folder)
         with suppress(OSError):
             (checkpoint.folder / MANIFEST).rename(checkpoint.folder / "MANIFEST.damaged")
+    return None
+
+
+def valid_at(parents: Iterable[Path], step: int) -> tuple[Checkpoint, dict[str, Any]] | None:
+    """A checkpoint at `step` whose state is what its manifest says, with that state."""
+    for checkpoint in find_checkpoints(parents):
+        if checkpoint.manifest.step == step and (state := checkpoint.state()) is not None:
+            return checkpoint, state
     return None
 
 
@@ -126,14 +138,18 @@ def best_of(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     )
 
 
-def prune(parents: Iterable[Path]) -> None:
-    """Keep the newest two and the best one of a trial; a folder that resists is left."""
+def prune(parents: Iterable[Path], keep: Collection[int] = ()) -> None:
+    """Keep the newest two and the best one of a trial, and those at the steps of `keep`.
+
+    A folder that resists is left.
+    """
     by_step: dict[int, Checkpoint] = {}
     checkpoints = find_checkpoints(parents)
     for checkpoint in checkpoints:
         by_step[checkpoint.manifest.step] = checkpoint  # of equals, the one of the latest start
     kept = list(by_step.values())[:LATEST_KEPT]
     kept += filter(None, [best_of(by_step.values())])
+    kept += [each for step, each in by_step.items() if step in keep]
     for checkpoint in checkpoints:
         if not any(checkpoint is each for each in kept):
             # The manifest goes first: a half-removed checkpoint must not look like one.

@@ -22,12 +22,12 @@ from trainables.config import TrialConfig
 from trainables.dotted import leaves, put
 from trainables.methods import METHODS
 from trainables.run import RunImages
-from trainables.saved_run import SavedRun
+from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
 
-TRIAL, HEARD = "trial", "heard"
-"""Keys of Ray's `config` beside the searched values: the trial's name, and the last step of which
-the driver has heard."""
+TRIAL, HEARD, CLONED = "trial", "heard", "cloned"
+"""Keys of Ray's `config` beside the searched values: the trial's name, the last step of which the
+driver has heard, and, of a copy, the trial and the step that it goes on from."""
 REPORTED, FAILED, NOTES = "reported", "failed", "notes"
 """Keys of a result beside the report's own: which those are, among all that Ray adds; or else why
 there is no report; and what a person should know."""
@@ -48,6 +48,8 @@ class Job:
     images: RunImages | None = None
     gpu_part: float = 0.0
     """The part of its GPU's memory that a trial may fill; 0: all."""
+    keep: tuple[int, ...] = ()
+    """Steps whose checkpoints stay, because other trials may go on from them."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -112,6 +114,7 @@ class DistillTrainable(tune.Trainable):
         self._point = dict(config)
         self._trial: str = self._point.pop(TRIAL)
         self._heard: int = self._point.pop(HEARD, 0)
+        self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
         self._saved = None  # the trial before this one is let go
         self._last = None
 
@@ -136,7 +139,13 @@ class DistillTrainable(tune.Trainable):
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial
         earlier = sorted({*job.trials.glob(f"*/{self._trial}")} - {own})
-        return SavedRun(config, own, earlier=earlier, images=job.images)
+        origin = None
+        if self._cloned is not None:
+            source, step = self._cloned
+            origin = Origin(sorted(job.trials.glob(f"*/{source}")), step)
+        return SavedRun(
+            config, own, earlier=earlier, images=job.images, origin=origin, keep=job.keep
+        )
 
 
 class MethodTrainable(DistillTrainable):

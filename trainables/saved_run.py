@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from trainables.checkpoints import Checkpoint, newest_valid, prune, write_checkpoint
+from trainables.checkpoints import Checkpoint, newest_valid, prune, valid_at, write_checkpoint
 from trainables.config import TrialConfig
-from trainables.run import Run, RunImages
+from trainables.run import Run, RunImages, Watch
 from trainables.values import Report
 
 _log = logging.getLogger(__name__)
+
+
+class Origin(NamedTuple):
+    """Where a run goes on from that is a copy of another one."""
+
+    folders: Sequence[Path]
+    """That may hold the other's checkpoints."""
+    step: int
+    """At which it is copied; what the copy did itself until then no longer counts."""
 
 
 class SavedRun:
@@ -28,6 +38,8 @@ class SavedRun:
         *,
         earlier: Sequence[Path] = (),
         images: RunImages | None = None,
+        origin: Origin | None = None,
+        keep: Collection[int] = (),
     ) -> None:
         """Build the run and restore it.
 
@@ -36,11 +48,23 @@ class SavedRun:
             folder: where checkpoints are written, as `folder/checkpoint_<step>`.
             earlier: other folders that may hold checkpoints of this run.
             images: its decoded images; read from where `config` says if None.
+            origin: of a copy; its own checkpoints count from there on.
+            keep: steps whose checkpoints stay.
+
+        Raises:
+            ValueError: the checkpoint that it is to be a copy of is gone or damaged.
         """
-        self._folders = (*earlier, folder)
+        self._folders, self._keep = (*earlier, folder), keep
         self.run = Run(config, images=images)
         self.restored: Checkpoint | None = None
-        found = newest_valid(self._folders)
+        found = newest_valid(self._folders, after=origin.step if origin else 0)
+        if found is None and origin is not None:
+            found = valid_at(origin.folders, origin.step)
+            if found is None:
+                where = ", ".join(map(str, origin.folders)) or "the trial that is copied"
+                raise ValueError(f"{where}: no checkpoint at step {origin.step} to go on from")
+            # Its losses are weighted otherwise: those of the other do not tell what is normal.
+            found = found[0], {**found[1], "watch": Watch().state_dict()}
         if found is not None:
             self.restored, state = found
             self.run.load_state_dict(state)
@@ -68,7 +92,7 @@ class SavedRun:
             step, where = self.run.step, self._folders[-1]
             _log.warning("no checkpoint at step %d: %s; make room in %s", step, error, where)
         else:
-            prune(self._folders)
+            prune(self._folders, self._keep)
         return report
 
     def reports(self, read: int = 0) -> Iterator[Report]:

@@ -16,10 +16,11 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trainable import FAILED, HEARD, NOTES, REPORTED, TRIAL
+from trainables.ray_trainable import CLONED, FAILED, HEARD, NOTES, REPORTED, TRIAL
 from trainables.values import ConfigError
 from tune_sr.ledger import Decision, Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
+from tune_sr.population import Copy, Population
 from tune_sr.schedulers import decide
 from tune_sr.searchers import propose
 from tune_sr.spending import GpuMeter
@@ -61,6 +62,20 @@ class Live:
             if record.state is not None and record.name not in settled:
                 self.append("trial_ended", trial=record.name, state=record.state, reason=None)
 
+    def make_up(self, population: Population) -> None:
+        """Write the copy that a driver decided on and died before it could write, if there is one.
+
+        Before anything else is written: only the last event tells.
+        """
+        due = population.due(list(self.ledger.events()))
+        if due is not None:
+            self.clone(*due)
+
+    def clone(self, trial: str, copy: Copy) -> None:
+        """Write down what a trial goes on as."""
+        where = {"from": copy.source, "step": copy.step}
+        self.append("cloned", trial=trial, **where, point=copy.point, caveat=copy.caveat)
+
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
     """Issues first the trials that the ledger added and did not end, then new proposals.
@@ -92,9 +107,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Let go of a trial; issue it again if its process was lost."""
+        """Let go of a trial; issue it again if its process was lost, or it goes on as a copy."""
         name = self._running.pop(trial_id)
-        if not error or self._live.history.trials[name].state is not None:
+        record = self._live.history.trials[name]
+        if record.state is not None:
+            return
+        if not error:
+            if record.clones and record.clones[-1].step == max(record.reports):
+                self._waiting.append(name)
+                self._begun[name] = 0
             return
         lost = self._places.lost() if self._places is not None else 0
         if self._begun[name] < ATTEMPTS + lost:
@@ -156,7 +177,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             self._live.append("attempt", trial=name, attempt=record.attempts + 2, reason=reason)
         self._running[trial_id] = name
         self._begun[name] = self._begun.get(name, 0) + 1
-        return {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
+        given = {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
+        if record.clones:
+            given[CLONED] = (record.clones[-1].source, record.clones[-1].step)
+        return given
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
@@ -165,6 +189,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
     def __init__(self, config: StudyConfig, live: Live) -> None:
         super().__init__()
         self._study, self._live = config, live
+        self._population = Population.of(config)
         self._patience = Patience()
         self._unplaced: dict[str, Trial] = {}
 
@@ -189,9 +214,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             return self._end(name, "failed", result[FAILED])
         report = {key: result[key] for key in result[REPORTED]}
         step, decision = int(report["step"]), self._decide(name, report)
+        made_before = step in self._live.history.trials[name].reports
         self._live.append("reported", trial=name, step=step, report=report, decision=decision)
         if decision == "continue":
-            return str(self.CONTINUE)
+            return str(self.CONTINUE) if made_before else self._go_on(name, step)
         return self._end(name, "completed" if decision == "complete" else "stopped")
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
@@ -207,6 +233,15 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
                 self._end(name, "failed", f"no report for {overdue[name]:.0f} s")
                 ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
         return super().choose_trial_to_run(tune_controller)
+
+    def _go_on(self, name: str, step: int) -> str:
+        """As it is; or it stops here, and the searcher issues it again as a copy of another."""
+        copy = self._population.copy(self._live.history, name, step)
+        if copy is None:
+            return str(self.CONTINUE)
+        self._live.clone(name, copy)
+        self._patience.ended(name)
+        return str(self.STOP)
 
     def _end(self, name: str, state: State, reason: str | None = None) -> str:
         self._live.append("trial_ended", trial=name, state=state, reason=reason)

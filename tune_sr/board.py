@@ -46,7 +46,8 @@ class Board:
         if event["event"] == "driver_started":
             self.began, self.work_before = event["time"], self.work_done()
         record = self.history.trials.get(event.get("trial", ""))
-        repeated = record is not None and event.get("step") in record.reports
+        told = {} if record is None else record.reports
+        repeated = event["event"] == "reported" and event["step"] in told
         self.history.apply(event)
         line = self._trial_line(event) if "trial" in event else self._study_line(event)
         return f"{line} (repeated)" if repeated else line
@@ -77,6 +78,10 @@ class Board:
             told = "none" if value is None else self.figure(record, value)
             where = f"step {event['step']}/{self.frame.steps} {self.frame.objective}"
             return f"{trial} {where} {told} {event['decision']}"
+        if kind == "cloned":
+            point = (f"{path}={short(value)}" for path, value in event["point"].items())
+            line = " ".join((trial, "goes on as a copy of", event["from"], *point))
+            return "\n".join((line, *self._new_footnote(record)))
         if kind == "trial_ended":
             reason = f": {event['reason']}" if event.get("reason") else ""
             return f"{trial} {event['state']}{reason}, {self._told(record)}"

@@ -107,6 +107,17 @@ class Reported(NamedTuple):
     decision: Decision
 
 
+class Clone(NamedTuple):
+    """A trial's turn into a copy of another, from its report at `step` on."""
+
+    step: int
+    source: str
+    point: Mapping[str, Any]
+    """Its point until then."""
+    caveat: str | None
+    """Its caveat until then."""
+
+
 @dataclass
 class TrialRecord:
     """One trial as the ledger knows it."""
@@ -114,7 +125,7 @@ class TrialRecord:
     name: str
     number: int
     point: Mapping[str, Any]
-    """Dotted path to value; active quantities only."""
+    """Dotted path to value; active quantities only. Where it was cloned: what it is now."""
     reports: dict[int, Reported] = field(default_factory=dict)
     """By student step; the first report of a step counts."""
     state: State | None = None
@@ -124,6 +135,15 @@ class TrialRecord:
     """How often it had to begin again (preempted, process lost, out of memory)."""
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
+    clones: list[Clone] = field(default_factory=list)
+
+    def point_at(self, step: float) -> Mapping[str, Any]:
+        """The point that the report at `step` was made with."""
+        return next((each.point for each in self.clones if step <= each.step), self.point)
+
+    def caveat_at(self, step: float) -> str | None:
+        """The caveat of the report at `step`."""
+        return next((each.caveat for each in self.clones if step <= each.step), self.caveat)
 
     def best(self, objective: str, *, since: int = 0, until: float = math.inf) -> int | None:
         """The step of the best finite `objective` with `since` <= step <= `until`; ties: earlier.
@@ -198,6 +218,11 @@ class History:
             self.trials[event["trial"]].attempts += 1
         elif kind == "reported":
             self._reported(self.trials[event["trial"]], event)
+        elif kind == "cloned":
+            record = self.trials[event["trial"]]
+            before = record.point, record.caveat
+            record.clones.append(Clone(event["step"], event["from"], *before))
+            record.point, record.caveat = event["point"], event["caveat"]
         elif kind == "trial_ended":
             record = self.trials[event["trial"]]
             record.state, record.reason = event["state"], event.get("reason")

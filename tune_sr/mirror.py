@@ -41,8 +41,18 @@ class TrialMirror:
     """How many of `reports` the server has taken."""
     run_id: str | None = None
     """None until the run has been found or made."""
+    clones: list[str] = field(default_factory=list)
+    """What it went on as a copy of, in words, the last one first."""
+    now: Mapping[str, Any] | None = None
+    """What it is since then: parameters of a run cannot change."""
     settled: bool = False
     """Whether the server has taken everything, the end included."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is to be known beside its curves."""
+        caveat = {"caveat": self.caveat} if self.caveat else {}
+        return caveat | ({"cloned": "; ".join(self.clones)} if self.clones else {})
 
     def unsent(self, most: int) -> tuple[list[Point], int]:
         """Whole reports of together at most `most` points (at least one), and how many they are."""
@@ -84,6 +94,10 @@ class Mirror:
             self.trials.setdefault(trial.name, trial)
         elif kind == "reported":
             self._reported(self.trials[event["trial"]], event)
+        elif kind == "cloned":
+            trial = self.trials[event["trial"]]
+            trial.clones.insert(0, f"from {event['from']} at step {event['step']}")
+            trial.now, trial.caveat = event["point"], event["caveat"]
         elif kind == "trial_ended":
             self._end(self.trials[event["trial"]], event["state"], event.get("reason"))
 
@@ -121,9 +135,11 @@ class Mirror:
     def _reported(self, trial: TrialMirror, event: Event) -> None:
         step = event["step"]
         if step not in trial.reports and not trial.settled:
+            point = {f"point/{path}": value for path, value in (trial.now or {}).items()}
+            floats = {key: value for key, value in point.items() if isinstance(value, float)}
             trial.reports[step] = tuple(
                 Point(key, float(value), self.last_ms, step)
-                for key, value in event["report"].items()
+                for key, value in {**event["report"], **floats}.items()
                 if key != "step" and isinstance(value, int | float)  # null was not finite
             )
         if trial.state is None and event["decision"] in _ENDED_BY:

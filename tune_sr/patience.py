@@ -45,6 +45,7 @@ class Patience:
     def ended(self, trial: str) -> None:
         """A trial has ended, or lost its process: it may be silent."""
         self._last.pop(trial, None)
+        self._reporting.discard(trial)
 
     def overdue(self) -> dict[str, float]:
         """The trials that count as hung, each with its seconds of silence."""

@@ -16,6 +16,7 @@ from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.ledger import History, trial_name
+from tune_sr.population import exchange_steps
 from tune_sr.room import free_bytes, megabytes
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, decide, rungs
 from tune_sr.searchers import propose
@@ -25,7 +26,7 @@ SAMPLES = 4
 """Configurations that are shown; with no trial ended yet, they are those the study will try."""
 
 _KEPT = 3
-"""Checkpoints kept of each trial: the latest two and the best."""
+"""Checkpoints kept of each trial: the latest two and the best; of `pbt` what may be copied too."""
 
 
 def plan_text(space: SearchSpace, concurrent: int) -> str:
@@ -178,12 +179,13 @@ def _work_shown(
     expected = simulate(space, scheduler, trials, concurrent, seed)
     most = trials * space.budget.steps
     each = largest_checkpoint(configs)
+    kept = _KEPT + len(exchange_steps(scheduler, space.budget))
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {expected.student_steps:,} of at most {most:,} "
         f"({expected.completed} trials completed, {expected.stopped} stopped, on simulated curves)",
-        f"  checkpoints: at most {megabytes(trials * _KEPT * each)} "
-        f"({_KEPT} a trial, each about {megabytes(each)})",
+        f"  checkpoints: at most {megabytes(trials * kept * each)} "
+        f"({kept} a trial, each about {megabytes(each)})",
         f"  free in {study['storage']}: {megabytes(free_bytes(Path(study['storage'])))}",
     ]
 

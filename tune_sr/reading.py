@@ -13,6 +13,7 @@ from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
 from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
+from tune_sr.population import check_exchanges
 from tune_sr.space import SearchSpace
 from tune_sr.study_section import fit, parse_study
 from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
@@ -99,6 +100,7 @@ class _Reading:
         self.study.setdefault("experiment", self.path.stem)
         try:
             study = parse_study(self.study, configs[0].budget, last_growth)
+            check_exchanges(study["scheduler"]["name"], self.dimensions)
             study = fit(study, space, all_of_them="trials" not in self.study)
         except ConfigError as problem:
             raise self._located(problem, {}, space) from None

@@ -113,17 +113,18 @@ class Results:
         """`results.csv`: a row per trial, what it was, how it ended, its score, its quantities."""
         rows = []
         for record, score in self._scores:
+            point = record.point_at(_when(score))
             rows.append(
                 {
                     "trial": record.name,
                     "state": record.state or "running",
                     "reason": record.reason,
-                    "caveat": record.caveat,
+                    "caveat": record.caveat_at(_when(score)),
                     "attempts": record.attempts,
                     "steps": max(record.reports, default=0),
                     "step": score.step if score else None,
                     **self._figures(score),
-                    **{path: record.point.get(path) for path in self.space.dimensions},
+                    **{path: point.get(path) for path in self.space.dimensions},
                 }
             )
         return rows
@@ -158,10 +159,10 @@ class Results:
         score = self.score(record)
         return {
             "trial": record.name,
-            "config": dict(record.point),
+            "config": dict(record.point_at(_when(score))),
             **self._figures(score),
             "step": score.step if score else None,
-            "caveat": record.caveat,
+            "caveat": record.caveat_at(_when(score)),
         }
 
     def _figures(self, score: Score | None) -> dict[str, float | None]:
@@ -232,7 +233,7 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     if record is None or score is None:
         return False
     state = _state(results.folder, record.name, score.step)
-    config = results.space.at(record.point)
+    config = results.space.at(record.point_at(score.step))
     run = Run(config, images=images)
     run.load_state_dict(state)
     run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
@@ -240,7 +241,8 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
-    notes |= {"caveat": record.caveat} if record.caveat else {}
+    caveat = record.caveat_at(score.step)
+    notes |= {"caveat": caveat} if caveat else {}
     save_network(fresh / STUDENT, run.outcome, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
@@ -252,12 +254,17 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     return True
 
 
-def _state(folder: Path, trial: str, step: int) -> dict[str, Any]:
-    from trainables.checkpoints import find_checkpoints
+def _when(score: Score | None) -> float:
+    """The step of the report that a trial is judged by; without one, what it is now counts."""
+    return score.step if score else math.inf
 
-    for checkpoint in find_checkpoints(folder.glob(f"trials/*/{trial}")):
-        if checkpoint.manifest.step == step and (state := checkpoint.state()) is not None:
-            return state
+
+def _state(folder: Path, trial: str, step: int) -> dict[str, Any]:
+    from trainables.checkpoints import valid_at
+
+    found = valid_at(folder.glob(f"trials/*/{trial}"), step)
+    if found is not None:
+        return found[1]
     raise ValueError(
         f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
         f"{BEST} is left as it was"

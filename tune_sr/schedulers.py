@@ -34,26 +34,6 @@ class SchedulerConfig(Config):
         return name
 
 
-def least_grace(budget: BudgetConfig, last_growth: int) -> int:
-    """The fewest reports a trial must make before it may be judged.
-
-    A student that grows falls below bicubic before it recovers (measured on VDSR: from +0.96 to
-    -2.30 dB), so the first rung lies at least a tenth of the budget after the last growth; later
-    rungs then do so too.
-
-    Args:
-        budget: a trial's.
-        last_growth: the latest update with which a student of the space grows; 0 if none does.
-
-    >>> from trainables.config import BudgetConfig
-    >>> least_grace(BudgetConfig(steps=300, steps_per_report=30), last_growth=45)
-    3
-    """
-    if last_growth == 0:
-        return 1
-    return -(-(10 * last_growth + budget.steps) // (10 * budget.steps_per_report))  # rounded up
-
-
 def rungs(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int = 0) -> tuple[int, ...]:
     """The steps at which `scheduler` may stop a trial, rising, all before the last report.
 
@@ -217,6 +197,17 @@ def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> b
     return not others or own >= statistics.median(others)
 
 
+def pbt(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
+    """Population based training: no trial stops; poor ones go on as changed copies of good ones.
+
+    See `tune_sr/population.py`. Every `grace_period` reports the lowest one in `reduction_factor`
+    (the paper's share is one in 5) copies one of as many highest. Prefer it for long trials whose
+    weights and rates would better change on the way; its best is the end of a schedule, so it does
+    not tell which constant configuration is the best one.
+    """
+    return none(scheduler, own, others)
+
+
 def none(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
     """Every trial runs to its end: for spaces of a few trials, and to judge a scheduler by."""
     del scheduler, own, others  # no value could stop a trial
@@ -236,7 +227,7 @@ def average_until(record: TrialRecord, step: int, objective: str) -> float:
     return math.fsum(finite) / len(finite) if finite else -math.inf
 
 
-def _powers(scheduler: SchedulerConfig, reports: int) -> list[int]:
+def _powers(scheduler: SchedulerConfig, reports: int) -> Sequence[int]:
     """The grace period, and every `reduction_factor` times as many, before report `reports`."""
     counts, count = [], scheduler.grace_period
     while count < reports:
@@ -245,21 +236,12 @@ def _powers(scheduler: SchedulerConfig, reports: int) -> list[int]:
     return counts
 
 
-def _every_one(scheduler: SchedulerConfig, reports: int) -> list[int]:
-    return list(range(scheduler.grace_period, reports))
-
-
-def _never(scheduler: SchedulerConfig, reports: int) -> list[int]:
-    del scheduler, reports  # whatever they are
-    return []
-
-
 class Rule(NamedTuple):
     """What one scheduler is made of."""
 
     goes_on: Callable[[SchedulerConfig, float, Sequence[float]], bool]
     """Its numbers, a trial's best value so far and the others' standing -> whether it goes on."""
-    rungs: Callable[[SchedulerConfig, int], list[int]] = _powers
+    rungs: Callable[[SchedulerConfig, int], Sequence[int]] = _powers
     """Its numbers and the reports of a whole trial -> the reports at which it is asked."""
     standing: Callable[[TrialRecord, int, str], float] = best_until
     """Another trial, the step and the objective -> what is compared with."""
@@ -267,6 +249,8 @@ class Rule(NamedTuple):
     """Whether later brackets are spared the first rungs; see `bracket_of`."""
     reduces: bool = True
     """Whether a `reduction_factor` means anything."""
+    exchanges: bool = False
+    """Whether trials learn from one another at its rungs; see `tune_sr/population.py`."""
     says: str = "one trial in {reduction_factor} goes on"
     """What happens at a rung, for a person."""
 
@@ -276,12 +260,20 @@ SCHEDULERS: dict[str, Rule] = {
     "hyperband": Rule(hyperband, brackets=True),
     "median": Rule(
         median,
-        rungs=_every_one,
+        rungs=lambda scheduler, reports: range(scheduler.grace_period, reports),
         standing=average_until,
         reduces=False,
         says="a trial goes on if its best is no worse than the median of the others' averages",
     ),
-    "none": Rule(none, rungs=_never),
+    "pbt": Rule(
+        pbt,
+        rungs=lambda scheduler, reports: range(
+            scheduler.grace_period, reports, scheduler.grace_period
+        ),
+        exchanges=True,
+        says="a trial of the lowest one in {reduction_factor} becomes a changed copy of a high one",
+    ),
+    "none": Rule(none, rungs=lambda scheduler, reports: ()),
 }
 
 

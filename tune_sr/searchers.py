@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.values import ConfigError, derive_seed
 from tune_sr.dimensions import combinations
-from tune_sr.ledger import History
+from tune_sr.ledger import History, TrialRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -61,7 +61,7 @@ def propose(
     from tune_sr.asking import Question
 
     earlier = sorted(
-        (record for record in history.trials.values() if record.number < number),
+        (_as_proposed(each) for each in history.trials.values() if each.number < number),
         key=lambda record: record.number,
     )
     question = Question(
@@ -81,6 +81,15 @@ def propose(
         other = derive_seed(seed, "searcher", number, attempt) % 2**32
         point = random(replace(question, seed=other))
     return point
+
+
+def _as_proposed(record: TrialRecord) -> TrialRecord:
+    """What a proposed point came to: of a trial that became a copy of another, what was before."""
+    if not record.clones:
+        return record
+    first = record.clones[0]
+    reports = {step: each for step, each in record.reports.items() if step <= first.step}
+    return replace(record, point=first.point, reports=reports, state="stopped", clones=[])
 
 
 def tpe(question: Question) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tune_sr.ledger import History, Ledger
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
 from tune_sr.places import Node, Share, check_fits
+from tune_sr.population import Population
 from tune_sr.provenance import provenance
 from tune_sr.resume import driver_seconds, read_events
 from tune_sr.schedulers import SchedulerConfig
@@ -241,6 +242,7 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
 
 
 def _append_start(config: StudyConfig, live: Live) -> None:
+    live.make_up(Population.of(config))
     live.append(
         "driver_started",
         host=socket.gethostname(),

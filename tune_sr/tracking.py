@@ -203,7 +203,7 @@ class _Server:
         run = self._found.pop(trial.name, None)
         if run is None:
             tags = {**self._tags, **titles(params), _TRIAL: trial.name}
-            tags |= {"mlflow.parentRunId": str(self.parent), **_caveat(trial.caveat)}
+            tags |= {"mlflow.parentRunId": str(self.parent), **trial.tags}
             began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
             run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
         trial.run_id = run.info.run_id
@@ -223,11 +223,11 @@ class _Server:
         assert trial.run_id is not None
         while trial.sent < len(trial.reports):
             points, taken = trial.unsent(_BATCH)
-            self._log(trial.run_id, points=points)
+            self._log(trial.run_id, points=points, tags=trial.tags)
             trial.sent += taken
         if trial.state is not None:
             reason = {"reason": trial.reason} if trial.reason else {}
-            self._log(trial.run_id, tags={"state": trial.state, **reason})
+            self._log(trial.run_id, tags={"state": trial.state, **reason, **trial.tags})
             status = "FAILED" if trial.state == "failed" else "FINISHED"
             self._client.set_terminated(trial.run_id, status, trial.ended_ms)
             trial.settled, trial.reports = True, {}
@@ -238,8 +238,8 @@ class _Server:
         for trial in mirror.unsettled():
             self._client.set_terminated(trial.run_id, "KILLED", mirror.last_ms)
         summary = read_summary(folder)
-        best = mirror.trials.get(str((summary.get("best") or {}).get("trial")))
-        tags = _caveat(best.caveat if best else None)
+        chosen = summary.get("best") or {}
+        best, tags = mirror.trials.get(str(chosen.get("trial"))), _caveat(chosen.get("caveat"))
         self._log(self.parent, points=summary_points(summary, mirror.last_ms), tags=tags)
         status = "KILLED" if not mirror.finished else "FAILED" if mirror.failed else "FINISHED"
         self._client.set_terminated(self.parent, status, mirror.last_ms)

@@ -9,6 +9,7 @@ from ray import tune
 
 from trainables.ray_trainable import DistillTrainable, Job, register_trainables
 from tune_sr.adapters import GpuHours, LedgerScheduler, LedgerSearcher
+from tune_sr.population import exchange_steps
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -38,6 +39,7 @@ def tuner_for(
         threads=max(1, int(config.cpus_per_trial)),
         gpu_part=config.gpus_per_trial % 1,
         images=bench.images,
+        keep=exchange_steps(config.scheduler, config.space.budget),
     )
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)

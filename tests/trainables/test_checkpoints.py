@@ -16,11 +16,12 @@ from trainables.checkpoints import (
     find_checkpoints,
     newest_valid,
     prune,
+    valid_at,
     write_checkpoint,
 )
 from trainables.config import TrialConfig
 from trainables.run import Run, RunImages
-from trainables.saved_run import SavedRun
+from trainables.saved_run import Origin, SavedRun
 
 
 def report(step: int, value: float) -> dict[str, float]:
@@ -95,6 +96,26 @@ def test_the_newest_two_and_the_best_are_kept_over_all_starts(tmp_path: Path) ->
     assert steps(first, second) == [10, 8, 4]
 
 
+def test_those_that_others_go_on_from_are_kept_too(tmp_path: Path) -> None:
+    for step in range(2, 20, 2):
+        write(tmp_path, step, value=20.0 - step)
+        prune([tmp_path], keep=(6, 12))
+    assert steps(tmp_path) == [18, 16, 12, 6, 2]
+
+
+def test_one_is_found_by_its_step_or_after_a_step(tmp_path: Path) -> None:
+    for step in (4, 8):
+        write(tmp_path, step)
+    found = valid_at([tmp_path], 4)
+    assert found is not None and found[1]["step"] == 4
+    newest = newest_valid([tmp_path], after=7)
+    assert newest is not None and newest[1]["step"] == 8
+    assert newest_valid([tmp_path], after=8) is None
+    assert valid_at([tmp_path], 6) is None
+    (tmp_path / "checkpoint_000004" / STATE).write_bytes(b"")
+    assert valid_at([tmp_path], 4) is None
+
+
 def test_best_is_one_that_has_grown_where_there_is_one(tmp_path: Path) -> None:
     write(tmp_path, 2, 30.0, eligible=False)
     write(tmp_path, 4, 29.0, eligible=False)
@@ -136,6 +157,24 @@ def test_broken_off_anywhere_the_reports_are_those_of_a_run_never_broken(
                 break  # made, saved, and heard by nobody
             heard.append(told(each))
     assert heard == whole
+
+
+def test_a_copy_goes_on_from_the_other_and_then_from_its_own(
+    config: TrialConfig, images: RunImages, tmp_path: Path
+) -> None:
+    source, own = tmp_path / "source", tmp_path / "own"
+    whole = [told(each) for each in SavedRun(config, source, images=images, keep=(4,)).reports()]
+    other = config.model_copy(update={"seed": config.seed + 1})
+    SavedRun(other, own, images=images).advance()  # what it was before no longer counts
+    origin = Origin([source], int(whole[0]["step"]))
+    copy = SavedRun(config, own, images=images, origin=origin)
+    assert copy.unread(origin.step) is None
+    assert not copy.run.watch.recent  # the other's losses were weighted otherwise
+    assert told(copy.advance()) == whole[1]
+    again = SavedRun(config, own, images=images, origin=origin)
+    assert again.restored is not None and again.restored.manifest.step == whole[1]["step"]
+    with pytest.raises(ValueError, match="no checkpoint at step 3 to go on from"):
+        SavedRun(config, tmp_path / "third", images=images, origin=Origin([source], 3))
 
 
 def test_a_damaged_newest_checkpoint_costs_one_report_and_changes_none(

@@ -13,10 +13,10 @@ from tune_sr.schedulers import (
     bracket_of,
     bracket_shares,
     decide,
-    least_grace,
     median,
     rungs,
 )
+from tune_sr.study_section import least_grace
 
 BUDGET = BudgetConfig(steps=270, steps_per_report=10)
 

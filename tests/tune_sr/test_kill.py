@@ -85,10 +85,10 @@ def before_the_first_report(events: list[Event]) -> bool:
 
 
 def story(events: Sequence[Event]) -> list[Any]:
-    """Points, reports with their decisions, and ends; each once, in order, without the clock."""
+    """Points, reports with their decisions, copies and ends; each once, in order, no clock."""
     seen, told = set(), []
     for event in events:
-        if event["event"] not in ("trial_added", "reported", "trial_ended"):
+        if event["event"] not in ("trial_added", "reported", "cloned", "trial_ended"):
             continue
         key = (event["event"], event["trial"], event.get("step"))
         if key not in seen:
@@ -162,6 +162,29 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     assert story(events) == story(never_killed)
     repeats = count(events, "reported") - total
     assert repeats <= len(moments) + 1  # at most a checkpoint's interval of work each
+    check_mlflow(space, toy_folder, drivers)
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_killed_among_copies_a_population_is_the_one_never_killed(
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
+    search = {"method.P": {"choice": [2]}}
+    space = toy_space("population", search=search, study={"scheduler": pbt, "trials": 4})
+    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    run_study(whole, quiet=True)
+    never_killed = read_events(whole.folder)
+    copies = count(never_killed, "cloned")
+    assert copies > 0
+
+    drivers = Drivers(space, "population")
+    for moment in (lambda events: count(events, "cloned") > 0, ended(3)):
+        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    assert story(drivers.events) == story(never_killed)
+    assert count(drivers.events, "cloned") == copies
     check_mlflow(space, toy_folder, drivers)
 
 

@@ -207,10 +207,24 @@ def test_a_caveat_is_a_tag_of_its_trial_and_of_the_study_whose_best_it_is(ledger
     ledger.append("trial_added", trial="0001", number=1, point={})
     for trial in ("0000", "0001"):
         report(ledger, trial, 10, 27.0, "complete")
-    (ledger.path.parent / "summary.json").write_text('{"best": {"trial": "0000"}}')
+    summary = {"best": {"trial": "0000", "caveat": caveat}}
+    (ledger.path.parent / "summary.json").write_text(json.dumps(summary))
     runs = by_trial(track(ledger, storage))
     assert runs["0000"]["tags"]["caveat"] == runs[None]["tags"]["caveat"] == caveat
     assert "caveat" not in runs["0001"]["tags"]
+
+
+def test_a_copy_is_told_by_tags_since_parameters_cannot_change(ledger, storage):
+    begin(ledger)
+    add(ledger, 0)
+    report(ledger, "0000", 10, 27.0)
+    copy = {"from": "0001", "step": 10, "point": {"optimiser.lr": 0.5}}
+    ledger.append("cloned", trial="0000", **copy, caveat="a copy of trial 0001")
+    report(ledger, "0000", 20, 28.0, "complete")
+    run = by_trial(track(ledger, storage))["0000"]
+    assert run["tags"]["cloned"] == "from 0001 at step 10"
+    assert run["tags"]["caveat"] == "a copy of trial 0001"
+    assert [(step, value) for step, _, value in run["curves"]["point/optimiser.lr"]] == [(20, 0.5)]
 
 
 def test_curves_run_over_student_steps_with_the_times_of_the_ledger(ledger, storage):
