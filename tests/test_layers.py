@@ -64,6 +64,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.progress"},
         {"tune_sr.tracking"},
         {"tune_sr.rows"},
+        {"tune_sr.judging"},
     ],
     [{"tune_sr.plan"}, {"tune_sr.resume"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],

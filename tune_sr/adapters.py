@@ -18,10 +18,10 @@ from ray.tune.stopper import Stopper
 
 from trainables.ray_trainable import CLONED, FAILED, HEARD, NOTES, REPORTED, TRIAL
 from trainables.values import ConfigError
-from tune_sr.ledger import Decision, Event, History, Ledger, State, trial_name
+from tune_sr.judging import Judge
+from tune_sr.ledger import Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
 from tune_sr.population import Copy, Population
-from tune_sr.schedulers import decide
 from tune_sr.searchers import propose
 from tune_sr.spending import GpuMeter
 
@@ -188,7 +188,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
     def __init__(self, config: StudyConfig, live: Live) -> None:
         super().__init__()
-        self._study, self._live = config, live
+        self._live, self._objective = live, config.objective
+        self._judge = Judge(
+            config.scheduler, config.space.budget, live.history, config.objective, config.seed
+        )
         self._population = Population.of(config)
         self._patience = Patience()
         self._unplaced: dict[str, Trial] = {}
@@ -213,7 +216,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         if FAILED in result:
             return self._end(name, "failed", result[FAILED])
         report = {key: result[key] for key in result[REPORTED]}
-        step, decision = int(report["step"]), self._decide(name, report)
+        step = int(report["step"])
+        decision = self._judge.decide(name, step, report[self._objective])
         made_before = step in self._live.history.trials[name].reports
         self._live.append("reported", trial=name, step=step, report=report, decision=decision)
         if decision == "continue":
@@ -247,19 +251,6 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._live.append("trial_ended", trial=name, state=state, reason=reason)
         self._patience.ended(name)
         return str(self.STOP)
-
-    def _decide(self, name: str, report: Mapping[str, float]) -> Decision:
-        study = self._study
-        return decide(
-            study.scheduler,
-            study.space.budget,
-            self._live.history,
-            name,
-            int(report["step"]),
-            report[study.objective],
-            study.objective,
-            study.seed,
-        )
 
 
 class GpuHours(Stopper):  # type: ignore[misc]  # Ray's classes are untyped

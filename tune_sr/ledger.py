@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +178,8 @@ class History:
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By name, in order of addition."""
+    reached: defaultdict[int, list[TrialRecord]] = field(default_factory=lambda: defaultdict(list))
+    """By student step: the trials that have reported at it, in the order of these reports."""
     study: Mapping[str, Any] | None = None
     """The event `study_started`."""
     starts: int = 0
@@ -236,6 +239,7 @@ class History:
             key: math.nan if value is None else value for key, value in event["report"].items()
         }
         record.reports[step] = Reported(report, event["decision"])
+        self.reached[step].append(record)
         if record.state is None:
             record.state = _ENDED_BY.get(event["decision"])
 

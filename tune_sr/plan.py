@@ -15,10 +15,11 @@ from trainables.networks import SRNet, TeacherConfig, make_network
 from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
-from tune_sr.ledger import History, trial_name
+from tune_sr.judging import Judge
+from tune_sr.ledger import History, TrialRecord, trial_name
 from tune_sr.population import exchange_steps
 from tune_sr.room import free_bytes, megabytes
-from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, decide, rungs
+from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, rungs
 from tune_sr.searchers import propose
 from tune_sr.space import SearchSpace
 
@@ -71,18 +72,23 @@ def simulate(
 
     The decisions are `decide`'s own; only the curves are invented, from `seed` alone.
     """
-    history = History()
-    running: list[str] = []
+    history, objective = History(), space.study["objective"]
+    judge = Judge(scheduler, space.budget, history, objective, seed)
+    running: list[TrialRecord] = []
     added = 0
     while running or added < trials:
         while len(running) < concurrent and added < trials:
             name = trial_name(added)
             history.apply({"event": "trial_added", "trial": name, "number": added, "point": {}})
-            running.append(name)
+            running.append(history.trials[name])
             added += 1
-        for name in running:
-            _report(space, scheduler, history, name, seed)
-        running = [name for name in running if history.trials[name].state is None]
+        for record in running:
+            step = (len(record.reports) + 1) * space.budget.steps_per_report
+            value = _curve(seed, record.name, step / space.budget.steps)
+            told = {"trial": record.name, "step": step, "report": {objective: value}}
+            decision = judge.decide(record.name, step, value)
+            history.apply({"event": "reported", **told, "decision": decision})
+        running = [record for record in running if record.state is None]
     records = history.trials.values()
     return Simulated(
         student_steps=sum(max(record.reports) for record in records),
@@ -130,19 +136,10 @@ def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
     return [dict(record.point) for record in history.trials.values()]
 
 
-def _report(
-    space: SearchSpace, scheduler: SchedulerConfig, history: History, name: str, seed: int
-) -> None:
-    budget = space.budget
-    step = (len(history.trials[name].reports) + 1) * budget.steps_per_report
-    height, pace = (derive_seed(seed, "plan", name, what) / 2**63 for what in ("height", "pace"))
-    value = height * (1 - math.exp(-(1 + 4 * pace) * step / budget.steps))
-    objective = space.study["objective"]
-    decision = decide(scheduler, budget, history, name, step, value, objective, seed)
-    report = {objective: value}
-    history.apply(
-        {"event": "reported", "trial": name, "step": step, "report": report, "decision": decision}
-    )
+def _curve(seed: int, trial: str, share: float) -> float:
+    """What a toy trial reports when a `share` of its budget is spent: it levels off."""
+    height, pace = (derive_seed(seed, "plan", trial, what) / 2**63 for what in ("height", "pace"))
+    return height * (1 - math.exp(-(1 + 4 * pace) * share))
 
 
 def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field, field_validator
 
 from trainables.values import Config, derive_seed
-from tune_sr.ledger import Decision, History, TrialRecord
+from tune_sr.ledger import TrialRecord
 
 if TYPE_CHECKING:
     from trainables.config import BudgetConfig
@@ -87,54 +87,6 @@ def bracket_of(scheduler: SchedulerConfig, budget: BudgetConfig, seed: int, numb
     return len(shares) - 1
 
 
-def decide(
-    scheduler: SchedulerConfig,
-    budget: BudgetConfig,
-    history: History,
-    trial: str,
-    step: int,
-    value: float,
-    objective: str = "psnr_y_db",
-    seed: int = 0,
-) -> Decision:
-    """Whether a trial goes on after its report at `step`.
-
-    Pure: the same ledger and the same report give the same answer, live or on resume. A report
-    that the ledger already holds gets the decision it got before.
-
-    Args:
-        scheduler: which rule, with its numbers.
-        budget: the trial's.
-        history: what had happened before this report.
-        trial: the trial's name; `history` has it.
-        step: student updates done.
-        value: the objective at this report, larger is better; NaN counts as worst.
-        objective: the report's key under which earlier values are found.
-        seed: the study's, which gives each trial its bracket.
-
-    Returns:
-        `complete` at the end of the budget, else `stop` or `continue`.
-    """
-    record, rule = history.trials[trial], SCHEDULERS[scheduler.name]
-    earlier = record.reports.get(step)
-    if earlier is not None:
-        return earlier.decision
-    if step >= budget.steps:
-        return "complete"
-    bracket = bracket_of(scheduler, budget, seed, record.number)
-    if step not in rungs(scheduler, budget, bracket):
-        return "continue"
-    own = max(best_until(record, step, objective), _or_worst(value))
-    others = [
-        rule.standing(other, step, objective)
-        for other in history.trials.values()
-        if other is not record
-        and step in other.reports
-        and bracket_of(scheduler, budget, seed, other.number) == bracket
-    ]
-    return "continue" if rule.goes_on(scheduler, own, others) else "stop"
-
-
 def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
     """Asynchronous successive halving: at each rung the best one in `reduction_factor` goes on.
 
@@ -145,7 +97,8 @@ def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> boo
     Args:
         scheduler: whose `reduction_factor` eta is used.
         own: the trial's best value up to this rung; -inf where it has no finite one.
-        others: that of every other trial that has reached the rung, stopped and failed included.
+        others: that of every other trial that has reached the rung, stopped and failed included,
+            rising.
 
     Returns:
         Whether `own` reaches the (1 - 1/eta) quantile of all values at the rung, its own included.
@@ -154,10 +107,7 @@ def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> boo
     >>> asha(SchedulerConfig(), 30.0, [29.0, 31.0])
     False
     """
-    values = sorted(value for value in (own, *others) if value > -math.inf)
-    if own == -math.inf:
-        return False
-    return own >= _quantile(values, scheduler.reduction_factor)
+    return own > -math.inf and own >= _quantile(own, others, scheduler.reduction_factor)
 
 
 def hyperband(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
@@ -186,15 +136,16 @@ def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> b
     Args:
         scheduler: without influence.
         own: the trial's best value up to this report; -inf where it has no finite one.
-        others: the average up to this report of every other trial that has made it.
+        others: the average up to this report of every other trial that has made it, rising.
 
     >>> median(SchedulerConfig(name="median"), 30.0, [29.0, 30.0, 31.0])
     True
     """
     del scheduler  # the rule has no number of its own
-    if own == -math.inf:
-        return False
-    return not others or own >= statistics.median(others)
+    if own == -math.inf or not others:
+        return own > -math.inf
+    middle = len(others) // 2
+    return own >= (others[middle] + others[-middle - 1]) / 2
 
 
 def pbt(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
@@ -240,7 +191,8 @@ class Rule(NamedTuple):
     """What one scheduler is made of."""
 
     goes_on: Callable[[SchedulerConfig, float, Sequence[float]], bool]
-    """Its numbers, a trial's best value so far and the others' standing -> whether it goes on."""
+    """Its numbers, a trial's best value so far and the others' standing, rising -> whether it goes
+    on."""
     rungs: Callable[[SchedulerConfig, int], Sequence[int]] = _powers
     """Its numbers and the reports of a whole trial -> the reports at which it is asked."""
     standing: Callable[[TrialRecord, int, str], float] = best_until
@@ -277,13 +229,20 @@ SCHEDULERS: dict[str, Rule] = {
 }
 
 
-def _quantile(values: list[float], eta: int) -> float:
-    """The (1 - 1/eta) quantile of sorted `values`, linear between neighbours, whole part exact."""
-    below, rest = divmod((len(values) - 1) * (eta - 1), eta)
+def _quantile(own: float, others: Sequence[float], eta: int) -> float:
+    """The (1 - 1/eta) quantile of `own` and the finite ones of `others`, which rise.
+
+    Linear between neighbours, whole part exact.
+    """
+    first = bisect_right(others, -math.inf)
+    place = bisect_right(others, own)
+
+    def ranked(rank: int) -> float:
+        """The value at `rank` among all, from 0, `own` in its place."""
+        index = first + rank
+        return own if index == place else others[index - (index > place)]
+
+    below, rest = divmod((len(others) - first) * (eta - 1), eta)
     if rest == 0:
-        return values[below]
-    return values[below] + (values[below + 1] - values[below]) * (rest / eta)
-
-
-def _or_worst(value: float) -> float:
-    return value if math.isfinite(value) else -math.inf
+        return ranked(below)
+    return ranked(below) + (ranked(below + 1) - ranked(below)) * (rest / eta)

@@ -1,10 +1,12 @@
 import itertools
 import math
+from collections import Counter
 
 import pytest
 
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
+from tune_sr.judging import Judge, decide
 from tune_sr.ledger import History, trial_name
 from tune_sr.schedulers import (
     SCHEDULERS,
@@ -12,7 +14,6 @@ from tune_sr.schedulers import (
     asha,
     bracket_of,
     bracket_shares,
-    decide,
     median,
     rungs,
 )
@@ -47,8 +48,9 @@ def reported(trial, step, value, decision):
 
 
 def study(scheduler, trials=20, concurrent=4, luck=0):
-    """A study whose trials report in a random order; its events, decisions made by `decide`."""
+    """A study whose trials report in a random order; its events, decisions made by one `Judge`."""
     history, events, running, waiting = History(), [], [], list(range(trials))
+    judge = Judge(scheduler, BUDGET, history)
     while running or waiting:
         if waiting and len(running) < concurrent:
             running.append(waiting.pop(0))
@@ -58,7 +60,7 @@ def study(scheduler, trials=20, concurrent=4, luck=0):
             name = trial_name(turn)
             step = 10 * (len(history.trials[name].reports) + 1)
             value = 30 + chance("value", luck, name, step) + chance("height", luck, name)
-            decision = decide(scheduler, BUDGET, history, name, step, value)
+            decision = judge.decide(name, step, value)
             events.append(reported(name, step, value, decision))
             if decision != "continue":
                 running.remove(turn)
@@ -75,6 +77,19 @@ def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck):
             prefix = History.of(events[:count])
             decision = decide(scheduler, BUDGET, prefix, event["trial"], event["step"], value)
             assert decision == event["decision"]
+
+
+def test_each_report_is_looked_at_once_however_many_decisions_follow(scheduler, monkeypatch):
+    rule, looked = SCHEDULERS[scheduler.name], Counter()
+
+    def standing(record, step, objective):
+        looked[record.name, step] += 1
+        return rule.standing(record, step, objective)
+
+    monkeypatch.setitem(SCHEDULERS, scheduler.name, rule._replace(standing=standing))
+    told = {(each["trial"], each["step"]) for each in study(scheduler) if "step" in each}
+    assert set(looked) <= told
+    assert set(looked.values()) <= {1}
 
 
 def test_a_repeated_report_gets_the_decision_it_got(scheduler):

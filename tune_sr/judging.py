@@ -1,0 +1,122 @@
+"""Whether a trial goes on: a pure function of the ledger, and the same with a memory."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tune_sr.ledger import Decision, History, TrialRecord
+from tune_sr.schedulers import (
+    SCHEDULERS,
+    SchedulerConfig,
+    best_until,
+    bracket_of,
+    bracket_shares,
+    rungs,
+)
+
+if TYPE_CHECKING:
+    from trainables.config import BudgetConfig
+
+
+class Judge:
+    """`decide` for one study, asked again and again: a question costs what is new since the last.
+
+    It keeps where the trials stand at each rung, sorted, and reads on in `history` from the report
+    that it read last. So it decides as one that begins with the same ledger would, as long as each
+    trial reports its steps in their order, which trials do.
+    """
+
+    def __init__(
+        self,
+        scheduler: SchedulerConfig,
+        budget: BudgetConfig,
+        history: History,
+        objective: str = "psnr_y_db",
+        seed: int = 0,
+    ) -> None:
+        """Take what decides.
+
+        Args:
+            scheduler: which rule, with its numbers.
+            budget: a trial's.
+            history: what has happened; it may go on growing.
+            objective: the report's key under which values are found, larger is better.
+            seed: the study's, which gives each trial its bracket.
+        """
+        self._scheduler, self._budget, self._history = scheduler, budget, history
+        self._objective, self._seed = objective, seed
+        self._rule = SCHEDULERS[scheduler.name]
+        brackets = range(len(bracket_shares(scheduler, budget)))
+        self._rungs = [frozenset(rungs(scheduler, budget, bracket)) for bracket in brackets]
+        self._brackets: dict[int, int] = {}
+        self._read: defaultdict[int, int] = defaultdict(int)
+        self._standings: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+
+    def decide(self, trial: str, step: int, value: float) -> Decision:
+        """See the function `decide`."""
+        record = self._history.trials[trial]
+        earlier = record.reports.get(step)
+        if earlier is not None:
+            return earlier.decision
+        if step >= self._budget.steps:
+            return "complete"
+        bracket = self._bracket(record)
+        if step not in self._rungs[bracket]:
+            return "continue"
+        own = max(best_until(record, step, self._objective), _or_worst(value))
+        others = self._others(step, bracket)
+        return "continue" if self._rule.goes_on(self._scheduler, own, others) else "stop"
+
+    def _others(self, step: int, bracket: int) -> list[float]:
+        """Where those of a bracket stand that have reported at `step`, rising."""
+        reached = self._history.reached[step]
+        for record in reached[self._read[step] :]:
+            standing = self._rule.standing(record, step, self._objective)
+            insort(self._standings[step, self._bracket(record)], standing)
+        self._read[step] = len(reached)
+        return self._standings[step, bracket]
+
+    def _bracket(self, record: TrialRecord) -> int:
+        number = record.number
+        if number not in self._brackets:
+            drawn = bracket_of(self._scheduler, self._budget, self._seed, number)
+            self._brackets[number] = drawn
+        return self._brackets[number]
+
+
+def decide(
+    scheduler: SchedulerConfig,
+    budget: BudgetConfig,
+    history: History,
+    trial: str,
+    step: int,
+    value: float,
+    objective: str = "psnr_y_db",
+    seed: int = 0,
+) -> Decision:
+    """Whether a trial goes on after its report at `step`.
+
+    Pure: the same ledger and the same report give the same answer, live or on resume. A report
+    that the ledger already holds gets the decision it got before.
+
+    Args:
+        scheduler: which rule, with its numbers.
+        budget: the trial's.
+        history: what had happened before this report.
+        trial: the trial's name; `history` has it.
+        step: student updates done.
+        value: the objective at this report, larger is better; NaN counts as worst.
+        objective: the report's key under which earlier values are found.
+        seed: the study's, which gives each trial its bracket.
+
+    Returns:
+        `complete` at the end of the budget, else `stop` or `continue`.
+    """
+    return Judge(scheduler, budget, history, objective, seed).decide(trial, step, value)
+
+
+def _or_worst(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
