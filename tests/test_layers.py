@@ -18,7 +18,12 @@ PACKAGES = ("trainables", "tune_sr")
 
 TIERS: list[list[set[str]]] = [
     # trainables, from the bottom; the modules of one set are one unit, units of a row are siblings
-    [{"trainables.values"}, {"trainables.resample"}, {"trainables.dotted"}],
+    [
+        {"trainables.values"},
+        {"trainables.resample"},
+        {"trainables.dotted"},
+        {"trainables.memory"},
+    ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [
         {"trainables.networks"},
@@ -27,7 +32,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.optimisers"},
         {"trainables.checkpoints"},
     ],
-    [{"trainables.methods"}, {"trainables.average"}],
+    [{"trainables.methods"}, {"trainables.average"}, {"trainables.watch"}],
     [{"trainables.config"}],
     [{"trainables.run"}],
     [{"trainables.marks"}, {"trainables.saved_run"}],
@@ -50,7 +55,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.bar"},
         {"tune_sr.contestants"},
     ],
-    [{"tune_sr.asking"}],
+    [{"tune_sr.asking"}, {"tune_sr.faults"}],
     [
         {"tune_sr.schedulers"},
         {"tune_sr.searchers"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import logging
 import math
 import shutil
@@ -20,14 +21,16 @@ from ray.tune.result import DONE
 from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
 from trainables.dotted import leaves, put
+from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
 from trainables.run import RunImages
 from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
 
-TRIAL, HEARD, CLONED = "trial", "heard", "cloned"
-"""Keys of Ray's `config` beside the searched values: the trial's name, the last step of which the
-driver has heard, and, of a copy, the trial and the step that it goes on from."""
+TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
+"""Keys of Ray's `config` beside the searched values: the trial's name; the last step of which the
+driver has heard; of a copy, the trial and the step that it goes on from; and how many images pass
+through a network at a time (all, where it is absent)."""
 REPORTED, FAILED, NOTES = "reported", "failed", "notes"
 """Keys of a result beside the report's own: which those are, among all that Ray adds; or else why
 there is no report; and what a person should know."""
@@ -83,11 +86,12 @@ class DistillTrainable(tune.Trainable):
                 result: dict[str, Any] = {**report, REPORTED: list(report)}
             except Diverged as error:
                 result = {FAILED: str(error)}
-            except torch.cuda.OutOfMemoryError as error:
-                result = {FAILED: f"out of memory: {_first_line(error)}"}
             except Exception as error:
-                logging.getLogger(__name__).exception("trial %s failed", self._trial)
-                result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
+                if lacks_memory(error):
+                    result = {FAILED: f"{OUT_OF_MEMORY}: {_first_line(error)}"}
+                else:
+                    logging.getLogger(__name__).exception("trial %s failed", self._trial)
+                    result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
         return {**result, NOTES: notes} if notes else result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -115,8 +119,12 @@ class DistillTrainable(tune.Trainable):
         self._trial: str = self._point.pop(TRIAL)
         self._heard: int = self._point.pop(HEARD, 0)
         self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
+        self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
         self._saved = None  # the trial before this one is let go
         self._last = None
+        if torch.cuda.is_initialized():  # and what it held of a GPU, which others may need
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def _report(self) -> Report:
         if self._saved is None:
@@ -144,7 +152,13 @@ class DistillTrainable(tune.Trainable):
             source, step = self._cloned
             origin = Origin(sorted(job.trials.glob(f"*/{source}")), step)
         return SavedRun(
-            config, own, earlier=earlier, images=job.images, origin=origin, keep=job.keep
+            config,
+            own,
+            earlier=earlier,
+            images=job.images,
+            micro_batch=self._micro_batch,
+            origin=origin,
+            keep=job.keep,
         )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,11 +20,8 @@ from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
-from trainables.values import Blank, Colour, ConfigError, Diverged, Pairs, Randomness, Report
-
-_WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
-"""A run has exploded when its loss lies above `_FACTOR` times the median of the last `_WINDOW`
-for `_PATIENCE` updates in a row (methods of the DFAD family collapse in this way)."""
+from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
+from trainables.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -82,13 +77,29 @@ class Run:
     it. Everything else it changes is its own.
     """
 
-    def __init__(self, config: TrialConfig, *, images: RunImages | None = None) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        *,
+        images: RunImages | None = None,
+        micro_batch: int | None = None,
+    ) -> None:
+        """Build everything; nothing is trained yet.
+
+        Args:
+            config: what is trained.
+            images: its decoded images; read from where `config` says if None.
+            micro_batch: images that pass through a network at a time, so that a batch takes less
+                memory and more time; what is learnt is the same but for roundings. None: all.
+        """
         self.config = config
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
         self.student = _network(config, "student").to(self.device)
         self.teacher = load_teacher(config, self.device)
+        for network in filter(None, (self.student, self.teacher)):
+            network.micro_batch = micro_batch
         setting = Setting(
             student=self.student,
             teacher=self.teacher,
@@ -197,50 +208,6 @@ class Run:
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False
         )
-
-
-class Watch:
-    """Tells a run that has exploded from one that is only noisy."""
-
-    def __init__(self) -> None:
-        self.recent: deque[float] = deque(maxlen=_WINDOW)
-        self.above = 0
-
-    def look(
-        self, first: int, values: Mapping[str, list[float]], growth_steps: tuple[int, ...]
-    ) -> None:
-        """Read the losses of the updates from number `first` on; the student's own comes first.
-
-        Raises:
-            Diverged: one is not finite, or the student's has exploded.
-        """
-        last = {name: losses[-1] for name, losses in values.items()}
-        own = next(iter(values.values()))
-        for name, losses in values.items():
-            bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
-            if bad:  # the others come less often than once an update: their step is not known
-                step = first + (bad[0] + 1 if losses is own else len(own))
-                raise Diverged(step, f"{name} is not finite", last)
-        for offset, loss in enumerate(own):
-            if first + offset in growth_steps:  # new random blocks: a jump is expected
-                self.recent.clear()
-                self.above = 0
-            full = len(self.recent) == _WINDOW
-            exploded = full and loss > _FACTOR * statistics.median(self.recent)
-            self.above = self.above + 1 if exploded else 0
-            if self.above == _PATIENCE:
-                raise Diverged(first + offset + 1, f"loss exploded to {loss:.3g}", last)
-            if not exploded:  # else the median would learn to think it normal
-                self.recent.append(loss)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The losses it remembers."""
-        return {"recent": list(self.recent), "above": self.above}
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Remember those of `state_dict`."""
-        self.recent = deque(state_dict["recent"], maxlen=_WINDOW)
-        self.above = int(state_dict["above"])
 
 
 def _colour(config: TrialConfig) -> Colour:

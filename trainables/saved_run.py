@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from trainables.checkpoints import Checkpoint, newest_valid, prune, valid_at, write_checkpoint
 from trainables.config import TrialConfig
-from trainables.run import Run, RunImages, Watch
+from trainables.run import Run, RunImages
 from trainables.values import Report
+from trainables.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class SavedRun:
         *,
         earlier: Sequence[Path] = (),
         images: RunImages | None = None,
+        micro_batch: int | None = None,
         origin: Origin | None = None,
         keep: Collection[int] = (),
     ) -> None:
@@ -48,6 +50,7 @@ class SavedRun:
             folder: where checkpoints are written, as `folder/checkpoint_<step>`.
             earlier: other folders that may hold checkpoints of this run.
             images: its decoded images; read from where `config` says if None.
+            micro_batch: as `Run`'s.
             origin: of a copy; its own checkpoints count from there on.
             keep: steps whose checkpoints stay.
 
@@ -55,7 +58,7 @@ class SavedRun:
             ValueError: the checkpoint that it is to be a copy of is gone or damaged.
         """
         self._folders, self._keep = (*earlier, folder), keep
-        self.run = Run(config, images=images)
+        self.run = Run(config, images=images, micro_batch=micro_batch)
         self.restored: Checkpoint | None = None
         found = newest_valid(self._folders, after=origin.step if origin else 0)
         if found is None and origin is not None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -16,8 +18,9 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trainable import CLONED, FAILED, HEARD, NOTES, REPORTED, TRIAL
+from trainables.ray_trainable import CLONED, FAILED, HEARD, MICRO_BATCH, NOTES, REPORTED, TRIAL
 from trainables.values import ConfigError
+from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, why_lost
 from tune_sr.judging import Judge
 from tune_sr.ledger import Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
@@ -32,11 +35,6 @@ if TYPE_CHECKING:
     from tune_sr.places import Places
     from tune_sr.study import StudyConfig
 
-ATTEMPTS = 4
-"""How often a trial may begin within one start of the driver, and once more for every node lost: a
-process that dies each time, as one does that needs more memory than there is, would otherwise be
-tried for ever."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +45,8 @@ class Live:
         events = list(ledger.events())
         self.ledger = ledger
         self.history, self.gpu_meter = History.of(events), GpuMeter.of(events)
+        self.setbacks: dict[str, Again | Loss] = {}
+        """By trial: what the scheduler has seen of one that is to begin again."""
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write an event and take it into account; it is on disk when this returns."""
@@ -91,9 +91,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         super().__init__()  # no metric of Ray's: values are read from the ledger
         self._study, self._live, self._places = config, live, places
         self._waiting = [record.name for record in live.history.running()]
-        self._reasons = dict.fromkeys(self._waiting, "the driver was started again")
+        self._again = dict.fromkeys(self._waiting, Again("the driver was started again"))
         self._running: dict[str, str] = {}
-        self._begun: dict[str, int] = {}
+        self._losses: Counter[str] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial in Ray's form; None while there is no room, or what is left is running."""
@@ -107,23 +107,17 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Let go of a trial; issue it again if its process was lost, or it goes on as a copy."""
+        """Let go of a trial; issue it again if it has not ended, or goes on as a copy."""
         name = self._running.pop(trial_id)
-        record = self._live.history.trials[name]
-        if record.state is not None:
+        setback = self._live.setbacks.pop(name, Loss("its process was lost") if error else None)
+        if setback is None or self._live.history.trials[name].state is not None:
             return
-        if not error:
-            if record.clones and record.clones[-1].step == max(record.reports):
-                self._waiting.append(name)
-                self._begun[name] = 0
-            return
-        lost = self._places.lost() if self._places is not None else 0
-        if self._begun[name] < ATTEMPTS + lost:
+        next_step = setback if isinstance(setback, Again) else self._after(name, setback)
+        if isinstance(next_step, Again):
             self._waiting.append(name)
-            self._reasons[name] = "its process was lost"
+            self._again[name] = next_step
         else:
-            reason = f"its process was lost {self._begun[name]} times"
-            self._live.append("trial_ended", trial=name, state="failed", reason=reason)
+            self._live.append("trial_ended", trial=name, state="failed", reason=next_step)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger is the memory."""
@@ -138,6 +132,14 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         """Whether a node could take one more; of no account where there is no more."""
         more = self._waiting or len(self._live.history.trials) < self._study.trials
         return self._places is None or not more or len(self._running) < self._places.count()
+
+    def _after(self, name: str, loss: Loss) -> Again | str:
+        """What follows when the process of a trial is lost."""
+        self._losses[name] += loss.counts
+        record = self._live.history.trials[name]
+        allowed = ATTEMPTS + (self._places.lost() if self._places is not None else 0)
+        images = self._study.configure(record.point).batch.images
+        return after_loss(record, loss, images, self._losses[name], allowed)
 
     def _next(self) -> str | None:
         if self._waiting:
@@ -172,12 +174,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _issue(self, name: str, trial_id: str) -> dict[str, Any]:
         record = self._live.history.trials[name]
-        reason = self._reasons.pop(name, None)
-        if reason is not None:
-            self._live.append("attempt", trial=name, attempt=record.attempts + 2, reason=reason)
+        again = self._again.pop(name, None)
+        if again is not None and again.reason is not None:
+            told = {"attempt": record.attempts + 2, "reason": again.reason}
+            changed = {} if again.micro_batch is None else {MICRO_BATCH: again.micro_batch}
+            self._live.append("attempt", trial=name, **told, **changed)
         self._running[trial_id] = name
-        self._begun[name] = self._begun.get(name, 0) + 1
         given = {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
+        if record.micro_batch is not None:
+            given[MICRO_BATCH] = record.micro_batch
         if record.clones:
             given[CLONED] = (record.clones[-1].source, record.clones[-1].step)
         return given
@@ -188,7 +193,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
     def __init__(self, config: StudyConfig, live: Live) -> None:
         super().__init__()
-        self._live, self._objective = live, config.objective
+        self._study, self._live = config, live
         self._judge = Judge(
             config.scheduler, config.space.budget, live.history, config.objective, config.seed
         )
@@ -202,22 +207,25 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """Its process is lost; the searcher says what becomes of it."""
-        self._unplaced.pop(trial.config[TRIAL], None)
-        self._patience.ended(trial.config[TRIAL])
+        name = trial.config[TRIAL]
+        self._unplaced.pop(name, None)
+        self._patience.ended(name)
+        with suppress(OSError):  # what Ray knows it keeps in a file
+            self._live.setbacks[name] = why_lost(trial.get_pickled_error())
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
     ) -> str:
-        """What `decide` says; a trial that failed stops."""
+        """What `decide` says; a trial that failed stops, and may begin again."""
         name = trial.config[TRIAL]
         self._patience.heard(name)
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
         if FAILED in result:
-            return self._end(name, "failed", result[FAILED])
+            return self._fail(name, result[FAILED])
         report = {key: result[key] for key in result[REPORTED]}
         step = int(report["step"])
-        decision = self._judge.decide(name, step, report[self._objective])
+        decision = self._judge.decide(name, step, report[self._study.objective])
         made_before = step in self._live.history.trials[name].reports
         self._live.append("reported", trial=name, step=step, report=report, decision=decision)
         if decision == "continue":
@@ -244,6 +252,18 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         if copy is None:
             return str(self.CONTINUE)
         self._live.clone(name, copy)
+        return self._pause(name, Again(None))
+
+    def _fail(self, name: str, reason: str) -> str:
+        """It has ended; or it stops here, and the searcher issues it again."""
+        record = self._live.history.trials[name]
+        next_step = after_failure(record, reason, self._study.configure(record.point).batch.images)
+        if isinstance(next_step, str):
+            return self._end(name, "failed", next_step)
+        return self._pause(name, next_step)
+
+    def _pause(self, name: str, again: Again) -> str:
+        self._live.setbacks[name] = again
         self._patience.ended(name)
         return str(self.STOP)
 

@@ -134,6 +134,8 @@ class TrialRecord:
     reason: str | None = None
     attempts: int = 0
     """How often it had to begin again (preempted, process lost, out of memory)."""
+    micro_batch: int | None = None
+    """Images that pass through a network at a time since it ran out of memory; None: all."""
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
     clones: list[Clone] = field(default_factory=list)
@@ -218,7 +220,9 @@ class History:
             record.caveat = event.get("caveat")
             self.trials.setdefault(record.name, record)
         elif kind == "attempt":
-            self.trials[event["trial"]].attempts += 1
+            record = self.trials[event["trial"]]
+            record.attempts += 1
+            record.micro_batch = event.get("micro_batch", record.micro_batch)
         elif kind == "reported":
             self._reported(self.trials[event["trial"]], event)
         elif kind == "cloned":

@@ -35,6 +35,8 @@ class TrialMirror:
     state: State | None = None
     reason: str | None = None
     ended_ms: int = 0
+    micro_batch: int | None = None
+    """Images that pass through a network at a time since it ran out of memory; None: all."""
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
     sent: int = 0
@@ -51,8 +53,9 @@ class TrialMirror:
     @property
     def tags(self) -> dict[str, str]:
         """What is to be known beside its curves."""
-        caveat = {"caveat": self.caveat} if self.caveat else {}
-        return caveat | ({"cloned": "; ".join(self.clones)} if self.clones else {})
+        cloned = "; ".join(self.clones)
+        said = {"caveat": self.caveat, "cloned": cloned, "micro_batch": self.micro_batch}
+        return {key: str(value) for key, value in said.items() if value}
 
     def unsent(self, most: int) -> tuple[list[Point], int]:
         """Whole reports of together at most `most` points (at least one), and how many they are."""
@@ -92,6 +95,9 @@ class Mirror:
             trial = TrialMirror(event["trial"], event["point"], self.last_ms)
             trial.caveat = event.get("caveat")
             self.trials.setdefault(trial.name, trial)
+        elif kind == "attempt":
+            trial = self.trials[event["trial"]]
+            trial.micro_batch = event.get("micro_batch", trial.micro_batch)
         elif kind == "reported":
             self._reported(self.trials[event["trial"]], event)
         elif kind == "cloned":

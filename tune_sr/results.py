@@ -121,6 +121,7 @@ class Results:
                     "reason": record.reason,
                     "caveat": record.caveat_at(_when(score)),
                     "attempts": record.attempts,
+                    "micro_batch": record.micro_batch,
                     "steps": max(record.reports, default=0),
                     "step": score.step if score else None,
                     **self._figures(score),

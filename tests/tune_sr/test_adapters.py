@@ -14,7 +14,8 @@ from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
 from tune_sr import patience
-from tune_sr.adapters import ATTEMPTS, LedgerScheduler, LedgerSearcher, Live
+from tune_sr.adapters import LedgerScheduler, LedgerSearcher, Live
+from tune_sr.faults import ATTEMPTS
 from tune_sr.ledger import Ledger
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig
@@ -129,6 +130,55 @@ def test_a_lost_process_is_tried_again_from_what_was_heard_but_not_for_ever(
     assert live.history.trials["0000"].state == "failed"
     assert "lost 4 times" in live.history.trials["0000"].reason
     assert searcher.suggest("z")["trial"] == "0001"
+
+
+def test_out_of_memory_a_trial_begins_again_with_half_of_its_batch_at_a_time_and_once(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    point = searcher.suggest("a")
+    tell(scheduler, "0000", result(4, 20.0))
+    assert tell(scheduler, "0000", {"failed": "out of memory: 2 GiB more"}) == STOP
+    searcher.on_trial_complete("a", {})
+    assert searcher.suggest("b") == {**point, "heard": 4, "micro_batch": 1}
+    attempt = list(live.ledger.events())[-1]
+    assert (attempt["attempt"], attempt["micro_batch"]) == (2, 1)
+    assert attempt["reason"] == "out of memory: 2 GiB more; again with 1 of 2 images at a time"
+
+    live = reopened(live)  # the driver was killed: what is known of the trial is in the ledger
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    assert searcher.suggest("a")["micro_batch"] == 1
+    assert tell(scheduler, "0000", {"failed": "out of memory: 1 GiB more"}) == STOP
+    searcher.on_trial_complete("a", {})
+    record = live.history.trials["0000"]
+    assert (record.state, record.attempts) == ("failed", 2)
+    assert record.reason.startswith("out of memory: 1 GiB more; with 1 of 2 images at a time: ")
+    assert searcher.suggest("b")["trial"] == "0001"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "counts"),
+    [
+        ("The actor died because its node has died. Node Id: 0a", "its node was lost", False),
+        ("Task was killed due to the node running low on memory.", "out of memory: ", True),
+        ("Worker unexpectedly exits with a connection error", "its process was lost", True),
+    ],
+)
+def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
+    said: str, reason: str, counts: bool, config: StudyConfig, live: Live
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    trial = SimpleNamespace(config={"trial": "0000"}, get_pickled_error=lambda: RuntimeError(said))
+    for attempt in range(2 * ATTEMPTS):
+        if searcher.suggest(str(attempt))["trial"] != "0000":
+            break
+        scheduler.on_trial_error(None, trial)
+        searcher.on_trial_complete(str(attempt), error=True)
+    record = live.history.trials["0000"]
+    attempts = [event for event in live.ledger.events() if event["event"] == "attempt"]
+    assert all(event["reason"].startswith(reason) for event in attempts)
+    assert (record.state == "failed", len(attempts)) == (counts, 3 if counts else 7)
+    assert record.micro_batch == (1 if reason.startswith("out of memory") else None)
 
 
 class Room:

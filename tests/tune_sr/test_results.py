@@ -200,7 +200,7 @@ def test_the_table_has_a_row_per_trial(ledger, space):
     with (ledger.path.parent / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("trial", "state", "reason", "caveat", "attempts", "steps", "step"),
+        *("trial", "state", "reason", "caveat", "attempts", "micro_batch", "steps", "step"),
         *("psnr_y_db", "ssim", "psnr_y_db_x2", "ssim_x2", "method.P", "method.new_block_init"),
     ]
     assert [(row["trial"], row["state"]) for row in rows] == [

@@ -147,6 +147,7 @@ class CSD(Distiller[Pairs]):
         if config.lambda_c > 0.0:
             features = make_features(config.features, config.vgg19, teacher)
             self.features = features.to(setting.device)
+            self.features.micro_batch = self.student.micro_batch
         self.optimiser = Optimiser(self.wide.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trainables.networks.base import Keeper, SRNet
 from trainables.networks.checkpoint import read_tensors
+from trainables.networks.portions import in_portions
 from trainables.networks.residual import ResidualSRNet
 from trainables.networks.vdsr import VDSR
 from trainables.values import ConfigError, Randomness
@@ -35,9 +36,17 @@ class Features(nn.Module):
     weights: tuple[float, ...]
     """One for each map, from the shallowest to the deepest."""
 
+    micro_batch: int | None = None
+    """Images that pass at a time, None: all there are. The maps are the same."""
+
     @abstractmethod
+    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """`forward`, all images together."""
+
+    @final  # type: ignore[misc]  # to torch, forward is an attribute that may be assigned
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Maps B F H W of images in [0, 1], of any colour that the student may have."""
+        return in_portions(self.maps, images_BCHW, self.micro_batch)
 
 
 @final
@@ -66,7 +75,7 @@ class VGG19(Features):
                     self.kept.append(len(layers) - 1)
         self.features = nn.Sequential(*layers)  # under torchvision's name: its keys are ours
 
-    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Five maps, B F H W, the last of 1/16 of the images' sides."""
         x_BFHW = images_BCHW.expand(-1, 3, -1, -1) * 255.0
         maps = []
@@ -98,7 +107,7 @@ class BodyMaps(Features):
         units = len(teacher.body)
         self.taps = [max(units * third // 3, 1) - 1 for third in (1, 2, 3)]
 
-    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Three maps, B F H W, as large as the images."""
         keep = Keeper(self.taps, images_BCHW)
         self.teacher.run_body(self._lifted(images_BCHW), keep, None)

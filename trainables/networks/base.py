@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.networks.portions import in_portions
 from trainables.values import Colour, Config, ConfigError, Trace
 
 SCALES = (2, 3, 4)
@@ -76,6 +77,8 @@ class SRNet(nn.Module, ABC):
     colour: Colour
     multiple_of: int
     """Input sides are padded to a multiple of this and cropped back."""
+    micro_batch: int | None = None
+    """Images that pass at a time, None: all there are. The result is the same."""
 
     def __init__(self, config: ScaledConfig) -> None:
         super().__init__()
@@ -102,6 +105,12 @@ class SRNet(nn.Module, ABC):
         """Features to image."""
 
     @abstractmethod
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
+    ) -> Trace:
+        """`trace`, all images together."""
+
+    @final
     def trace(
         self,
         lr_BCHW: Tensor,
@@ -115,6 +124,13 @@ class SRNet(nn.Module, ABC):
         `lr_BCHW` lies in [0, 1]. `scale` may be left out where the network serves one. What is
         kept is as large as the image at the body's input, however the network may pad.
         """
+
+        def at_once(part_BCHW: Tensor) -> tuple[Tensor, ...]:
+            traced = self.trace_at_once(part_BCHW, scale=scale, taps=taps, active=active)
+            return traced.sr_BCHW, *traced.taps
+
+        sr_BCHW, *kept = in_portions(at_once, lr_BCHW, self.micro_batch)
+        return Trace(sr_BCHW, tuple(kept))
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:

@@ -76,13 +76,8 @@ class SpandrelTeacher(SRNet):
         """Nothing that is not in the head."""
         return nn.Identity()
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[Tap] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         """As `SRNet.trace`, whole only; padded as the architecture needs it, and cropped back.
 

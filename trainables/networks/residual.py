@@ -75,13 +75,8 @@ class ResidualSRNet(SRNet):
         """Enlarged features to colours."""
         return self.conv_last
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[Tap] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         """As `SRNet.trace`."""
         self.chosen_scale(scale)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
+from trainables.networks.portions import in_portions
 
 CUT = ("vdsr", "edsr", "rcan")
 """Networks whose channels can be cut; SwinIR's are shared out among attention heads."""
@@ -83,5 +84,9 @@ def through_slice(narrow: SRNet, wide: SRNet, lr_BCHW: Tensor, scale: int | None
     """
     shapes = {name: parameter.shape for name, parameter in narrow.named_parameters()}
     views = {name: leading(value, shapes[name]) for name, value in wide.named_parameters()}
-    sr_BCHW: Tensor = functional_call(narrow, views, (lr_BCHW,), {"scale": scale})
-    return sr_BCHW
+
+    def at_once(part_BCHW: Tensor) -> tuple[Tensor]:
+        return (functional_call(narrow, views, (part_BCHW,), {"scale": scale}),)
+
+    # Portions are made out here: inside, what is computed again would find other parameters.
+    return in_portions(at_once, lr_BCHW, narrow.micro_batch)[0]

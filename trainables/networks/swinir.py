@@ -197,13 +197,8 @@ class SwinIR(SRNet):
         """Features to colours: the last of it."""
         return self.upsample if self.config.upsampler == "pixelshuffledirect" else self.conv_last
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[Tap] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         """As `SRNet.trace`."""
         times = self.chosen_scale(scale)

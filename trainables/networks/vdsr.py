@@ -81,13 +81,8 @@ class VDSR(SRNet):
         """Features to what bicubic missed."""
         return self.output
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[Tap] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         """As `SRNet.trace`; `scale=1` means that `lr_BCHW` is already upsampled.
 

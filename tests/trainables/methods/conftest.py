@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.methods import Setting
-from trainables.networks.base import SRNet, SRNetConfig
+from trainables.networks.base import SRNet, SRNetConfig, Tap
 from trainables.optimisers import OptimiserConfig
 from trainables.values import Trace
 
@@ -45,13 +45,8 @@ class Gain(SRNet):
     def tail(self) -> nn.Module:
         return self.units[0]
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[int] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         return Trace(self.weight * lr_BCHW)
 

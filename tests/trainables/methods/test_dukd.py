@@ -55,13 +55,8 @@ class Contrast(SRNet):
     def tail(self) -> nn.Module:
         return self.units[0]
 
-    def trace(
-        self,
-        lr_BCHW: Tensor,
-        *,
-        scale: int | None = None,
-        taps: Sequence[Tap] = (),
-        active: int | None = None,
+    def trace_at_once(
+        self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
         times = self.chosen_scale(scale)
         self.seen.append(lr_BCHW.detach())

@@ -266,6 +266,19 @@ def test_what_is_forgotten_would_be_found() -> None:
     assert {id(method.tensor), id(method.stream.generator), id(method.count)} <= found
 
 
+# --- 4b: a batch may pass a few images at a time ------------------------------------------------
+
+
+@each_method
+def test_updates_are_those_of_the_whole_batch_however_many_images_pass_at_a_time(
+    name: str, make_run: Make, draw_batch: Draw, images: Any
+) -> None:
+    whole = make_run(name, batch={"images": 3})
+    portions = Run(whole.config, images=images, micro_batch=2)
+    for mine, theirs in zip(*(train(run, draw_batch, 4) for run in (portions, whole)), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3)
+
+
 # --- 5: what a step returns, and what it leaves alone -------------------------------------------
 
 

@@ -82,6 +82,32 @@ def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
     assert torch.autograd.gradcheck(model, (lr_BCHW,), fast_mode=True)
 
 
+def test_a_few_images_at_a_time_make_the_same_of_a_batch_and_keep_less_of_it(name: str) -> None:
+    model = network(name).double()
+    lr_BCHW = image(model, 5, 8, 8).double().requires_grad_()
+    kept, results = [0, 0], []
+    for number, micro_batch in enumerate((None, 2)):
+        model.micro_batch, lr_BCHW.grad = micro_batch, None
+        model.zero_grad()
+
+        def keep(tensor: Tensor, number: int = number) -> Tensor:
+            kept[number] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            trace = model.trace(lr_BCHW, taps=["after_skip", 1])
+        images = (trace.sr_BCHW, *trace.taps)
+        # A loss that couples the images, of which no sum over portions is the whole.
+        torch.log1p(torch.stack([each.square().sum() for each in images]).prod()).backward()
+        slopes = [each.grad for each in (lr_BCHW, *model.parameters())]
+        results.append([*images, *(each.clone() for each in slopes if each is not None)])
+        with torch.no_grad():
+            assert torch.allclose(model(lr_BCHW), trace.sr_BCHW)
+    for whole, portions in zip(*results, strict=True):
+        torch.testing.assert_close(portions, whole)
+    assert kept[1] < 0.2 * kept[0]
+
+
 def test_active_and_taps_agree_with_a_full_pass(name: str) -> None:
     model = network(name)
     lr_BCHW = image(model, 1, 8, 8)
