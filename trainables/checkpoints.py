@@ -72,7 +72,8 @@ def write_checkpoint(
         eligible: whether the student had grown to its full depth.
 
     Raises:
-        OSError: the disk is full or cannot be written; an older checkpoint is not touched.
+        OSError: the disk is full or cannot be written; of this one nothing is left, which would
+            take room that others need, and an older checkpoint is not touched.
     """
     step = int(report["step"])
     folder = parent / f"checkpoint_{step:06d}"
@@ -83,8 +84,12 @@ def write_checkpoint(
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     manifest = Manifest(step, report["psnr_y_db"], eligible, dict(report), digest)
-    _write(folder / STATE, content)
-    _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    try:
+        _write(folder / STATE, content)
+        _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return Checkpoint(folder, manifest)
 
 

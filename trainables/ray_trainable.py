@@ -122,7 +122,8 @@ class DistillTrainable(tune.Trainable):
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
         self._saved = None  # the trial before this one is let go
         self._last = None
-        if torch.cuda.is_initialized():  # and what it held of a GPU, which others may need
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's is unannotated
+            # Also what it held of a GPU, which others may need.
             gc.collect()
             torch.cuda.empty_cache()
 

@@ -58,6 +58,7 @@ class SavedRun:
             ValueError: the checkpoint that it is to be a copy of is gone or damaged.
         """
         self._folders, self._keep = (*earlier, folder), keep
+        self._disk_is_full = False
         self.run = Run(config, images=images, micro_batch=micro_batch)
         self.restored: Checkpoint | None = None
         found = newest_valid(self._folders, after=origin.step if origin else 0)
@@ -81,8 +82,8 @@ class SavedRun:
     def advance(self) -> Report:
         """The next report, with its checkpoint on disk.
 
-        A checkpoint that cannot be written (a full disk) is a log warning: training goes on, and
-        what a kill would repeat grows.
+        A checkpoint that cannot be written (a full disk) is a log warning, the first one until one
+        can: training goes on, and what a kill would repeat grows.
 
         Raises:
             Diverged: a loss is not finite, or has exploded.
@@ -93,8 +94,13 @@ class SavedRun:
             write_checkpoint(self._folders[-1], self.run.state_dict(), report, eligible=grown)
         except OSError as error:
             step, where = self.run.step, self._folders[-1]
-            _log.warning("no checkpoint at step %d: %s; make room in %s", step, error, where)
+            if not self._disk_is_full:
+                _log.warning(
+                    "no checkpoint from step %d on: %s; make room in %s", step, error, where
+                )
+            self._disk_is_full = True
         else:
+            self._disk_is_full = False
             prune(self._folders, self._keep)
         return report
 

@@ -209,13 +209,15 @@ def test_a_full_disk_is_a_warning_and_training_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     saved = SavedRun(config, tmp_path, images=images)
     saved.advance()
-    monkeypatch.setattr("trainables.saved_run.write_checkpoint", full)
-    with caplog.at_level(logging.WARNING):
-        assert saved.advance()["step"] == 8
+    with monkeypatch.context() as disk, caplog.at_level(logging.WARNING):
+        disk.setattr("trainables.checkpoints.os.fsync", full)
+        assert [saved.advance()["step"] for _ in range(2)] == [8, 12]
+    assert len(caplog.messages) == 1  # one line, however long it lasts
     assert "No space left" in caplog.text and f"make room in {tmp_path}" in caplog.text
-    assert steps(tmp_path) == [4]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_000004"]
+    assert saved.advance()["step"] == 16 and steps(tmp_path) == [16, 4]

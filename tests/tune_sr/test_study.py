@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,6 @@ import pytest
 import ray
 
 from trainables.run import Run
-from tune_sr import patience
-from tune_sr.adapters import LedgerScheduler
 from tune_sr.ledger import Event
 from tune_sr.results import Results
 from tune_sr.resume import read_events
@@ -137,71 +132,6 @@ def test_two_at_a_time_none_is_lost_or_doubled(study: Configure) -> None:
     for trial in {event["trial"] for event in of_kind(events, "trial_added")}:
         assert reports(events, trial) == by_run(config, events, trial)
         assert len(of_kind(events, "reported", trial=trial)) == len(reports(events, trial))
-
-
-def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(
-    study: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = study(trials=2)
-    kill_at = {("0000", 8.0), ("0001", 4.0)}
-    original = LedgerScheduler.on_trial_result
-
-    def kill_then_tell(self: Any, controller: Any, trial: Any, result: Any) -> str:
-        decision = original(self, controller, trial, result)
-        if (trial.config["trial"], result.get("step")) in kill_at:
-            kill_at.remove((trial.config["trial"], result["step"]))
-            os.kill(result["pid"], signal.SIGKILL)
-        return decision
-
-    monkeypatch.setattr(LedgerScheduler, "on_trial_result", kill_then_tell)
-    run_study(config, quiet=True)
-    assert not kill_at
-    events = read_events(config.folder)
-    told = [(each["trial"], each["reason"]) for each in of_kind(events, "attempt")]
-    assert told == [("0000", "its process was lost"), ("0001", "its process was lost")]
-    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 2
-    for trial in ("0000", "0001"):
-        assert reports(events, trial) == by_run(config, events, trial)
-        assert len(of_kind(events, "reported", trial=trial)) == len(reports(events, trial))
-
-
-def test_a_trial_that_diverges_fails_and_the_study_goes_on(study: Configure) -> None:
-    first = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 1e30}
-    config = study(
-        trials=3,
-        search={"optimiser.lr": {"choice": [0.01, 1e30]}},
-        first=[first, {**first, "optimiser.lr": 0.01}],
-        fixed={"optimiser": {"schedule": None, "clip": None}},
-    )
-    results = run_study(config, quiet=True)
-    failed = of_kind(read_events(config.folder), "trial_ended", trial="0000")[0]
-    assert failed["state"] == "failed" and failed["reason"].startswith("diverged at step ")
-    assert results.best is not None and results.best.name != "0000"
-    assert results.summary()["finished"]
-
-
-def test_a_trial_that_hangs_fails_and_the_study_goes_on(
-    study: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = study(trials=2)
-    original = LedgerScheduler.on_trial_result
-
-    def stop_and_tell(self: Any, controller: Any, trial: Any, result: Any) -> str:
-        decision = original(self, controller, trial, result)
-        if (trial.config["trial"], result.get("step")) == ("0000", 8.0):
-            os.kill(result["pid"], signal.SIGSTOP)
-            monkeypatch.setattr(patience, "LEAST_S", 1.0)
-            monkeypatch.setattr(patience, "FACTOR", 0.0)
-        elif trial.config["trial"] == "0001":
-            monkeypatch.setattr(patience, "LEAST_S", 600.0)
-        return decision
-
-    monkeypatch.setattr(LedgerScheduler, "on_trial_result", stop_and_tell)
-    run_study(config, quiet=True)
-    first, second = of_kind(read_events(config.folder), "trial_ended")
-    assert (first["trial"], first["state"]) == ("0000", "failed")
-    assert re.fullmatch(r"no report for \d+ s", first["reason"])
-    assert (second["trial"], second["state"]) == ("0001", "completed")
 
 
 def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> None:
