@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -45,8 +44,8 @@ class Population:
     of its exchange steps a trial is ranked by its report there among all that have made one there,
     ended ones included. One of the lowest share becomes a copy of one of the highest (truncation
     selection). It continues at the same step, so every trial costs its budget and no more. Trials
-    are ranked among those of the same method, with the same student that grows at the same updates:
-    what is copied is a state that fits, and a score means the same before and after.
+    are ranked among those of the same method and the same student. When that grew does not matter:
+    the grace period, and so the first exchange, ends after the last growth of every point.
 
     All of it is a function of the ledger and the seed; nothing is kept between calls but the kinds
     of points seen before. Trials of a space's `first` points stay as they are: the others are
@@ -77,7 +76,7 @@ class Population:
         self._steps, self._share, self._dimensions = frozenset(steps), share, dimensions
         self._configure, self._seed, self._objective = configure, seed, objective
         self._unchanged = unchanged
-        self._kinds: dict[str, Hashable] = {}
+        self._kinds: dict[tuple[str, int], Hashable] = {}
 
     @classmethod
     def of(cls, study: StudyConfig) -> Self:
@@ -132,11 +131,11 @@ class Population:
 
     def _ranked(self, history: History, trial: str, step: int) -> list[TrialRecord]:
         """Those of the kind of `trial` that have reported at `step`, the lowest first."""
-        kind = self._kind(history.trials[trial].point_at(step))
+        kind = self._kind(history.trials[trial], step)
         peers = [
             record
             for record in history.trials.values()
-            if step in record.reports and self._kind(record.point_at(step)) == kind
+            if step in record.reports and self._kind(record, step) == kind
         ]
         return sorted(peers, key=lambda record: (self._value(record, step), -record.number))
 
@@ -144,13 +143,12 @@ class Population:
         value = record.reports[step].report.get(self._objective, math.nan)
         return value if math.isfinite(value) else -math.inf
 
-    def _kind(self, point: Mapping[str, Any]) -> Hashable:
-        """Equal for points whose trials may copy each other."""
-        key = json.dumps(dict(point), sort_keys=True)
+    def _kind(self, record: TrialRecord, step: int) -> Hashable:
+        """Equal for trials that may copy each other at `step`."""
+        key = record.name, sum(each.step < step for each in record.clones)
         if key not in self._kinds:
-            config = self._configure(point)
-            kind = config.method.name, config.student.model_dump_json(), config.growth_steps()
-            self._kinds[key] = kind
+            config = self._configure(record.point_at(step))
+            self._kinds[key] = config.method.name, config.student.model_dump_json()
         return self._kinds[key]
 
     def _changed(self, point: Mapping[str, Any], trial: str, step: int) -> dict[str, Any]:

@@ -140,7 +140,8 @@ class Results:
 
     def _score(self, record: TrialRecord) -> Score | None:
         try:
-            growth_steps = self.space.at(record.point).growth_steps()
+            # What it was at first decides: copies are made after the last growth of every point.
+            growth_steps = self.space.at(record.point_at(0)).growth_steps()
         except ConfigError:  # such a trial has failed
             return None
         step = record.score_step(self.objective, max(growth_steps, default=0))

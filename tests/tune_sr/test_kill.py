@@ -171,8 +171,7 @@ def test_killed_among_copies_a_population_is_the_one_never_killed(
     toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
-    search = {"method.P": {"choice": [2]}}
-    space = toy_space("population", search=search, study={"scheduler": pbt, "trials": 4})
+    space = toy_space("population", study={"scheduler": pbt, "trials": 4})
     whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
     run_study(whole, quiet=True)
     never_killed = read_events(whole.folder)
