@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 DONE, FAILED, REFUSED = 0, 1, 2
-"""Beside these: 130 and 143 after SIGINT and SIGTERM, with the work saved and resumable."""
+"""Beside these: 130, 143, 138 after SIGINT, SIGTERM, SIGUSR1, the work saved and resumable."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -134,7 +134,7 @@ def run_study(
         ValueError: it cannot be started; nothing was written.
         LockedError: another driver works on it.
         ClusterError: the cluster cannot be joined, or cannot run it.
-        Interrupted: SIGINT or SIGTERM; all is saved, and the same call goes on from there.
+        Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
     bench = bench or prepare(config)
     with (
@@ -157,7 +157,7 @@ def run_study(
                 live = _begin(config, marks.result())
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
                     _append_start(config, live)
-                    tuner_for(config, live, bench, seconds, places).fit()
+                    tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
                     watchers.quieten()

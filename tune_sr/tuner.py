@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def tuner_for(
-    config: StudyConfig, live: Live, bench: Bench, seconds: float, places: Places | None
+    config: StudyConfig,
+    live: Live,
+    bench: Bench,
+    seconds: float,
+    places: Places | None,
+    begun: Callable[[], None],
 ) -> tune.Tuner:
     """A fresh Tuner in a folder of its own: it issues what the ledger left, then new trials.
 
@@ -31,6 +37,7 @@ def tuner_for(
         bench: with the images that its trials share.
         seconds: that it may still take.
         places: of a cluster; None: this machine.
+        begun: called once Ray's loop has begun, in its thread.
     """
     job = Job(
         configure=config.configure,
@@ -62,9 +69,23 @@ def tuner_for(
             # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/adapters.py
+            callbacks=[_Begun(begun)],
             stop=None if config.gpu_hours is None else GpuHours(live, config.gpu_hours),
         ),
     )
+
+
+class _Begun(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
+    """Tells once that Ray's loop has begun."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tell, if it is not told yet."""
+        if self._tell is not None:
+            self._tell()
+        self._tell = None
 
 
 def _name_of(trial: Trial) -> str:
