@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -67,12 +68,16 @@ def address_of(given: str | None) -> str | None:
     'head:6379'
     """
     if given is None:
-        job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # as Ray's own drivers tell
-        return os.environ.get("RAY_ADDRESS", "auto") if job else None
+        return os.environ.get("RAY_ADDRESS", "auto") if is_job() else None
     if not _ADDRESS.fullmatch(given):
         rule = "HOST:PORT of a cluster's head (6379 unless it says otherwise), or auto"
         raise ClusterError(f"--address {given}: {rule}; the driver runs on a node of it")
     return given
+
+
+def is_job() -> bool:
+    """Whether this process is a job that was handed to a cluster, as Ray's own drivers tell."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextmanager
@@ -95,7 +100,9 @@ def joined_ray(address: str) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:  # of Ray's many kinds; what they say is all there is to know
         said = " ".join(str(error).split())[:200]
-        raise ClusterError(f"--address {address}: cannot be joined from here: {said}") from None
+        way_out = "where a cluster asks for its token, say RAY_AUTH_MODE=token here as well"
+        rule = f"cannot be joined from here: {said}; {way_out}"
+        raise ClusterError(f"--address {address}: {rule}") from None
     try:
         yield
     finally:
@@ -134,6 +141,10 @@ def local_ray(cpus: int) -> Iterator[None]:
         yield
         return
     _remove_leftovers()
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        # Else Ray makes one for all in the home, which need not be there, and clusters started
+        # later would ask for it.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     folder = _parent() / f"{_PREFIX}{os.getpid()}"
     try:
         ray.init(

@@ -98,6 +98,8 @@ def check_shared(folder: Path, nodes: Sequence[Node]) -> None:
     try:
         mark.write_text(mark.name, encoding="utf-8")
         for node, problem in _problems(mark, nodes):
+            if node.id not in {each.id for each in living_nodes()}:
+                continue  # lost meanwhile, as nodes may be at any time
             raise ClusterError(
                 f"{folder}: node {node.name} {problem}; --storage must be a folder that all nodes "
                 "share, at one path"

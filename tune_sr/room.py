@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,6 +53,6 @@ def megabytes(count: int) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest thing above it that exists."""
+    """The folder itself, or the nearest thing above it that is there, if only as a dead link."""
     folder = folder.absolute()
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    return next(each for each in (folder, *folder.parents) if os.path.lexists(each))

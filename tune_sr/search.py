@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import traceback
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.cluster import address_of
+from tune_sr.cluster import address_of, is_job
 from tune_sr.commands import DONE, FAILED, Parser, refuse
 from tune_sr.signals import Interrupted, interruptible
 
@@ -93,7 +94,7 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
 
     space = SearchSpace.load(arguments.space, arguments.overrides)
     name = arguments.name or space.study["name"] or arguments.space.stem
-    storage = arguments.storage or Path(space.study["storage"])
+    storage = _storage(arguments, space.study)
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = space.with_flags({**flags, "name": name, "storage": str(storage)})
     config = StudyConfig.of(space, name, storage, address_of(arguments.address))
@@ -120,7 +121,7 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
         raise ValueError("--set: a resume takes it with --space only")
     of_space: Mapping[str, Any] = given.study if given else {}
     name = arguments.name or of_space.get("name") or arguments.space.stem
-    storage = arguments.storage or Path(of_space.get("storage", "runs"))
+    storage = _storage(arguments, of_space)
     folder = (storage / name).absolute()
     stored = stored_space(folder, read_events(folder))
     flags = {key: getattr(arguments, key) for key in _FLAGS}
@@ -134,6 +135,20 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
     return StudyConfig.of(resumed, name, storage, address_of(arguments.address))
+
+
+def _storage(arguments: argparse.Namespace, of_space: Mapping[str, Any]) -> Path:
+    """Where studies lie.
+
+    Raises:
+        ValueError: it would go with the folder of a job.
+    """
+    said = arguments.storage or of_space.get("storage", "runs")
+    storage = Path(os.path.expanduser(said))  # noqa: PTH111  # Path's own fails for an unknown ~user
+    if is_job() and not storage.is_absolute():
+        rule = "not absolute; a job's own folder goes with it: say one that every node sees"
+        raise ValueError(f"--storage {storage}: {rule}")
+    return storage
 
 
 def _prepared(config: StudyConfig) -> Bench:

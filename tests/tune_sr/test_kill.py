@@ -21,6 +21,10 @@ from tune_sr.study import StudyConfig, run_study
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
+WITHOUT_A_HOME = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")},
+    "HOME": "/proc/none",  # as in a container that has none for its user
+}
 CLOCK = ("time", "seconds_per_step", "host", "pid")
 """What a clock or a process list says, and no study can repeat."""
 
@@ -44,6 +48,7 @@ class Drivers:
         driver = subprocess.Popen(
             [*command, "--resume"] if begun else command,
             cwd=ROOT,
+            env=WITHOUT_A_HOME,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

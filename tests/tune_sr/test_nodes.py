@@ -11,7 +11,7 @@ import ray
 from tune_sr import nodes, search
 from tune_sr.cluster import ClusterError, address_of
 from tune_sr.nodes import at_a_time, check_shared, living_nodes
-from tune_sr.places import Share
+from tune_sr.places import Node, Share
 from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
@@ -36,6 +36,12 @@ def test_a_folder_that_is_another_one_elsewhere(
     with pytest.raises(ClusterError, match="does not see what is written there; --storage must"):
         check_shared(here, living_nodes())
     assert [path.name for path in tmp_path.iterdir()] == ([] if exists else ["runs"])
+
+
+def test_a_node_that_is_lost_while_it_is_asked_is_none_of_the_studys(tmp_path: Path) -> None:
+    gone = Node("0" * 56, "gone", cpus=1, gpus=0)
+    check_shared(tmp_path, [*living_nodes(), gone])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refused_cluster_leaves_nothing(

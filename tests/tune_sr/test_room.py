@@ -29,6 +29,12 @@ def test_a_storage_that_cannot_be_written_is_one_line(
     assert f"{storage / 'toy'}: nothing can be written to {tmp_path / 'file'}: " in told.err
 
 
+def test_a_link_to_a_disk_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(ValueError, match=f"nothing can be written to {tmp_path}/runs: no such"):
+        check_writable(tmp_path / "runs" / "study")
+
+
 def test_looking_leaves_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "runs" / "study")
     check_room(tmp_path / "runs" / "study", 1)

@@ -199,6 +199,29 @@ def test_an_address_where_nothing_answers(
     assert f"--address 127.0.0.1:{port}: no cluster answers there" in told
 
 
+def test_in_a_job_a_study_does_not_go_with_its_folder(
+    toy_space: ToySpace, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    space = toy_space(study={"storage": "runs"})
+    for told in (
+        refused("--space", space),
+        refused("--space", space, "--resume"),
+        refused("--space", toy_space(), "--storage", "runs"),
+        refused("--resume", "--name", "toy"),
+    ):
+        assert "--storage runs: not absolute; a job's own folder goes with it" in told
+
+
+def test_a_storage_below_home_is_there_however_it_is_said(
+    toy_space: ToySpace, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rule = f"{tmp_path}/here/toy: no study to resume here"
+    assert rule in refused("--space", toy_space(study={"storage": "~/here"}), "--resume")
+    assert rule in refused("--resume", "--name", "toy", "--storage", "~/here")
+
+
 def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] = ()) -> Path:
     """The folder of a study that a driver has begun; an older one, that had no keys `lacking`."""
     loaded = SearchSpace.load(space).with_flags({"name": name, "storage": str(storage)})
