@@ -87,7 +87,16 @@ def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
     resources = "".join(
         f" --num-{what}={flags[what]}" for what in ("cpus", "gpus") if flags[what] is not None
     )
-    environment = _exports(job, None if flags["image"] else flags["bin"])
+    # A secret that all nodes read: nobody else who reaches them may use the cluster.
+    token = shlex.quote(str(job.storage / ".ray_token"))
+    environment = [
+        *_exports(job, None if flags["image"] else flags["bin"]),
+        f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token}",
+    ]
+    made = (
+        f"mkdir -p {shlex.quote(str(job.storage))}; [ -s {token} ] || "
+        f"(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > {token}); "
+    )
     before = "".join(f"{line}; " for line in environment)
     start = f"{before}ulimit -n 65536; ray start --disable-usage-stats{resources}"
     values = {
@@ -103,7 +112,7 @@ def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
         "script": job.script(f"~/{folder}/space.yaml", "auto"),
         "stop": quoted(f"{before}ray stop"),
         "start_head": quoted(
-            f"{start} --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml"
+            f"{made}{start} --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml"
         ),
         "start_worker": quoted(f"{start} --address=$RAY_HEAD_IP:6379"),
     }

@@ -189,6 +189,21 @@ def test_the_head_is_given_the_space_and_the_script(deployed: Deployed, tmp_path
     assert "~/tune_sr-night/space.yaml" in (folder / "study.sh").read_text()
 
 
+def test_the_nodes_share_a_secret_that_the_head_makes_once(
+    deployed: Deployed, tmp_path: Path, stand_ins: Path
+) -> None:
+    config = yaml.safe_load(deployed("cluster", "--bin", stand_ins))
+    assert (stand_ins / "ray").exists()  # else the real one would start
+    head, worker = (config[f"{each}_start_ray_commands"][1] for each in ("head", "worker"))
+    (first,), (second,), (third,) = (said(each, tmp_path) for each in (head, head, worker))
+    assert first == second and first.startswith("ray start ") and " --head " in first
+    mode, token = first.split()[-2:]
+    assert (mode, third.split()[-2:]) == ("token", ["token", token])
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    assert (tmp_path / "my runs" / ".ray_token").stat().st_mode & 0o777 == 0o600
+    assert "RAY_AUTH_TOKEN_PATH" in config["head_setup_commands"][2]  # of the driver
+
+
 # --- KubeRay ----------------------------------------------------------------------------------
 
 CONTAINER = {"name", "image", "env", "ports", "resources", "volumeMounts"}
@@ -203,7 +218,7 @@ FIELDS: dict[str, set[str]] = {  # those of ray.io/v1, KubeRay's docs/reference/
     "rayClusterSpec": {
         "suspend", "managedBy", "autoscalerOptions", "headServiceAnnotations",
         "enableInTreeAutoscaling", "gcsFaultToleranceOptions", "headGroupSpec", "rayVersion",
-        "workerGroupSpecs",
+        "workerGroupSpecs", "authOptions",
     },
     "headGroupSpec": {
         "template", "headService", "enableIngress", "rayStartParams", "serviceType",
@@ -261,6 +276,7 @@ def test_a_cpu_cluster_asks_for_no_gpu(deployed: Deployed) -> None:
 # --- scripts at work, with stand-ins for what they call ---------------------------------------
 
 PYTHON = """#!/bin/bash
+[ "$1" = -c ] && exit "${NO_GRPC:-1}"
 if [ "$1" = - ]; then cat > /dev/null; echo "waits for $4" >> "$LOG"; exit; fi
 echo "python $*" >> "$LOG"
 [ -z "$LASTS" ] && exit "$CODE"
@@ -271,7 +287,9 @@ while :; do sleep 0.05; done
 STAND_INS = {
     "python": PYTHON,
     "srun": '#!/bin/bash\necho "srun $*" >> "$LOG"\nexec sleep 30\n',
+    "ray": '#!/bin/bash\necho "ray $* $RAY_AUTH_MODE $(cat "$RAY_AUTH_TOKEN_PATH")" >> "$LOG"\n',
     "scontrol": '#!/bin/bash\necho "scontrol $*" >> "$LOG"\n',
+    "hostname": "#!/bin/bash\n[ $1 = --ip-address ] && echo 127.0.1.1 || echo fd00::2 10.1.2.3\n",
     "sleep": '#!/bin/bash\n[ "$1" = 5 ] && echo waits >> "$LOG" || exec /bin/sleep "$1"\n',
 }
 
@@ -296,8 +314,8 @@ def started(script: str, tmp_path: Path, **env: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["bash", "-c", script], env={**variables, **env})
 
 
-def said(script: str, tmp_path: Path, code: int = 0) -> list[str]:
-    assert started(script, tmp_path, CODE=str(code)).wait(20) == code
+def said(script: str, tmp_path: Path, code: int = 0, **env: str) -> list[str]:
+    assert started(script, tmp_path, CODE=str(code), **env).wait(20) == code
     return (tmp_path / "log").read_text().splitlines()
 
 
@@ -309,6 +327,8 @@ def test_a_study_is_begun_and_then_gone_on_with(
     assert "--resume" not in began
     study = tmp_path / "my runs" / "night"
     study.mkdir(parents=True)
+    (study / "ledger.jsonl").write_text('{"event": "study_st')  # a start that was cut short
+    assert said(script, tmp_path) == [began]
     (study / "ledger.jsonl").write_text("{}\n")
     (study / "driver.lock").write_text("{}")
     *waits, went_on = said(script, tmp_path)
@@ -322,12 +342,13 @@ def test_slurm_starts_the_nodes_then_the_study(
     deployed: Deployed, tmp_path: Path, stand_ins: Path
 ) -> None:
     script = deployed("slurm", "--bin", stand_ins, "--workers", 3, "--gpus", 4)
-    lines = said(script, tmp_path, code=1)
+    lines = said(script, tmp_path, code=1, NO_GRPC="0")
     called = sorted(line.split()[0] for line in lines)
     assert called == ["python", "srun", "srun", "waits", "waits"]
     head, others = sorted((line for line in lines if "srun" in line), key=len, reverse=True)
     assert "--nodelist=n0" in head and "--head" in head and "--num-gpus=4" in head
-    assert "--nodes=2 --ntasks=2 --exclude=n0" in others and ":20007 " in others
+    assert " --port=20007 " in head and " --ray-client-server-port=25007 " in head
+    assert "--nodes=2 --ntasks=2 --exclude=n0" in others and "=10.1.2.3:20007 " in others
     assert [line for line in lines if "waits" in line] == ["waits for 1", "waits for 3"]
     address = re.search(r"--address (\S+)", lines[-1])
     assert address and f"--address={address[1]} " in others

@@ -14,9 +14,17 @@
 # Three minutes before its time is up the study is saved and the job goes back into the queue.
 @{environment}
 
-ip=$(hostname --ip-address | tr ' ' '\n' | grep -m 1 -v :)
-address=$ip:$((20000 + SLURM_JOB_ID % 20000))  # jobs that share a node do not share a cluster
-step=(srun --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
+# The address that other nodes know this one by: not 127.0.1.1, as some hosts call themselves.
+ip=$({ hostname --ip-address; hostname --all-ip-addresses; } | tr ' ' '\n' |
+    grep -E '^[0-9.]+$' | grep -m 1 -v '^127\.')
+# Jobs that share a node do not share a cluster, nor any of its ports.
+address=${ip:=127.0.0.1}:$((20000 + SLURM_JOB_ID % 5000))
+ports=()
+python -c 'import grpc' 2> /dev/null &&
+    ports=(--ray-client-server-port=$((25000 + SLURM_JOB_ID % 5000)))
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN  # nobody else who reaches these nodes may use it
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+step=(srun --export=ALL --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
 node=(--num-cpus=@{cpus} --num-gpus=@{gpus} --disable-usage-stats --block)
 
 nodes_at_work() {  # waits until the cluster has as many nodes as asked for
@@ -45,7 +53,7 @@ END
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 "${step[@]}" --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \
     ray start --head --node-ip-address="$ip" --port="${address#*:}" --include-dashboard=false \
-    --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${node[@]}" &
+    "${ports[@]}" --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${node[@]}" &
 nodes_at_work 1 || exit 1
 others=$((SLURM_JOB_NUM_NODES - 1))
 if [ "$others" -gt 0 ]; then

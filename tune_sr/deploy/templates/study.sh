@@ -5,5 +5,5 @@ for _ in {1..12}; do  # a driver that was lost with its node holds the study for
     sleep 5
 done
 resume=()
-[ -s "$study/ledger.jsonl" ] && resume=(--resume)
+read -r 2>/dev/null < "$study/ledger.jsonl" && resume=(--resume)  # its first line is whole
 exec @{command} "${resume[@]}"

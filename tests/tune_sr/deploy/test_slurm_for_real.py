@@ -1,0 +1,107 @@
+"""The script for SLURM with a Ray of its own: only srun and scontrol are stand-ins.
+
+pytest tests/tune_sr/deploy/test_slurm_for_real.py -m soak
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tune_sr.deploy.__main__ import main
+from tune_sr.ledger import Event
+from tune_sr.resume import read_events
+
+pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[3]
+
+SRUN = """#!/bin/bash
+count=1
+while [[ "$1" == --* ]]; do [[ "$1" == --ntasks=* ]] && count=${1#--ntasks=}; shift; done
+trap 'kill $(jobs -p) 2>/dev/null; wait; exit' TERM INT
+for ((task = 0; task < count; task++)); do "$@" > /dev/null 2>&1 & done
+wait
+"""
+SCONTROL = '#!/bin/bash\necho "scontrol $*"\n'
+
+
+@pytest.fixture
+def job(toy_space: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen]]:
+    """`job()`: the script for two nodes of one CPU, started as SLURM starts it."""
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    space = toy_space("night", study={"trials": 3, "concurrent": "auto"})
+    script, number = tmp_path / "night.sh", str(os.getpid())
+    argv = ["slurm", "--space", space, "--storage", tmp_path / "runs", "--output", script]
+    argv += ["--workers", 2, "--cpus", 1, "--gpus", 0, "--bin", Path(sys.executable).parent]
+    assert main([str(word) for word in argv]) == 0
+    environment = {
+        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+        "SLURM_JOB_ID": number, "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1",
+        "SLURMD_NODENAME": "n0",
+    }  # fmt: skip
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", script], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    yield start
+    wait_until(lambda: not processes_below(f"/tmp/ray-{number}/"))
+    shutil.rmtree(f"/tmp/ray-{number}", ignore_errors=True)
+
+
+def processes_below(word: str) -> list[int]:
+    """The processes whose command line holds `word`, as Ray's name the folder they work in."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:  # it has just ended
+                continue
+            found += [int(entry.name)] if word in line else []
+    return found
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 180
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def of_kind(events: list[Event], kind: str) -> list[Event]:
+    return [event for event in events if event["event"] == kind]
+
+
+def test_a_study_whose_time_is_up_is_queued_again_and_ends(
+    job: Callable[[], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "night"
+    first = job()
+    wait_until(lambda: len(of_kind(read_events(folder), "reported")) >= 3)
+    first.send_signal(signal.SIGUSR1)
+    told = first.communicate(timeout=180)[0]
+    assert first.returncode == 143, told
+    assert f"scontrol requeue {os.getpid()}" in told
+    assert "to go on: python -m tune_sr.search --resume --name night" in told
+    assert read_events(folder)[-1]["finished"] is False
+    wait_until(lambda: not processes_below(f"/tmp/ray-{os.getpid()}/"))
+
+    second = job()
+    told = second.communicate(timeout=300)[0]
+    assert second.returncode == 0, told
+    events = read_events(folder)
+    assert events[-1]["finished"] is True and len(of_kind(events, "driver_started")) == 2
+    assert len(of_kind(events, "trial_ended")) == 3
