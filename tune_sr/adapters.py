@@ -244,7 +244,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             if name in overdue and trial.status == trial.RUNNING:
                 self._end(name, "failed", f"no report for {overdue[name]:.0f} s")
                 ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
-        return super().choose_trial_to_run(tune_controller)
+        waiting = self._unplaced.values()  # Ray's own would look at every trial there ever was
+        return next((trial for trial in waiting if trial.status == trial.PENDING), None)
 
     def _go_on(self, name: str, step: int) -> str:
         """As it is; or it stops here, and the searcher issues it again as a copy of another."""

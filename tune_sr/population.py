@@ -132,11 +132,7 @@ class Population:
     def _ranked(self, history: History, trial: str, step: int) -> list[TrialRecord]:
         """Those of the kind of `trial` that have reported at `step`, the lowest first."""
         kind = self._kind(history.trials[trial], step)
-        peers = [
-            record
-            for record in history.trials.values()
-            if step in record.reports and self._kind(record, step) == kind
-        ]
+        peers = [record for record in history.reached[step] if self._kind(record, step) == kind]
         return sorted(peers, key=lambda record: (self._value(record, step), -record.number))
 
     def _value(self, record: TrialRecord, step: int) -> float:

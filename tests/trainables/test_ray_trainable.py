@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, cycle
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray import tune
 from ray.tune.registry import get_trainable_cls
 from ray.tune.utils import validate_save_restore
@@ -76,6 +78,28 @@ def test_it_reports_what_run_reports_also_as_the_second_trial_of_a_process(
     assert trainable.reset_config({TRIAL: "0001", "optimiser.lr": 0.01})
     expected = by_run(method, toy, images, optimiser={"lr": 0.01})
     assert [told(trainable.step()) for _ in range(3)] == expected
+
+
+LONG = [pytest.param(each, marks=pytest.mark.soak) for each in METHODS if each != "dfsr"]
+
+
+@pytest.mark.parametrize("method", ["dfsr", *LONG])
+def test_fifty_trials_of_one_process_leave_nothing_behind(method: str, begin: Begin) -> None:
+    trainable = begin(method)
+    held = []
+    for number in range(1, 53):
+        trainable.step()
+        assert trainable.reset_config({TRIAL: f"{number:04d}"})
+        if number in (2, 52):
+            gc.collect()
+            tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
+            held.append((len(tensors), sum(each.nbytes for each in tensors), open_files()))
+    assert held[0] == held[1]
+
+
+def open_files() -> int:
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def test_a_checkpoint_that_nobody_has_heard_of_is_told_first(begin: Begin) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.config import TrialConfig
@@ -235,16 +235,14 @@ def test_a_trial_that_waits_for_a_place_does_not_hang(
     monkeypatch.setattr("ray.kill", killed.append)
     scheduler = LedgerScheduler(config, live)
     state = SimpleNamespace(ray_actor="actor")
-    trial = SimpleNamespace(
-        config={"trial": "0000"}, status="PENDING", RUNNING="RUNNING", temporary_state=state
-    )
-    controller = SimpleNamespace(get_trials=lambda: [trial])
-    monkeypatch.setattr(FIFOScheduler, "choose_trial_to_run", lambda *_: None)
+    says = {"PENDING": "PENDING", "RUNNING": "RUNNING", "temporary_state": state}
+    trial: Any = SimpleNamespace(config={"trial": "0000"}, status="PENDING", **says)
+    controller: Any = SimpleNamespace(get_trials=lambda: [trial])
     scheduler.on_trial_add(controller, trial)
-    scheduler.choose_trial_to_run(controller)
+    assert scheduler.choose_trial_to_run(controller) is trial
     assert not killed and live.history.trials["0000"].state is None
     trial.status = "RUNNING"
-    scheduler.choose_trial_to_run(controller)
+    assert scheduler.choose_trial_to_run(controller) is None
     assert killed == ["actor"] and live.history.trials["0000"].state == "failed"
 
 

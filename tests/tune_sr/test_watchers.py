@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig
+from tune_sr.tracking import Tracker
+from tune_sr.watchers import Watchers
+
+
+def test_while_someone_watches_threads_give_way_to_one_another_at_once(
+    toy_space: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("start", "close"):
+        monkeypatch.setattr(Tracker, method, lambda *_: None)
+    config = StudyConfig.of(SearchSpace.load(toy_space()), "toy", tmp_path)
+    before = sys.getswitchinterval()
+    with Watchers(config, {}, quiet=True):
+        assert sys.getswitchinterval() <= 0.001
+    assert sys.getswitchinterval() == before
