@@ -23,6 +23,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.resample"},
         {"trainables.dotted"},
         {"trainables.memory"},
+        {"trainables.notes"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [
@@ -50,12 +51,12 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
         {"tune_sr.provenance"},
         {"tune_sr.commands"},
-        {"tune_sr.panel"},
         {"tune_sr.patience"},
         {"tune_sr.bar"},
         {"tune_sr.contestants"},
+        {"tune_sr.objectives"},
     ],
-    [{"tune_sr.asking"}, {"tune_sr.faults"}],
+    [{"tune_sr.asking"}, {"tune_sr.faults"}, {"tune_sr.panel", "tune_sr.chart"}],
     [
         {"tune_sr.schedulers"},
         {"tune_sr.searchers"},
@@ -73,6 +74,7 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"tune_sr.plan"}, {"tune_sr.resume"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],
+    [{"tune_sr.best"}],
     [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers", "tune_sr.tuner"}],
     [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
     [{"tune_sr.deploy"}],
@@ -89,7 +91,7 @@ DOORS: dict[str, set[str]] = {
     "safetensors": {"trainables/networks/checkpoint.py"},
     "spandrel": {"trainables/networks/foreign.py"},
     "rich": {"tune_sr/progress.py", "tune_sr/bar.py"},
-    "matplotlib": {"tune_sr/panel.py"},
+    "matplotlib": {"tune_sr/panel.py", "tune_sr/chart.py"},
 }
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}

@@ -1,7 +1,10 @@
-"""What a student is held against: bicubic from below, its teacher from above."""
+"""What a student is held against: bicubic from below, its teacher from above, its own cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from trainables.metrics.cost import COSTS
 from trainables.metrics.evaluate import evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, upscaler
@@ -17,3 +20,14 @@ def marks(run: Run) -> dict[str, dict[str, float] | None]:
         "bicubic": evaluate(upsample_BCHW, run.heldout),
         "teacher": None if run.teacher is None else evaluate(upscaler(run.teacher), run.heldout),
     }
+
+
+def costs(run: Run, names: Iterable[str]) -> dict[str, float]:
+    """What the student of a run costs when it is fully grown, at its largest scale.
+
+    Args:
+        run: whose student it is.
+        names: of what is asked, keys of `COSTS`.
+    """
+    channels, scale = 3 if run.heldout.colour == "rgb" else 1, max(run.config.student.scales)
+    return {name: COSTS[name](run.outcome, channels, scale) for name in names}

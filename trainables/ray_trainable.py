@@ -21,8 +21,10 @@ from ray.tune.result import DONE
 from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
 from trainables.dotted import leaves, put
+from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
+from trainables.notes import Notes
 from trainables.run import RunImages
 from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
@@ -53,6 +55,8 @@ class Job:
     """The part of its GPU's memory that a trial may fill; 0: all."""
     keep: tuple[int, ...] = ()
     """Steps whose checkpoints stay, because other trials may go on from them."""
+    costs: tuple[str, ...] = ()
+    """Keys of `trainables.metrics.cost.COSTS` that every report has beside its own."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -66,6 +70,7 @@ class DistillTrainable(tune.Trainable):
 
     _saved: SavedRun | None
     _last: Report | None
+    _costs: Report
 
     def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
         """Remember what to train; the work begins with the first `step`, where it can be told."""
@@ -80,7 +85,7 @@ class DistillTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One report with its keys under `reported`; or the reason under `failed`."""
-        with _Notes() as notes:
+        with Notes() as notes:
             try:
                 report = self._report()
                 result: dict[str, Any] = {**report, REPORTED: list(report)}
@@ -132,10 +137,10 @@ class DistillTrainable(tune.Trainable):
             self._saved = self._open()
             self._last = self._saved.unread(self._heard)
             if self._last is not None:
-                return self._last
+                return self._last | self._costs
         self._last = None  # of the run as it stood before this
         report = self._last = self._saved.advance()
-        return report
+        return report | self._costs
 
     def _open(self) -> SavedRun:
         job = self._job
@@ -152,7 +157,7 @@ class DistillTrainable(tune.Trainable):
         if self._cloned is not None:
             source, step = self._cloned
             origin = Origin(sorted(job.trials.glob(f"*/{source}")), step)
-        return SavedRun(
+        saved = SavedRun(
             config,
             own,
             earlier=earlier,
@@ -161,6 +166,8 @@ class DistillTrainable(tune.Trainable):
             origin=origin,
             keep=job.keep,
         )
+        self._costs = costs(saved.run, job.costs)
+        return saved
 
 
 class MethodTrainable(DistillTrainable):
@@ -272,26 +279,6 @@ def _configured(method: str, given: Mapping[str, Any]) -> TrialConfig:
     if name != method:
         raise ConfigError("method.name", f"{name!r}, and this is the trainable of {method}")
     return TrialConfig.parse(nested)
-
-
-class _Notes(logging.Handler):
-    """Gathers this package's log warnings, which in a worker process nobody would read."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._gathered: list[str] = []
-
-    def __enter__(self) -> list[str]:
-        logging.getLogger("trainables").addHandler(self)
-        return self._gathered
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("trainables").removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message; an error's own report already says what went wrong."""
-        if record.levelno == logging.WARNING:
-            self._gathered.append(record.getMessage())
 
 
 def _first_line(error: Exception) -> str:

@@ -26,7 +26,7 @@ Colour = Literal["rgb", "y"]
 Report = dict[str, float]
 """One evaluation, flat: `step`, `psnr_y_db`, `ssim`, the two per scale (`psnr_y_db_x2`, ...), the
 mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
-`seconds_per_step`."""
+`seconds_per_step`; and in a study where cost is an objective `params`, `macs` or `latency_ms`."""
 
 
 class Config(BaseModel):

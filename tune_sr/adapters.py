@@ -225,7 +225,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             return self._fail(name, result[FAILED])
         report = {key: result[key] for key in result[REPORTED]}
         step = int(report["step"])
-        decision = self._judge.decide(name, step, report[self._study.objective])
+        decision = self._judge.decide(name, step, report)
         made_before = step in self._live.history.trials[name].reports
         self._live.append("reported", trial=name, step=step, report=report, decision=decision)
         if decision == "continue":

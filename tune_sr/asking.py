@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from tune_sr.dimensions import Dimension
 from tune_sr.ledger import TrialRecord
+from tune_sr.objectives import ALONE, Objective
 
 if TYPE_CHECKING:
     from tune_sr.space import SearchSpace
@@ -37,8 +38,7 @@ class Question:
     ended: Sequence[TrialRecord] = ()
     """By number, all before the point's own."""
     running: Sequence[TrialRecord] = ()
-    objective: str = "psnr_y_db"
-    """The key of reports that is to be large."""
+    objective: Objective = ALONE
 
 
 def ask_by_curves(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
@@ -57,9 +57,9 @@ def ask_by_curves(sampler: optuna.samplers.BaseSampler, question: Question) -> d
 
 def ask_by_values(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
     """The next point of a sampler that looks at finished trials, and keeps off running ones."""
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    for record, value in _valued(question):
-        study.add_trial(_as_trial(record, question, state=TrialState.COMPLETE, value=value))
+    study = _study(sampler, question)
+    for record, values in _valued(question):
+        study.add_trial(_as_trial(record, question, state=TrialState.COMPLETE, values=values))
     for record in question.running:
         study.add_trial(_as_trial(record, question, state=TrialState.RUNNING))
     return _define_by_run(study.ask(), question.space)
@@ -67,14 +67,19 @@ def ask_by_values(sampler: optuna.samplers.BaseSampler, question: Question) -> d
 
 def ask_replayed(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
     """The next point of a sampler that works in generations: its state is made again, in order."""
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    for record, value in _valued(question):
+    study = _study(sampler, question)
+    for record, values in _valued(question):
         study.enqueue_trial(dict(record.point))
         trial = study.ask()
         _define_by_run(trial, question.space)
         _ = trial.relative_params  # read, so that the sampler counts it among a generation
-        study.tell(trial, value)
+        study.tell(trial, values)
     return _define_by_run(study.ask(), question.space)
+
+
+def _study(sampler: optuna.samplers.BaseSampler, question: Question) -> optuna.Study:
+    directions = ["maximize"] if question.objective.cost is None else ["maximize", "minimize"]
+    return optuna.create_study(directions=directions, sampler=sampler)
 
 
 def numbers_of(space: SearchSpace) -> dict[str, Dimension]:
@@ -108,25 +113,43 @@ class Numbers(optuna.samplers.CmaEsSampler):
         return {path: each for path, each in self._numbers.items() if not each.single()}
 
 
-def _valued(question: Question) -> Iterator[tuple[TrialRecord, float]]:
+def _valued(question: Question) -> Iterator[tuple[TrialRecord, list[float]]]:
     """Every ended trial that teaches something, with what it was worth or would have been.
 
     Completed: its score. Stopped: its best, and what completed trials gained after that step, in
     the median; otherwise either a sampler forgot the poor part of the space, or what was stopped
-    early looked worse than it is. Failed by its own point: the worst of all others.
+    early looked worse than it is. Failed by its own point: the worst of all others. Where cost is
+    an objective, it comes second.
     """
     scores = _scores(question)
     worths = {**scores, **_foreseen(question, scores)}
     worst = min(worths.values(), default=None)
+    costs = _costs(question)
+    dearest = max(costs.values(), default=None)
     for record in question.ended:
-        worth = worst if _is_to_blame(record) else worths.get(record.name)
-        if worth is not None:
-            yield record, worth
+        failed = _is_to_blame(record)
+        worth = worst if failed else worths.get(record.name)
+        cost = costs.get(record.name, dearest)
+        if worth is not None and question.objective.cost is None:
+            yield record, [worth]
+        elif worth is not None and cost is not None:
+            yield record, [worth, cost]
+
+
+def _costs(question: Question) -> dict[str, float]:
+    """What each trial's latest report says it costs, by name; empty where that is no matter."""
+    key = question.objective.cost
+    return {
+        record.name: record.reports[max(record.reports)].report[key]
+        for record in question.ended
+        if key is not None and record.reports
+    }
 
 
 def _foreseen(question: Question, scores: Mapping[str, float]) -> dict[str, float]:
     """What each stopped trial would have reached, by name."""
-    curves = {each.name: dict(_best_so_far(each, question.objective)) for each in question.ended}
+    key = question.objective.value
+    curves = {each.name: dict(_best_so_far(each, key)) for each in question.ended}
     reached = {}
     for record in question.ended:
         if record.state == "stopped" and curves[record.name]:
@@ -142,9 +165,10 @@ def _scores(question: Question) -> dict[str, float]:
     for record in question.ended:
         if record.state == "completed":
             growth_steps = question.space.at(record.point).growth_steps()
-            step = record.score_step(question.objective, max(growth_steps, default=0))
+            key = question.objective.value
+            step = record.score_step(key, max(growth_steps, default=0))
             if step is not None:
-                scores[record.name] = record.reports[step].report[question.objective]
+                scores[record.name] = record.reports[step].report[key]
     return scores
 
 
@@ -156,10 +180,10 @@ def _with_curve(
     record: TrialRecord, question: Question, score: float | None
 ) -> optuna.trial.FrozenTrial:
     if score is not None:
-        curve = dict(_best_so_far(record, question.objective))
-        return _as_trial(record, question, state=TrialState.COMPLETE, value=score, curve=curve)
+        curve = dict(_best_so_far(record, question.objective.value))
+        return _as_trial(record, question, state=TrialState.COMPLETE, values=[score], curve=curve)
     if record.state == "stopped":
-        curve = dict(_best_so_far(record, question.objective))
+        curve = dict(_best_so_far(record, question.objective.value))
         return _as_trial(record, question, state=TrialState.PRUNED, curve=curve)
     state = TrialState.PRUNED if _is_to_blame(record) else TrialState.FAIL
     return _as_trial(record, question, state=state)
@@ -170,12 +194,12 @@ def _as_trial(
     question: Question,
     *,
     state: TrialState,
-    value: float | None = None,
+    values: Sequence[float] | None = None,
     curve: Mapping[int, float] = MappingProxyType({}),
 ) -> optuna.trial.FrozenTrial:
     return optuna.trial.create_trial(
         state=state,
-        value=value,
+        values=values,
         params=dict(record.point),
         distributions={
             path: _distribution(question.space.dimensions[path]) for path in record.point

@@ -42,7 +42,7 @@ def prepare(config: StudyConfig) -> Bench:
 
     check_writable(config.folder)
     Store.of(config.tracking_uri, config.folder.parent)
-    point = propose(config.searcher, config.space, config.seed, History(), 0)
+    point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
     try:
         first = config.configure(point)
         images = RunImages.of(first, *map(config.configure, config.space.first))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tune_sr.ledger import Event, History, TrialRecord
+from tune_sr.objectives import front
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class Frame:
     steps: int
     """Student updates of a whole trial."""
     objective: str = "psnr_y_db"
+    cost: str | None = None
+    """The key of reports that is to be small; None where there is none."""
     bicubic: float | None = None
     teacher: float | None = None
     """The objective's two marks, in dB; None where there is none."""
@@ -61,6 +64,7 @@ class Board:
         if event["event"] == "study_ended":
             how, best = "finished" if event["finished"] else "not finished", self.best()
             told = f"{self._told(best[0])}, trial {best[0].name}" if best else "no report"
+            told += f"; a front of {len(self.front())}" if frame.cost and best else ""
             return f"study {frame.name} {how}: {ended} of {frame.trials} trials ended, {told}"
         return None
 
@@ -123,15 +127,36 @@ class Board:
         step = record.best(self.frame.objective)
         return None if step is None else record.reports[step].report[self.frame.objective]
 
+    def cost_of(self, record: TrialRecord) -> float | None:
+        """What the student of a trial's best report so far costs, where that is an objective."""
+        step = record.best(self.frame.objective)
+        if self.frame.cost is None or step is None:
+            return None
+        return record.reports[step].report[self.frame.cost]
+
     def best(self) -> tuple[TrialRecord, float] | None:
-        """The trial with the best report so far, failed ones left out; of equal ones the first."""
-        values = (
-            (record, self.value_of(record))
-            for record in self.history.trials.values()
-            if record.state != "failed"
+        """The trial with the best report so far, failed ones left out; of equal ones the first.
+
+        Of equal ones the cheapest, where cost is an objective.
+        """
+        return max(
+            self._valued(),
+            key=lambda pair: (pair[1], -(self.cost_of(pair[0]) or 0.0), -pair[0].number),
+            default=None,
         )
-        known = [(record, value) for record, value in values if value is not None]
-        return max(known, key=lambda pair: (pair[1], -pair[0].number), default=None)
+
+    def front(self) -> list[TrialRecord]:
+        """The trials so far that none beats at their cost, cheapest first; without one the best."""
+        best = self.best()
+        if self.frame.cost is None or best is None:
+            return [best[0]] if best else []
+        return front((each, value, self.cost_of(each) or 0.0) for each, value in self._valued())
+
+    def _valued(self) -> list[tuple[TrialRecord, float]]:
+        """Every trial that has not failed with its best report so far, where there is one."""
+        trials = (each for each in self.history.trials.values() if each.state != "failed")
+        values = ((record, self.value_of(record)) for record in trials)
+        return [(record, value) for record, value in values if value is not None]
 
     def ended(self) -> int:
         """How many trials have ended, in whatever way."""

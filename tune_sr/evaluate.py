@@ -266,17 +266,9 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def _count(number: int | None) -> str:
-    """A count as papers write it.
+    from tune_sr.objectives import count_shown
 
-    >>> _count(664704), _count(1517571), _count(612), _count(174218280960)
-    ('664.7 K', '1.52 M', '612', '174.22 G')
-    """
-    if number is None:
-        return ""
-    for unit, size, digits in (("G", 10**9, 2), ("M", 10**6, 2), ("K", 10**3, 1)):
-        if number >= size:
-            return f"{number / size:.{digits}f} {unit}"
-    return str(number)
+    return "" if number is None else count_shown(number)
 
 
 if __name__ == "__main__":

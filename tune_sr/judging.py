@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tune_sr.ledger import Decision, History, TrialRecord
+from tune_sr.objectives import ALONE, Objective
 from tune_sr.schedulers import (
     SCHEDULERS,
     SchedulerConfig,
@@ -34,7 +36,7 @@ class Judge:
         scheduler: SchedulerConfig,
         budget: BudgetConfig,
         history: History,
-        objective: str = "psnr_y_db",
+        objective: Objective = ALONE,
         seed: int = 0,
     ) -> None:
         """Take what decides.
@@ -43,19 +45,20 @@ class Judge:
             scheduler: which rule, with its numbers.
             budget: a trial's.
             history: what has happened; it may go on growing.
-            objective: the report's key under which values are found, larger is better.
+            objective: the keys of reports that are to be large and small.
             seed: the study's, which gives each trial its bracket.
         """
         self._scheduler, self._budget, self._history = scheduler, budget, history
-        self._objective, self._seed = objective, seed
+        self._value, self._cost, self._seed = objective.value, objective.cost, seed
         self._rule = SCHEDULERS[scheduler.name]
         brackets = range(len(bracket_shares(scheduler, budget)))
         self._rungs = [frozenset(rungs(scheduler, budget, bracket)) for bracket in brackets]
         self._brackets: dict[int, int] = {}
         self._read: defaultdict[int, int] = defaultdict(int)
         self._standings: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+        self._priced: defaultdict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
 
-    def decide(self, trial: str, step: int, value: float) -> Decision:
+    def decide(self, trial: str, step: int, report: Mapping[str, float]) -> Decision:
         """See the function `decide`."""
         record = self._history.trials[trial]
         earlier = record.reports.get(step)
@@ -66,18 +69,33 @@ class Judge:
         bracket = self._bracket(record)
         if step not in self._rungs[bracket]:
             return "continue"
-        own = max(best_until(record, step, self._objective), _or_worst(value))
+        own = max(best_until(record, step, self._value), _or_worst(report[self._value]))
         others = self._others(step, bracket)
+        if self._cost is not None:
+            others = self._no_dearer(step, bracket, report[self._cost])
         return "continue" if self._rule.goes_on(self._scheduler, own, others) else "stop"
 
     def _others(self, step: int, bracket: int) -> list[float]:
         """Where those of a bracket stand that have reported at `step`, rising."""
         reached = self._history.reached[step]
         for record in reached[self._read[step] :]:
-            standing = self._rule.standing(record, step, self._objective)
-            insort(self._standings[step, self._bracket(record)], standing)
+            standing, place = self._rule.standing(record, step, self._value), self._bracket(record)
+            insort(self._standings[step, place], standing)
+            if self._cost is not None:
+                cost = record.reports[step].report[self._cost]
+                insort(self._priced[step, place], (standing, cost))
         self._read[step] = len(reached)
         return self._standings[step, bracket]
+
+    def _no_dearer(self, step: int, bracket: int, cost: float) -> list[float]:
+        """Of `_others` those that cost no more than `cost`, with which alone a trial is compared.
+
+        So the front of a rung goes on: the best one for its cost is the best of all it is compared
+        with, and a small student need not reach a large one. (Schmucker et al., "Multi-objective
+        Asynchronous Successive Halving", arXiv 2106.12639, rank a rung by its fronts instead, which
+        asks for more trials at a rung than fronts have.)
+        """
+        return [standing for standing, theirs in self._priced[step, bracket] if theirs <= cost]
 
     def _bracket(self, record: TrialRecord) -> int:
         number = record.number
@@ -93,8 +111,8 @@ def decide(
     history: History,
     trial: str,
     step: int,
-    value: float,
-    objective: str = "psnr_y_db",
+    report: Mapping[str, float],
+    objective: Objective = ALONE,
     seed: int = 0,
 ) -> Decision:
     """Whether a trial goes on after its report at `step`.
@@ -108,14 +126,14 @@ def decide(
         history: what had happened before this report.
         trial: the trial's name; `history` has it.
         step: student updates done.
-        value: the objective at this report, larger is better; NaN counts as worst.
-        objective: the report's key under which earlier values are found.
+        report: what it reported; NaN counts as worst.
+        objective: the keys of reports that are to be large and small.
         seed: the study's, which gives each trial its bracket.
 
     Returns:
         `complete` at the end of the budget, else `stop` or `continue`.
     """
-    return Judge(scheduler, budget, history, objective, seed).decide(trial, step, value)
+    return Judge(scheduler, budget, history, objective, seed).decide(trial, step, report)
 
 
 def _or_worst(value: float) -> float:

@@ -132,6 +132,14 @@ class Mirror:
             searched.discard("method")  # its quantities may differ, its name does not
         return {part: text for part, text in words.items() if part not in searched}
 
+    def students(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """The runs of the trials whose students are kept, each with its folder in the study's."""
+        kept = {each["trial"]: f"front/{each['trial']}" for each in summary.get("front", ())}
+        kept |= {each["trial"]: "best" for each in [summary.get("best")] if each}
+        for name, folder in kept.items():
+            if name in self.trials and (run_id := self.trials[name].run_id) is not None:
+                yield run_id, folder
+
     @property
     def failed(self) -> bool:
         """Whether there are trials and every one of them failed."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tune_sr.chart import ACCENT, FAINT, INK, Chart, draw_chart
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -21,9 +23,10 @@ Pixels = NDArray[np.uint8]
 WIDTH = 1600
 _MARGIN, _GAP = 26, 12
 _HEADER, _CAPTION, _FOOTER = 64, 62, 40
+_CHART, _AXES = 460, (90, 20, 70)
+"""Height of a chart below the pictures, and what its axes leave free: left, above, below."""
 _DETAILS = (60, 50, 30, 20, 10)
 """Sides of the enlarged window, in HR pixels: divisors of a column, so that pixels stay square."""
-_INK, _FAINT, _ACCENT = "#1d2129", "#6b7280", "#2563a8"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Tile:
     """Whether this is the column that the reader is looking for."""
 
 
-def draw_student(path: Path, run: Run) -> None:
+def draw_student(path: Path, run: Run, chart: Chart | None = None) -> None:
     """Write the panel of a run's student, as deep as it has grown, at its first scale.
 
     The photograph is the first of the held-out images; the PSNR under each picture is what the
-    run's protocol gives for this one image.
+    run's protocol gives for this one image. Below stands the `chart` of its study, if it has one.
     """
     import torch
 
@@ -61,10 +64,12 @@ def draw_student(path: Path, run: Run) -> None:
             tiles.append(Tile(title, heldout.picture(view, sr_BCHW), psnr_db, title == "student"))
     tiles.append(Tile("HR", view.hr_HWC))
     note = f"held-out photograph; PSNR of the luma, protocol {heldout.protocol}"
-    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note)
+    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, chart=chart)
 
 
-def draw_panel(path: Path, tiles: Sequence[Tile], *, title: str, note: str = "") -> None:
+def draw_panel(
+    path: Path, tiles: Sequence[Tile], *, title: str, note: str = "", chart: Chart | None = None
+) -> None:
     """Write a PNG, 1600 px wide: a row of whole images, a row of one detail, PSNR between them.
 
     The detail is where the second tile (bicubic) is furthest from the last one (HR): the window is
@@ -81,9 +86,10 @@ def draw_panel(path: Path, tiles: Sequence[Tile], *, title: str, note: str = "")
     side = next((s for s in _DETAILS if 2 * s <= min(height, width)), min(height, width, 10))
     top, left = _hardest_window(tiles[1].image_HWC, tiles[-1].image_HWC, side)
 
-    figure = _canvas(_HEADER + photo + _CAPTION + column + _FOOTER)
+    whole = _HEADER + photo + _CAPTION + column + _FOOTER
+    figure = _canvas(whole + (0 if chart is None else _CHART))
     _text(figure, _MARGIN, 26, title, size=20, weight="bold")
-    _text(figure, WIDTH - _MARGIN, 28, note, size=14, colour=_FAINT, align="right")
+    _text(figure, WIDTH - _MARGIN, 28, note, size=14, colour=FAINT, align="right")
     first = (WIDTH - len(tiles) * column - (len(tiles) - 1) * _GAP) // 2
     for number, tile in enumerate(tiles):
         x = first + number * (column + _GAP)
@@ -94,7 +100,9 @@ def draw_panel(path: Path, tiles: Sequence[Tile], *, title: str, note: str = "")
         _caption(figure, x, _HEADER + photo, column, tile)
         _image(figure, x, _HEADER + photo + _CAPTION, _blocks(detail, column))
     below = f"second row: the marked {side} x {side} pixels, where bicubic errs most"
-    _text(figure, first, _HEADER + photo + _CAPTION + column + 12, below, size=13, colour=_FAINT)
+    _text(figure, first, _HEADER + photo + _CAPTION + column + 12, below, size=13, colour=FAINT)
+    if chart is not None:
+        _charted(figure, first, whole, chart)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
 
@@ -112,11 +120,20 @@ def _shown_lr(hr_HWC: Pixels, scale: int) -> tuple[str, Pixels]:
 
 
 def _caption(figure: Figure, x: int, y: int, column: int, tile: Tile) -> None:
-    colour = _ACCENT if tile.accent else _INK
+    colour = ACCENT if tile.accent else INK
     _text(figure, x + 2, y + 14, tile.title, size=19, weight="bold", colour=colour)
     if tile.psnr_db is not None:
         value = f"{tile.psnr_db:.2f} dB"
         _text(figure, x + column - 8, y + 14, value, size=19, colour=colour, align="right")
+
+
+def _charted(figure: Figure, x: int, y: int, chart: Chart) -> None:
+    """`chart` as wide as the pictures, its upper edge `y` pixels below the top."""
+    left, above, below = _AXES
+    height = figure.get_figheight() * figure.dpi
+    box = (x + left, height - y - _CHART + below, WIDTH - 2 * x - left, _CHART - above - below)
+    axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
+    draw_chart(axes, chart, size=14 * 72 / figure.dpi)
 
 
 def _hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
@@ -163,7 +180,7 @@ def _box(figure: Figure, x: float, y: float, side: float) -> None:
     from matplotlib.patches import Rectangle
 
     bottom = figure.get_figheight() * figure.dpi - y - side
-    for colour, thickness in ((_INK, 3.2), ("white", 1.4)):
+    for colour, thickness in ((INK, 3.2), ("white", 1.4)):
         box = Rectangle(
             (x, bottom),
             side,
@@ -183,7 +200,7 @@ def _text(
     text: str,
     *,
     size: int,
-    colour: str = _INK,
+    colour: str = INK,
     weight: str = "normal",
     align: str = "left",
 ) -> None:

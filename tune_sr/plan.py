@@ -17,6 +17,7 @@ from trainables.optimisers import Optimiser
 from trainables.values import Randomness, derive_seed
 from tune_sr.judging import Judge
 from tune_sr.ledger import History, TrialRecord, trial_name
+from tune_sr.objectives import Objective
 from tune_sr.population import exchange_steps
 from tune_sr.room import free_bytes, megabytes
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, bracket_shares, rungs
@@ -72,7 +73,7 @@ def simulate(
 
     The decisions are `decide`'s own; only the curves are invented, from `seed` alone.
     """
-    history, objective = History(), space.study["objective"]
+    history, objective = History(), Objective.of(space.study["objective"])
     judge = Judge(scheduler, space.budget, history, objective, seed)
     running: list[TrialRecord] = []
     added = 0
@@ -84,9 +85,11 @@ def simulate(
             added += 1
         for record in running:
             step = (len(record.reports) + 1) * space.budget.steps_per_report
-            value = _curve(seed, record.name, step / space.budget.steps)
-            told = {"trial": record.name, "step": step, "report": {objective: value}}
-            decision = judge.decide(record.name, step, value)
+            report = {objective.value: _curve(seed, record.name, step / space.budget.steps)}
+            if objective.cost is not None:
+                report[objective.cost] = _share(seed, record.name, "cost")
+            told = {"trial": record.name, "step": step, "report": report}
+            decision = judge.decide(record.name, step, report)
             history.apply({"event": "reported", **told, "decision": decision})
         running = [record for record in running if record.state is None]
     records = history.trials.values()
@@ -128,9 +131,10 @@ def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None)
 
 def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
     """What a study tries before any trial has ended."""
-    history = History()
+    history, study = History(), space.study
+    objective = Objective.of(study["objective"])
     for number in range(count):
-        point = propose(space.study["searcher"], space, space.study["seed"], history, number)
+        point = propose(study["searcher"], space, study["seed"], history, number, objective)
         added = {"event": "trial_added", "trial": trial_name(number), "number": number}
         history.apply({**added, "point": point})
     return [dict(record.point) for record in history.trials.values()]
@@ -138,8 +142,13 @@ def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
 
 def _curve(seed: int, trial: str, share: float) -> float:
     """What a toy trial reports when a `share` of its budget is spent: it levels off."""
-    height, pace = (derive_seed(seed, "plan", trial, what) / 2**63 for what in ("height", "pace"))
+    height, pace = (_share(seed, trial, what) for what in ("height", "pace"))
     return height * (1 - math.exp(-(1 + 4 * pace) * share))
+
+
+def _share(seed: int, trial: str, what: str) -> float:
+    """A toy trial's own number, from 0 to 1."""
+    return derive_seed(seed, "plan", trial, what) / 2**63
 
 
 def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:

@@ -87,7 +87,7 @@ class Population:
             study.space.dimensions,
             study.configure,
             study.seed,
-            study.objective,
+            study.objective.value,
             len(study.space.first),
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from tune_sr.board import Board, Frame, short
 from tune_sr.ledger import TrialRecord, follow
+from tune_sr.objectives import cost_shown
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
@@ -178,33 +179,44 @@ def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
     from rich.table import Table
 
     narrow = width < _NARROW
-    columns = ["trial", "state", "steps", "", "rung", "decision", "best dB", "gain"]
+    cost = [board.frame.cost] if board.frame.cost else []
+    columns = ["trial", "state", "steps", "", "rung", "decision", "best dB", "gain", *cost]
     if narrow:
         columns.remove("decision")
-    room = max(1, (width - (60 if narrow else 78)) // _QUANTITY)
+    room = max(1, (width - (60 if narrow else 78)) // _QUANTITY - len(cost))
     points = (record.point for record in board.history.trials.values())
     paths = list(dict.fromkeys(path for point in points for path in point))[:room]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        right = column in ("", "rung", "best dB", "gain")
+        right = column in ("", "rung", "best dB", "gain", *cost)
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for path in paths:
         table.add_column(path.rpartition(".")[2], justify="right", no_wrap=True)
-    best = board.best()
+    front = {record.name for record in board.front()}
     for record in trials:
-        cells = _cells(board, record, bar=8 if narrow else 16)
+        unbeaten = record.name in front
+        cells = _cells(board, record, 8 if narrow else 16, unbeaten=unbeaten)
         values = (short(record.point[path]) if path in record.point else "" for path in paths)
         row = [cells[column] for column in columns]
-        table.add_row(*row, *values, style="bold" if best and best[0] is record else "")
+        table.add_row(*row, *values, style="bold" if unbeaten else "")
     return table
 
 
-def _cells(board: Board, record: TrialRecord, bar: int) -> dict[str, RenderableType]:
-    """What each column says of one trial; `bar` is the characters of its steps."""
+def _cells(
+    board: Board, record: TrialRecord, bar: int, *, unbeaten: bool
+) -> dict[str, RenderableType]:
+    """What each column says of one trial.
+
+    Args:
+        board: the study as it stands.
+        record: the trial.
+        bar: characters of its steps.
+        unbeaten: whether no trial so far beats it at its cost, where that is an objective.
+    """
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    frame, value = board.frame, board.value_of(record)
+    frame, value, cost = board.frame, board.value_of(record), board.cost_of(record)
     state = record.state or "running"
     step = max(record.reports, default=0)
     passed = sum(rung in record.reports for rung in frame.rungs)
@@ -219,7 +231,15 @@ def _cells(board: Board, record: TrialRecord, bar: int) -> dict[str, RenderableT
         "decision": record.reports[step].decision if step else "",
         "best dB": "" if value is None else f"{value:.2f}{board.mark(record)}",
         "gain": f"{(value or 0) - (frame.bicubic or 0):+.2f}" if known else "",
+        frame.cost or "cost": _priced(frame.cost, cost, unbeaten=unbeaten),
     }
+
+
+def _priced(key: str | None, cost: float | None, *, unbeaten: bool) -> str:
+    """`664.7 K ●` of a trial on the front; as wide without its mark."""
+    if key is None or cost is None:
+        return ""
+    return f"{cost_shown(key, cost)} {'●' if unbeaten else ' '}"
 
 
 def clock(seconds: float) -> str:

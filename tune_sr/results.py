@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +17,13 @@ from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS
 from trainables.values import ConfigError, Report
 from tune_sr.ledger import History, TrialRecord
+from tune_sr.objectives import Objective, front
 from tune_sr.resume import driver_seconds, read_events, stored_space
 
 if TYPE_CHECKING:
-    from trainables.run import RunImages
     from tune_sr.space import SearchSpace
 
-SUMMARY, TABLE, BEST = "summary.json", "results.csv", "best"
-STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
-_OF_THE_MACHINE = ("device", "threads")
-"""What a configuration says of the machine it ran on, and nothing else would miss."""
+SUMMARY, TABLE = "summary.json", "results.csv"
 
 
 class Score(NamedTuple):
@@ -62,16 +57,47 @@ class Results:
     @property
     def objective(self) -> str:
         """The key of reports that is to be large."""
-        return str(self.space.study["objective"])
+        return self._objective.value
+
+    @property
+    def cost(self) -> str | None:
+        """The key of reports that is to be small; None where there is none."""
+        return self._objective.cost
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective.of(self.space.study["objective"])
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """The trials that none beats in quality at their cost, cheapest first.
+
+        Of equal ones the earlier; a failed one never. Where cost is no objective, the best alone.
+        """
+        if self.cost is None:
+            return [self.best] if self.best else []
+        return front(self.valued())
+
+    def valued(self) -> list[tuple[TrialRecord, float, float]]:
+        """Every trial that has a score, with its value and its cost, 0 where that is no matter."""
+        return [
+            (
+                record,
+                score.report[self.objective],
+                0.0 if self.cost is None else score.report[self.cost],
+            )
+            for record, score in self._scores
+            if score is not None
+        ]
 
     @property
     def best(self) -> TrialRecord | None:
-        """The trial with the best score; of equal ones the earlier; a failed one never."""
-        scored = [(record, score) for record, score in self._scores if score is not None]
+        """The trial with the best score; of equal ones the earlier; a failed one never.
+
+        Of equal ones the cheapest, where cost is an objective: the dearest end of the front.
+        """
         best = max(
-            scored,
-            key=lambda pair: (pair[1].report[self.objective], -pair[0].number),
-            default=None,
+            self.valued(), key=lambda each: (each[1], -each[2], -each[0].number), default=None
         )
         return best[0] if best else None
 
@@ -94,7 +120,7 @@ class Results:
         marks = (self.history.study or {}).get("marks") or {}
         return {
             "study": (self.history.study or {}).get("name", self.folder.name),
-            "objective": self.objective,
+            "objective": self.space.study["objective"],
             "protocol": self._protocol(),
             "trials": {
                 "total": len(records),
@@ -102,6 +128,7 @@ class Results:
             },
             "best": self._described(self.best),
             "first": self._described(self.first),
+            **self._front_described(),
             "bicubic": _figures(marks.get("bicubic")),
             "teacher": _figures(marks.get("teacher")),
             "student_steps": sum(max(record.reports, default=0) for record in records),
@@ -111,7 +138,7 @@ class Results:
 
     def rows(self) -> list[dict[str, Any]]:
         """`results.csv`: a row per trial, what it was, how it ended, its score, its quantities."""
-        rows = []
+        rows, unbeaten = [], {record.name for record in self.front}
         for record, score in self._scores:
             point = record.point_at(_when(score))
             rows.append(
@@ -125,6 +152,7 @@ class Results:
                     "steps": max(record.reports, default=0),
                     "step": score.step if score else None,
                     **self._figures(score),
+                    **({"front": record.name in unbeaten} if self.cost else {}),
                     **{path: point.get(path) for path in self.space.dimensions},
                 }
             )
@@ -153,7 +181,13 @@ class Results:
         reports = (each.report for record, _ in self._scores for each in record.reports.values())
         known = {key for report in reports for key in report}
         scaled = sorted(key for key in known if key.startswith(("psnr_y_db_x", "ssim_x")))
-        return ["psnr_y_db", "ssim", *scaled]
+        return ["psnr_y_db", "ssim", *scaled, *([self.cost] if self.cost else [])]
+
+    def _front_described(self) -> dict[str, Any]:
+        """The key `front` of a study with two objectives."""
+        if self.cost is None:
+            return {}
+        return {"front": [self._described(record) for record in self.front]}
 
     def _described(self, record: TrialRecord | None) -> dict[str, Any] | None:
         if record is None:
@@ -211,76 +245,9 @@ def write_results(folder: Path) -> Results:
     return results
 
 
-def write_best(results: Results, images: RunImages | None = None) -> bool:
-    """Write `best/` from the checkpoint of the best trial's best report.
-
-    Args:
-        results: of the study; with no trial that has a score there is nothing to write.
-        images: its decoded images, if they are at hand.
-
-    Returns:
-        Whether there is a best student.
-
-    Raises:
-        ValueError: its checkpoint is gone or damaged; `best/` stays as it was.
-        OSError: it cannot be written.
-    """
-    from trainables.networks.checkpoint import save_network
-    from trainables.run import Run
-    from tune_sr.panel import draw_student
-    from tune_sr.yaml_lines import dump_yaml
-
-    record = results.best
-    score = results.score(record) if record else None
-    if record is None or score is None:
-        return False
-    state = _state(results.folder, record.name, score.step)
-    config = results.space.at(record.point_at(score.step))
-    run = Run(config, images=images)
-    run.load_state_dict(state)
-    run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
-    fresh = results.folder / f"{BEST}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
-    caveat = record.caveat_at(score.step)
-    notes |= {"caveat": caveat} if caveat else {}
-    save_network(fresh / STUDENT, run.outcome, notes)
-    portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
-    (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
-    draw_student(fresh / PANEL, run)
-    (results.folder / BEST).mkdir(exist_ok=True)
-    for path in fresh.iterdir():
-        path.replace(results.folder / BEST / path.name)
-    fresh.rmdir()
-    return True
-
-
 def _when(score: Score | None) -> float:
     """The step of the report that a trial is judged by; without one, what it is now counts."""
     return score.step if score else math.inf
-
-
-def _state(folder: Path, trial: str, step: int) -> dict[str, Any]:
-    from trainables.checkpoints import valid_at
-
-    found = valid_at(folder.glob(f"trials/*/{trial}"), step)
-    if found is not None:
-        return found[1]
-    raise ValueError(
-        f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
-        f"{BEST} is left as it was"
-    )
-
-
-def _without_home(value: Any) -> Any:
-    """Paths below ${TUNE_SR_DATA} written as such, so that they hold on another machine too."""
-    home = os.environ.get("TUNE_SR_DATA")
-    if isinstance(value, Mapping):
-        return {key: _without_home(item) for key, item in value.items()}
-    if home and isinstance(value, str) and value.startswith(home.rstrip("/") + "/"):
-        return "${TUNE_SR_DATA}" + value[len(home.rstrip("/")) :]
-    return value
 
 
 def replace_text(path: Path, text: str) -> None:

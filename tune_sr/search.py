@@ -215,11 +215,26 @@ def _told(config: StudyConfig, results: Results) -> str:
     if best is not None:
         lines += [f"trial {best['trial']}, step {best['step']}:"]
         lines += [f"  {path} = {short(value)}" for path, value in best["config"].items()]
+    lines += _front_told(summary)
     lines += [
         f"results: {config.folder}",
         f"curves:  mlflow ui --workers 1 --backend-store-uri {without_password(store.uri)}",
     ]
     return "\n".join(lines)
+
+
+def _front_told(summary: Mapping[str, Any]) -> list[str]:
+    """The trials that none beats at their cost, where cost was an objective."""
+    if "front" not in summary:
+        return []
+    from tune_sr.objectives import cost_shown
+
+    value, cost = summary["objective"]
+    rows = [
+        f"  trial {each['trial']}  {each[value]:.2f} dB  {cost_shown(cost, each[cost])}"
+        for each in summary["front"]
+    ]
+    return [f"front of {value} against {cost}, cheapest first (in front/):", *rows]
 
 
 def _marks(summary: Mapping[str, Any]) -> dict[str, str]:

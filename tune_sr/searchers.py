@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.values import ConfigError, derive_seed
 from tune_sr.dimensions import combinations
 from tune_sr.ledger import History, TrialRecord
+from tune_sr.objectives import ALONE, Objective
 
 if TYPE_CHECKING:
     import optuna
@@ -39,7 +40,7 @@ def propose(
     seed: int,
     history: History,
     number: int,
-    objective: str = "psnr_y_db",
+    objective: Objective = ALONE,
 ) -> dict[str, Any]:
     """The point of trial `number`: dotted path to value, active quantities only.
 
@@ -54,7 +55,7 @@ def propose(
         seed: the study's.
         history: what has happened; of it, the trials with a lower number count.
         number: from 0, over the whole study.
-        objective: the key of reports that is to be large.
+        objective: the keys of reports that are to be large and small.
     """
     if number < len(space.first):
         return dict(space.first[number])
@@ -98,18 +99,24 @@ def tpe(question: Question) -> dict[str, Any]:
     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011; the joint form of
     Falkner et al., "BOHB", ICML 2018. Trials with the same quantities are grouped, so a conditional
     space is modelled jointly too. Prefer it: it knows stopped trials from finished ones and copes
-    with choices and conditions from some ten trials on.
+    with choices and conditions from some ten trials on. With two objectives curves have no order,
+    and a stopped trial counts as what it would have reached.
     """
     import optuna
 
-    from tune_sr.asking import ask_by_curves
+    from tune_sr.asking import ask_by_curves, ask_by_values
 
     # The user has not chosen Optuna's experimental argument and can do nothing about it.
     warnings.filterwarnings("ignore", "Argument ``group``", optuna.exceptions.ExperimentalWarning)
     sampler = optuna.samplers.TPESampler(
-        seed=question.seed, n_startup_trials=STARTUP_TRIALS, group=True, constant_liar=False
+        seed=question.seed,
+        n_startup_trials=STARTUP_TRIALS,
+        multivariate=True,  # of one objective the default where there are groups
+        group=True,
+        constant_liar=False,
     )
-    return ask_by_curves(sampler, question)
+    two = question.objective.cost is not None
+    return ask_by_values(sampler, question) if two else ask_by_curves(sampler, question)
 
 
 def random(question: Question) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
 from tune_sr.ledger import History, Ledger
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
+from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
 from tune_sr.provenance import provenance
@@ -48,7 +49,7 @@ class StudyConfig:
     """The study's own, absolute: `<storage>/<name>`."""
     searcher: str = "tpe"
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    objective: Literal["psnr_y_db"] = "psnr_y_db"
+    objective: Objective = ALONE
     trials: int
     concurrent: int | Literal["auto"] = "auto"
     """Trials at a time; auto: as many as there are CPUs and GPUs for."""
@@ -74,6 +75,7 @@ class StudyConfig:
         """
         study = dict(space.study)
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
+        study["objective"] = Objective.of(study["objective"])
         known = {each.name for each in fields(cls)} - {"name", "space", "folder", "address"}
         said = {key: value for key, value in study.items() if key in known}
         folder = (storage / name).absolute()
@@ -268,14 +270,15 @@ def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
 
 
 def _write(config: StudyConfig, bench: Bench) -> Results:
-    """`results.csv`, `summary.json` and `best/`."""
-    from tune_sr.results import write_best, write_results
+    """`results.csv`, `summary.json` and `best/`; of two objectives `front/` as well."""
+    from tune_sr.best import write_best
+    from tune_sr.results import write_results
 
     results = write_results(config.folder)
     try:
         write_best(results, images=bench.images)
     except ValueError as error:
-        logging.getLogger(__name__).warning("best/ was not written: %s", error)
+        logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
 
 

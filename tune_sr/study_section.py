@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from trainables.config import BudgetConfig
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
+from tune_sr.objectives import QUALITY, Objective
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, rungs
 from tune_sr.searchers import SEARCHERS, most_trials
 
@@ -31,8 +32,8 @@ class StudySection(Config):
     """A key of `SEARCHERS`."""
     scheduler: dict[str, Any]
     """`SchedulerConfig`, complete."""
-    objective: Literal["psnr_y_db"] = "psnr_y_db"
-    """The key of reports that is to be large."""
+    objective: Any = QUALITY
+    """What is to be large; or a list of it and what is to be small, one of `COSTS`."""
     trials: int = Field(default=16, ge=1)
     """Configurations tried; of a grid, where nothing is said, all."""
     hours: float | None = Field(default=None, gt=0.0)
@@ -58,6 +59,11 @@ class StudySection(Config):
         if name is not None and not _NAME.fullmatch(name):
             raise ValueError(f"{name!r}: letters, digits, . _ - and a letter or digit in front")
         return name
+
+    @field_validator("objective")
+    @classmethod
+    def _is_known(cls, objective: Any) -> str | list[str]:
+        return Objective.of(objective).said()
 
     @field_validator("searcher")
     @classmethod
@@ -115,7 +121,7 @@ def complete(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) -> dict[str, Any]:
-    """A complete section whose searcher can search `space`, and has enough for its trials.
+    """A complete section whose searcher and objective suit `space`, with points for its trials.
 
     Args:
         section: as `complete` gives it.
@@ -125,6 +131,7 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
     Raises:
         ConfigError: as `parse_study`.
     """
+    _check_costs(section, space)
     most = most_trials(section["searcher"], space)
     if most is not None and all_of_them:
         return {**section, "trials": most}
@@ -132,6 +139,22 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
         rule = f"{section['trials']} are too many: the {section['searcher']} has {most} points"
         raise ConfigError("study.trials", rule)
     return dict(section)
+
+
+def _check_costs(section: Mapping[str, Any], space: SearchSpace) -> None:
+    cost = Objective.of(section["objective"]).cost
+    if cost is None:
+        return
+    if not any(path.startswith("student.") for path in space.dimensions):
+        rule = f"{cost} is the same for all trials: no quantity of the student is searched"
+        raise ConfigError("study.objective", rule)
+    if section["searcher"] == "cmaes":
+        rule = "cmaes has one objective; take another searcher, such as tpe or nsga2"
+        raise ConfigError("study.searcher", rule)
+    scheduler = section["scheduler"]["name"]
+    if SCHEDULERS[scheduler].exchanges:
+        rule = f"{scheduler} copies what is best and has one objective; take another, such as asha"
+        raise ConfigError("study.scheduler", rule)
 
 
 class _Sections(Config):

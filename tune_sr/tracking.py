@@ -239,13 +239,13 @@ class _Server:
             self._client.set_terminated(trial.run_id, "KILLED", mirror.last_ms)
         summary = read_summary(folder)
         chosen = summary.get("best") or {}
-        best, tags = mirror.trials.get(str(chosen.get("trial"))), _caveat(chosen.get("caveat"))
+        tags = _caveat(chosen.get("caveat"))
         self._log(self.parent, points=summary_points(summary, mirror.last_ms), tags=tags)
         status = "KILLED" if not mirror.finished else "FAILED" if mirror.failed else "FINISHED"
         self._client.set_terminated(self.parent, status, mirror.last_ms)
         self._upload(self.parent, folder, _STUDY_FILES)
-        if best is not None and best.run_id is not None:
-            self._upload(best.run_id, folder / "best", _BEST_FILES)
+        for run_id, kept in mirror.students(summary):
+            self._upload(run_id, folder / kept, _BEST_FILES)
 
     def _upload(self, run_id: str, folder: Path, names: Sequence[str]) -> None:
         for path in (folder / name for name in names):

@@ -47,6 +47,7 @@ def tuner_for(
         gpu_part=config.gpus_per_trial % 1,
         images=bench.images,
         keep=exchange_steps(config.scheduler, config.space.budget),
+        costs=() if config.objective.cost is None else (config.objective.cost,),
     )
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)

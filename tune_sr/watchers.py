@@ -33,12 +33,13 @@ class Watchers:
 
     def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
         ledger = config.folder / "ledger.jsonl"
-        values = {name: (mark or {}).get(config.objective) for name, mark in marks.items()}
+        values = {name: (mark or {}).get(config.objective.value) for name, mark in marks.items()}
         frame = Frame(
             name=config.name,
             trials=config.trials,
             steps=config.space.budget.steps,
-            objective=config.objective,
+            objective=config.objective.value,
+            cost=config.objective.cost,
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
             rungs=rungs(config.scheduler, config.space.budget),
@@ -49,7 +50,11 @@ class Watchers:
             Store.of(config.tracking_uri, config.folder.parent),
             experiment=config.experiment,
             params_of=lambda point: config.configure(point).model_dump(mode="json"),
-            tags={"searcher": config.searcher, "scheduler": config.scheduler.name},
+            tags={
+                "searcher": config.searcher,
+                "scheduler": config.scheduler.name,
+                "objective": " ".join(each for each in config.objective if each),
+            },
             say=self._progress.say,
         )
         self._warnings = _Saying(self._progress.say)

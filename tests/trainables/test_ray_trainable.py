@@ -45,7 +45,12 @@ def begin(toy: Toy, images: RunImages, tmp_path: Path) -> Begin:
     """`begin("dfsr", {"optimiser.lr": 0.1})`: a trainable as an actor of Ray holds it."""
 
     def make(
-        method: str, point: Mapping[str, Any] | None = None, *, start: str = "start-001", **ray: Any
+        method: str,
+        point: Mapping[str, Any] | None = None,
+        *,
+        start: str = "start-001",
+        costs: tuple[str, ...] = (),
+        **ray: Any,
     ) -> DistillTrainable:
         def configure(given: Mapping[str, Any]) -> TrialConfig:
             raw = toy(method, budget=BUDGET, threads=None)  # type: ignore[arg-type]  # no section
@@ -53,7 +58,7 @@ def begin(toy: Toy, images: RunImages, tmp_path: Path) -> Begin:
             return TrialConfig.parse(raw)
 
         trainable = DistillTrainable.__new__(DistillTrainable)
-        job = Job(configure, tmp_path / "trials", start, threads=1, images=images)
+        job = Job(configure, tmp_path / "trials", start, threads=1, images=images, costs=costs)
         trainable.setup({TRIAL: "0000", **(point or {}), **ray}, job)
         return trainable
 
@@ -107,6 +112,21 @@ def test_a_checkpoint_that_nobody_has_heard_of_is_told_first(begin: Begin) -> No
     reports = [told(first.step()) for _ in range(2)]
     assert told(begin("noise", start="start-002", **{HEARD: 4}).step()) == reports[1]
     assert begin("noise", start="start-002", **{HEARD: 8}).step()["step"] == 12
+
+
+def test_what_a_student_costs_stands_in_every_report_where_it_is_asked_for(begin: Begin) -> None:
+    first = begin("noise", costs=("params", "macs", "latency_ms"))
+    results = [first.step() for _ in range(2)]
+    costs = [{key: each[key] for key in ("params", "macs")} for each in results]
+    assert costs[0] == costs[1]
+    assert first._saved is not None
+    student = first._saved.run.student
+    assert costs[0]["params"] == sum(each.numel() for each in student.parameters())
+    assert costs[0]["macs"] > 0
+    assert all(each["latency_ms"] > 0 for each in results)
+    unread = begin("noise", start="start-002", costs=("params",), **{HEARD: 4}).step()
+    assert told(unread) == {**told(begin("noise", start="start-003", **{HEARD: 4}).step()),
+                            "params": costs[0]["params"]}  # fmt: skip
 
 
 def test_a_damaged_checkpoint_is_noted_and_the_one_before_is_used(

@@ -6,8 +6,10 @@ import pytest
 
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
-from tune_sr.judging import Judge, decide
+from tune_sr import judging
+from tune_sr.judging import Judge
 from tune_sr.ledger import History, trial_name
+from tune_sr.objectives import ALONE, Objective
 from tune_sr.schedulers import (
     SCHEDULERS,
     SchedulerConfig,
@@ -20,6 +22,7 @@ from tune_sr.schedulers import (
 from tune_sr.study_section import least_grace
 
 BUDGET = BudgetConfig(steps=270, steps_per_report=10)
+AND_SIZE = Objective("psnr_y_db", "params")
 
 
 @pytest.fixture(params=[*itertools.product(SCHEDULERS, (1, 2), (2, 3))], ids=str)
@@ -36,8 +39,13 @@ def added(number):
     return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": {}}
 
 
-def reported(trial, step, value, decision):
+def decide(scheduler, budget, history, trial, step, value, **more):
     report = {"psnr_y_db": value}
+    return judging.decide(scheduler, budget, history, trial, step, report, **more)
+
+
+def reported(trial, step, value, decision, **more):
+    report = {"psnr_y_db": value, **more}
     return {
         "event": "reported",
         "trial": trial,
@@ -47,10 +55,10 @@ def reported(trial, step, value, decision):
     }
 
 
-def study(scheduler, trials=20, concurrent=4, luck=0):
+def study(scheduler, trials=20, concurrent=4, luck=0, objective=ALONE):
     """A study whose trials report in a random order; its events, decisions made by one `Judge`."""
     history, events, running, waiting = History(), [], [], list(range(trials))
-    judge = Judge(scheduler, BUDGET, history)
+    judge = Judge(scheduler, BUDGET, history, objective)
     while running or waiting:
         if waiting and len(running) < concurrent:
             running.append(waiting.pop(0))
@@ -60,23 +68,25 @@ def study(scheduler, trials=20, concurrent=4, luck=0):
             name = trial_name(turn)
             step = 10 * (len(history.trials[name].reports) + 1)
             value = 30 + chance("value", luck, name, step) + chance("height", luck, name)
-            decision = judge.decide(name, step, value)
-            events.append(reported(name, step, value, decision))
+            cost = int(4 * chance("size", luck, name))  # few, so that there are equal ones
+            decision = judge.decide(name, step, {"psnr_y_db": value, "params": cost})
+            events.append(reported(name, step, value, decision, params=cost))
             if decision != "continue":
                 running.remove(turn)
         history.apply(events[-1])
     return events
 
 
-@pytest.mark.parametrize("luck", range(5))
-def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck):
-    events = study(scheduler, luck=luck)
+@pytest.mark.parametrize(
+    ("luck", "objective"), [*((luck, ALONE) for luck in range(5)), (0, AND_SIZE), (1, AND_SIZE)]
+)
+def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck, objective):
+    events = study(scheduler, luck=luck, objective=objective)
     for count, event in enumerate(events):
         if event["event"] == "reported":
-            value = event["report"]["psnr_y_db"]
-            prefix = History.of(events[:count])
-            decision = decide(scheduler, BUDGET, prefix, event["trial"], event["step"], value)
-            assert decision == event["decision"]
+            prefix, asked = History.of(events[:count]), (event["trial"], event["step"])
+            judge = Judge(scheduler, BUDGET, prefix, objective)
+            assert judge.decide(*asked, event["report"]) == event["decision"]
 
 
 def test_each_report_is_looked_at_once_however_many_decisions_follow(scheduler, monkeypatch):
@@ -271,3 +281,24 @@ def test_median_needs_someone_to_compare_with():
     assert median(scheduler, 1.0, [])
     assert median(scheduler, 1.0, [-math.inf])
     assert not median(scheduler, -math.inf, [])
+
+
+def test_a_trial_is_held_against_those_alone_that_cost_no_more(scheduler):
+    steps = range(10, 270, 10)
+
+    def judged(own_cost, own=25.0):
+        others = [(1.0, 20.0), (2.0, 30.0), (2.0, 31.0), (3.0, 32.0)]
+        events = [
+            reported(trial_name(number), step, value, "continue", params=cost)
+            for number, (cost, value) in enumerate(others)
+            for step in steps
+        ]
+        history = History.of([*map(added, range(5)), *events])
+        judge, report = Judge(scheduler, BUDGET, history, AND_SIZE), {"psnr_y_db": own}
+        return {judge.decide("0004", step, {**report, "params": own_cost}) for step in steps}
+
+    stops = rungs(scheduler, BUDGET) and not SCHEDULERS[scheduler.name].exchanges
+    assert ("stop" in judged(own_cost=2.0)) == bool(stops)
+    assert judged(own_cost=2.0, own=33.0) == {"continue"}
+    assert judged(own_cost=1.0) == {"continue"}, "the best of the cheap"
+    assert judged(own_cost=0.5, own=1.0) == {"continue"}, "the cheapest of all"

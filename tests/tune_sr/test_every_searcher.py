@@ -12,6 +12,7 @@ import pytest
 
 from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger import History, trial_name
+from tune_sr.objectives import Objective
 from tune_sr.searchers import SEARCHERS, STARTUP_TRIALS, most_trials, propose
 from tune_sr.space import SearchSpace
 
@@ -281,7 +282,7 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
         for event in life(number, points[number], end):
             history.apply(event)
     question = Question(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
-    completed, stopped, diverged = (value for _, value in _valued(question))
+    completed, stopped, diverged = (value for _, (value,) in _valued(question))
     assert completed == pytest.approx(quality(points[0]) - 0.5)
     assert stopped == pytest.approx(quality(points[1]) - 0.5)
     assert diverged == min(completed, stopped)
@@ -331,3 +332,33 @@ def test_tpe_draws_at_random_until_enough_trials_have_ended():
     events, points = study("tpe", STARTUP_TRIALS, ends=("completed",))
     assert points[1:] == study("random", STARTUP_TRIALS, ends=("completed",))[1][1:]
     assert History.of(events).trials
+
+
+@pytest.mark.parametrize("searcher", sorted(set(SEARCHERS) - {"cmaes"}))
+def test_two_objectives_are_a_pure_function_of_the_ledger_too(searcher):
+    space, objective = space_for(searcher), Objective("psnr_y_db", "params")
+    history, points, count = History(), [], 9 if searcher == "gp" else 13
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(count):
+            points.append(propose(searcher, space, 0, history, number, objective))
+            for event in life(number, points[-1], ENDS[number % len(ENDS)]):
+                if event["event"] == "reported":
+                    event["report"]["params"] = 10.0 * points[-1]["method.latent"]
+                history.apply(event)
+    assert points == [propose(searcher, space, 0, history, n, objective) for n in range(count)]
+    for point in points:
+        assert tuple(point) == space.active(point)
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "nsga2"])
+def test_what_costs_less_for_the_same_is_preferred(searcher):
+    history, objective = History(), Objective("psnr_y_db", "params")
+    for number in range(40):
+        point = propose(searcher, SPACE_OBJECT, 0, history, number, objective)
+        for event in life(number, point):
+            if event["event"] == "reported":
+                event["report"] = {"psnr_y_db": 30.0, "params": point["method.w_R"]}
+            history.apply(event)
+    costs = [each.point["method.w_R"] for each in history.trials.values()]
+    assert sum(costs[20:]) < 0.7 * sum(costs[1:21])

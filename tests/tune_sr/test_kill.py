@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tune_sr.ledger import Event
+from tune_sr.results import load_results
 from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
@@ -229,3 +230,37 @@ def processes_below(word: str) -> list[str]:
                 continue
             lines += [line] if word in line else []
     return lines
+
+
+SIZES: dict[str, Any] = {
+    "fixed": {"student": {"name": "vdsr", "scales": [2]}},
+    "search": {"student.blocks": {"choice": [2, 4, 6]}, "student.features": {"choice": [2, 4, 8]}},
+    "first": [],
+    "study": {"objective": ["psnr_y_db", "params"], "trials": 14, "searcher": "tpe"},
+}
+"""A study whose later proposals rest on two values of its earlier trials."""
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_a_study_with_two_objectives_is_the_one_never_killed(
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    space = toy_space("sizes", **SIZES)
+    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    front = run_study(whole, quiet=True).summary()["front"]
+    never_killed = read_events(whole.folder)
+    total = count(never_killed, "reported")
+    assert "stopped" in {event.get("state") for event in never_killed}
+
+    drivers = Drivers(space, "sizes")
+    moments = [reported(total // 5), ended(11), reported(total * 9 // 10)]
+    for moment in moments:
+        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    assert story(drivers.events) == story(never_killed)
+    assert count(drivers.events, "reported") - total <= len(moments)
+    assert load_results(drivers.folder).summary()["front"] == front
+    students = drivers.folder.glob("front/*/student.safetensors")
+    assert {path.parent.name for path in students} == {each["trial"] for each in front}
+    check_mlflow(space, toy_folder, drivers)

@@ -181,6 +181,27 @@ def test_the_table_has_the_running_trials_first_then_the_best(ledger):
     assert failed.startswith("0002 diverged at step 7")
 
 
+def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(ledger):
+    frame = Frame(name="sizes", trials=4, steps=300, bicubic=27.47, cost="params")
+    begin(ledger)
+    figures = [(28.0, 9000.0), (28.5, 1.5e6), (28.0, 9500.0), (29.0, 10.0)]
+    for number, (psnr, params) in enumerate(figures):
+        add(ledger, number)
+        values = {"step": 300.0, "psnr_y_db": psnr, "params": params}
+        ledger.append(
+            "reported", trial=f"{number:04d}", step=300, report=values, decision="complete"
+        )
+        end(ledger, number, "completed" if number < 3 else "failed")
+    ledger.append("study_ended", finished=True)
+    _, best, _, head, *rows = screen(ledger, frame=frame)
+    assert best.startswith("best 28.50 dB (+1.03 over bicubic), trial 0001")
+    assert head.split()[-4:] == ["gain", "params", "w_R", "P"]
+    assert [row.split("  ")[-3].strip() for row in rows] == ["1.50 M ●", "9.0 K ●", "9.5 K", "10"]
+    assert told(ledger, frame)[-1].endswith(
+        "best 28.50 (+1.03 over bicubic), trial 0001; a front of 2"
+    )
+
+
 @pytest.mark.parametrize("width", [40, 80, 100, 200])
 def test_no_line_is_wider_than_the_terminal_and_none_wraps(ledger, width):
     some_study(ledger)

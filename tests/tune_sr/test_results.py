@@ -18,8 +18,9 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import load_network, save_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
+from tune_sr.best import write_best
 from tune_sr.ledger import Ledger
-from tune_sr.results import load_results, write_best, write_results
+from tune_sr.results import load_results, write_results
 from tune_sr.space import SearchSpace
 from tune_sr.yaml_lines import read_yaml
 
@@ -86,13 +87,14 @@ def start(ledger, space):
     ledger.append("driver_started", host="h", pid=1, start=1, study=space.resolved()["study"])
 
 
-def trial(ledger, number, point, values, state="completed", reason=None, **more):
+def trial(ledger, number, point, values, state="completed", reason=None, cost=None, **more):
     """A trial that reported `values` at steps 2, 4, ..."""
     name = f"{number:04d}"
     ledger.append("trial_added", trial=name, number=number, point=point, **more)
     for step, psnr in zip(range(2, 10, 2), values, strict=False):
         report = {"step": float(step), "psnr_y_db": psnr, "ssim": psnr / 100, "lr": 0.1}
         report |= {"psnr_y_db_x2": psnr, "ssim_x2": psnr / 100}
+        report |= {} if cost is None else {"params": cost}
         ledger.append("reported", trial=name, step=step, report=report, decision="continue")
     if state is not None:
         ledger.append("trial_ended", trial=name, state=state, reason=reason)
@@ -286,3 +288,35 @@ def test_without_a_score_there_is_no_best(ledger, space):
     trial(ledger, 0, WHOLE, [27.0], "failed", "diverged")
     assert not write_best(load_results(ledger.path.parent))
     assert not (ledger.path.parent / "best").exists()
+
+
+SIZES = {16: 400.0, 8: 100.0, 4: 30.0}
+
+
+def test_a_study_with_two_objectives_has_a_front(ledger, home):
+    text = SPACE.format(home=home)
+    text = text.replace("student: {name: vdsr, features: 8, ", "student: {name: vdsr, ")
+    text = text.replace("search:", "search:\n  student.features: {choice: [16, 8, 4]}")
+    text = text.replace("- {", "- {student.features: 8, ")
+    text = text.replace("study: {", "study: {objective: [psnr_y_db, params], ")
+    (home / "sizes.yaml").write_text(text)
+    space = SearchSpace.load(home / "sizes.yaml")
+    begin(ledger, space)
+    told = [(16, 29.0, "completed"), (8, 28.0, "stopped"), (8, 28.0, "completed")]
+    told += [(4, 26.0, "stopped"), (16, 28.5, "completed"), (4, 40.0, "failed")]
+    for number, (features, value, state) in enumerate(told):
+        point = {"student.features": features, "method.P": 1}
+        trial(ledger, number, point, [value], state, cost=SIZES[features])
+    ledger.append("study_ended", finished=True)
+    results = write_results(ledger.path.parent)
+    summary = results.summary()
+    assert summary["objective"] == ["psnr_y_db", "params"]
+    assert [(each["trial"], each["params"]) for each in summary["front"]] == [
+        ("0003", 30.0),
+        ("0001", 100.0),
+        ("0000", 400.0),
+    ]
+    assert summary["best"]["trial"] == "0000"
+    rows = list(csv.DictReader((ledger.path.parent / "results.csv").open()))
+    assert [row["front"] for row in rows] == ["True", "True", "False", "True", "False", "False"]
+    assert rows[3]["params"] == "30.0"

@@ -84,7 +84,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("trials: 8", "searcher: bayes", 15, r"study.searcher: .*known: tpe, gp, .*grid"),
         ("name: asha", "name: bohb", 16, r"study.scheduler.name: .*known: asha, hyperband, median"),
         ("  - {", "  - {w_R: 1, ", 13, r"w_R: is not searched; searched: method.w_R, method.P"),
-        ("trials: 8", "objective: ssim", 15, r"study.objective: .*'psnr_y_db'; got 'ssim'"),
+        ("trials: 8", "objective: ssim", 15, r"study.objective: takes 'psnr_y_db', .*; got 'ssim'"),
         # wrong types
         ("features: 8", "features: many", 3, "student.features: .*integer; got 'many'"),
         ("trials: 8", "trials: many", 15, "study.trials: .*integer; got 'many'"),
@@ -408,3 +408,22 @@ def test_a_grid_too_large_to_be_tried_is_refused(load):
     many = "  method.latent: {randint: [8, 1000]}\n  method.P:"
     with pytest.raises(SpaceError, match="more than 4,096 points"):
         load(text, old="  method.P:", new=many)
+
+
+def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
+    both = "study.objective=[psnr_y_db, params]"
+    with pytest.raises(SpaceError, match=r"study.objective: params is the same for all trials"):
+        load(SPACE, both)
+    sizes = "student: {name: vdsr, blocks: 6, scales: [2]}"
+    text = SPACE.replace("student: {name: vdsr, features: 8, blocks: 6, scales: [2]}", sizes)
+    text = text.replace("search:", "search:\n  student.features: {choice: [8, 16]}")
+    text = text.replace("- {", "- {student.features: 8, ")
+    space = load(text, both)
+    assert space.study["objective"] == ["psnr_y_db", "params"]
+    assert SearchSpace.from_resolved(space.to_yaml()).study == space.study
+    with pytest.raises(SpaceError, match=r"study.searcher: cmaes has one objective"):
+        load(text, both, "study.searcher=cmaes")
+    with pytest.raises(SpaceError, match=r"study.scheduler: pbt copies what is best and has one"):
+        load(text, both, "study.scheduler=pbt")
+    with pytest.raises(SpaceError, match=r"study.objective: takes 'psnr_y_db', or .*; got "):
+        load(text, "study.objective=[psnr_y_db, ssim]")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from trainables.networks.checkpoint import load_network
 from trainables.run import Run
 from tune_sr.ledger import Event
 from tune_sr.results import Results
@@ -16,6 +17,13 @@ from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
+SIZES: dict[str, Any] = {
+    "fixed": {"student": {"name": "vdsr", "scales": [2]}},
+    "search": {"student.blocks": {"choice": [2, 4, 6]}, "student.features": {"choice": [2, 4, 8]}},
+    "first": [],
+    "study": {"objective": ["psnr_y_db", "params"]},
+}
+"""What makes of the toy space one whose student's size is searched."""
 Configure = Callable[..., StudyConfig]
 
 
@@ -101,13 +109,13 @@ def check_files(config: StudyConfig, results: Results) -> None:
 def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     study: Configure, tmp_path: Path
 ) -> None:
-    config = study(trials=3)
+    config = study(trials=3, **SIZES)
     run_study(config, quiet=True)
     before = (config.folder / "ledger.jsonl").read_bytes()
     run_study(config, quiet=True)  # nothing to do: not a line more
     assert (config.folder / "ledger.jsonl").read_bytes() == before
 
-    longer = study(trials=7)
+    longer = study(trials=7, **SIZES)
     results = run_study(longer, quiet=True)
     after = (config.folder / "ledger.jsonl").read_bytes()
     assert after.startswith(before)
@@ -122,6 +130,19 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
         for folder in (config.folder, whole.folder)
     ]
     assert points[0] == points[1]
+    check_front(config.folder, results)
+
+
+def check_front(folder: Path, results: Results) -> None:
+    """Its students lie in `front/`, each as large as its report says; nothing else does."""
+    front = results.summary()["front"]
+    assert [path.name for path in sorted((folder / "front").iterdir())] == sorted(
+        each["trial"] for each in front
+    )
+    for each in front:
+        student = load_network(folder / "front" / each["trial"] / "student.safetensors")
+        assert sum(parameter.numel() for parameter in student.parameters()) == each["params"]
+    assert front[-1]["trial"] == results.summary()["best"]["trial"]
 
 
 def test_two_at_a_time_none_is_lost_or_doubled(study: Configure) -> None:

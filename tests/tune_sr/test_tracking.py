@@ -346,17 +346,21 @@ def test_the_studys_files_and_the_best_trials_go_with_it(ledger, storage):
     (folder / "best").mkdir()
     summary = {
         "best": {"trial": "0000", "psnr_y_db": 28.0, "ssim": 0.8},
+        "front": [{"trial": "0001"}, {"trial": "0000"}],
         "bicubic": {"psnr_y_db": 26.0, "ssim": 0.7},
         "teacher": None,
         "student_steps": 40,
     }
     (folder / "summary.json").write_text(json.dumps(summary))
-    for name in ("space.yaml", "results.csv", "best/panel.png", "best/student.safetensors"):
+    (folder / "front" / "0001").mkdir(parents=True)
+    files = ("space.yaml", "results.csv", "best/panel.png", "best/student.safetensors")
+    for name in (*files, "front/0001/config.yaml"):
         (folder / name).write_text("x")
     runs = by_trial(track(ledger, storage))
     assert runs[None]["files"] == ["panel.png", "results.csv", "space.yaml", "summary.json"]
     assert runs["0000"]["files"] == ["panel.png", "student.safetensors"]
-    assert runs["0001"]["files"] == []
+    assert runs["0001"]["files"] == ["config.yaml"]
+    assert runs["0002"]["files"] == []
     assert [(step, value) for step, _, value in runs[None]["curves"]["best/psnr_y_db"]] == [
         (40, 28.0)
     ]

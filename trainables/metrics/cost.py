@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from trainables.resample import KERNEL_SUPPORT
 
 PAPERS_SIDE = 256
 """Side of the LR image for which papers give multiply-accumulates (DUKD's column `FLOPs`)."""
+
+_TIMED_SIDE, _TIMED_PASSES = 96, 5
+"""Side of the LR image, and passes, by which a network's time is taken."""
 
 _WIDE = ("mean", "_adaptive_avg_pool2d", "_softmax", "_scaled_dot_product", "roll", "_fft")
 """Beginnings of the names of operations by which far pixels meet: pooling, attention, windows."""
@@ -69,6 +74,34 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
         macs=(matrix + convolutions) // 2,
         reach=reach.bound(),
     )
+
+
+def latency_ms(network: nn.Module, *, channels: int, scale: int) -> float:
+    """Milliseconds that `network` takes for one LR image of 96x96 where it is, in the median."""
+    device = next(network.parameters()).device
+    lr_BCHW = torch.zeros(1, channels, _TIMED_SIDE, _TIMED_SIDE, device=device)
+    taken = []
+    with torch.no_grad():
+        for _ in range(1 + _TIMED_PASSES):
+            begin = time.perf_counter()
+            network(lr_BCHW, scale=scale)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(taken[1:])  # the first pass warms up
+
+
+COSTS: dict[str, Callable[[nn.Module, int, int], float]] = {
+    "params": lambda network, _, __: float(sum(p.numel() for p in network.parameters())),
+    "macs": lambda network, channels, scale: float(
+        cost_of(network, channels=channels, scale=scale).macs
+    ),
+    "latency_ms": lambda network, channels, scale: latency_ms(
+        network, channels=channels, scale=scale
+    ),
+}
+"""What of a network's cost a report can say: network, channels, scale -> number. Those of
+`cost_of`, and the one that is measured."""
 
 
 def _outermost(name: str, root: str, by_module: Mapping[str, Any]) -> bool:

@@ -1,0 +1,118 @@
+"""What a study leaves to be used: its best students, how they were made, what they can do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.run import RunImages
+    from tune_sr.chart import Chart
+    from tune_sr.ledger import TrialRecord
+    from tune_sr.results import Results
+
+BEST, FRONT = "best", "front"
+STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
+_OF_THE_MACHINE = ("device", "threads")
+"""What a configuration says of the machine it ran on, and nothing else would miss."""
+
+
+def write_best(results: Results, images: RunImages | None = None) -> bool:
+    """Write `best/` from the checkpoint of the best trial's best report.
+
+    Where cost is an objective, `front/<trial>/` holds the same of every trial that none beats.
+
+    Args:
+        results: of the study; with no trial that has a score there is nothing to write.
+        images: its decoded images, if they are at hand.
+
+    Returns:
+        Whether there is a best student.
+
+    Raises:
+        ValueError: a checkpoint is gone or damaged; its folder stays as it was.
+        OSError: it cannot be written.
+    """
+    if results.best is None:
+        return False
+    _write(results, results.best, results.folder / BEST, images)
+    if results.cost is not None:
+        for record in results.front:
+            _write(results, record, results.folder / FRONT / record.name, images)
+        unbeaten = {record.name for record in results.front}
+        for other in (results.folder / FRONT).iterdir():  # the study was extended since
+            if other.name not in unbeaten:
+                shutil.rmtree(other)
+    return True
+
+
+def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:
+    """The student of a trial's best report, in `folder`, each file at once or not at all."""
+    from trainables.networks.checkpoint import save_network
+    from trainables.run import Run
+    from tune_sr.panel import draw_student
+    from tune_sr.yaml_lines import dump_yaml
+
+    score = results.score(record)
+    assert score is not None, "it is among the best"
+    state = _state(results.folder, record.name, score.step, folder)
+    config = results.space.at(record.point_at(score.step))
+    run = Run(config, images=images)
+    run.load_state_dict(state)
+    run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
+    caveat = record.caveat_at(score.step)
+    notes |= {"caveat": caveat} if caveat else {}
+    save_network(fresh / STUDENT, run.outcome, notes)
+    portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
+    (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
+    draw_student(fresh / PANEL, run, _chart(results))
+    folder.mkdir(exist_ok=True)
+    for path in fresh.iterdir():
+        path.replace(folder / path.name)
+    fresh.rmdir()
+
+
+def _chart(results: Results) -> Chart | None:
+    """Quality against cost of all trials, where both are objectives."""
+    from tune_sr.chart import Chart, Dot
+
+    if results.cost is None:
+        return None
+    marks = (results.history.study or {}).get("marks") or {}
+    value = results.objective
+    return Chart(
+        value,
+        results.cost,
+        tuple(Dot(record.name, *figures) for record, *figures in results.valued()),
+        tuple(record.name for record in results.front),
+        {name: mark[value] for name, mark in marks.items() if mark and value in mark},
+    )
+
+
+def _state(folder: Path, trial: str, step: int, into: Path) -> dict[str, Any]:
+    from trainables.checkpoints import valid_at
+
+    found = valid_at(folder.glob(f"trials/*/{trial}"), step)
+    if found is not None:
+        return found[1]
+    raise ValueError(
+        f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
+        f"{into.relative_to(folder)} is left as it was"
+    )
+
+
+def _without_home(value: Any) -> Any:
+    """Paths below ${TUNE_SR_DATA} written as such, so that they hold on another machine too."""
+    home = os.environ.get("TUNE_SR_DATA")
+    if isinstance(value, Mapping):
+        return {key: _without_home(item) for key, item in value.items()}
+    if home and isinstance(value, str) and value.startswith(home.rstrip("/") + "/"):
+        return "${TUNE_SR_DATA}" + value[len(home.rstrip("/")) :]
+    return value
