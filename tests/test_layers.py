@@ -34,7 +34,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.checkpoints"},
     ],
     [{"trainables.methods"}, {"trainables.average"}, {"trainables.watch"}],
-    [{"trainables.config"}],
+    [{"trainables.config"}, {"trainables.agreement"}],
     [{"trainables.run"}],
     [{"trainables.marks"}, {"trainables.saved_run"}],
     [{"trainables.ray_trainable"}],

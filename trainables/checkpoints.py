@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from trainables.values import Report
+from trainables.values import Report, quality_of
 
 STATE, MANIFEST = "run.pt", "MANIFEST.json"
 LATEST_KEPT = 2
@@ -32,7 +32,8 @@ class Manifest:
     step: int
     """Student updates done."""
     psnr_y_db: float
-    """Its value in the choice of the best."""
+    """Its value in the choice of the best; of a run without held-out images its
+    `teacher_agreement_db`."""
     eligible: bool
     """Whether the student had grown to its full depth."""
     report: Report
@@ -83,7 +84,7 @@ def write_checkpoint(
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    manifest = Manifest(step, report["psnr_y_db"], eligible, dict(report), digest)
+    manifest = Manifest(step, quality_of(report), eligible, dict(report), digest)
     try:
         _write(folder / STATE, content)
         _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())

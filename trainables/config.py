@@ -18,7 +18,7 @@ from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.optimisers import OptimiserConfig
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
-from trainables.values import Blank, Config, ConfigError
+from trainables.values import QUALITIES, Blank, Config, ConfigError
 
 
 class BatchConfig(Config):
@@ -71,8 +71,9 @@ class TrialConfig(Config):
     """How much one update sees."""
     data: DataConfig | None = None
     """Training images; None, and only None, for data-free methods."""
-    heldout: HeldoutConfig = HeldoutConfig()
-    """The images a report is made from; never a benchmark."""
+    heldout: HeldoutConfig | None = HeldoutConfig()
+    """The images a report is made from; never a benchmark. null: there is no real image at all, and
+    a student is judged by how nearly it does what its teacher does with imagined ones."""
     budget: BudgetConfig
     """How long the trial is."""
     ema: float | None = Field(default=None, gt=0.0, lt=1.0)
@@ -108,6 +109,11 @@ class TrialConfig(Config):
         return growth_starts(self.budget.steps, self.method.P, self.method.part_fraction)[1:]
 
     @property
+    def quality(self) -> str:
+        """The key of reports by which students are judged, one of `QUALITIES`."""
+        return QUALITIES[self.heldout is None]
+
+    @property
     def caveat(self) -> str | None:
         """What must be known to hold this trial's result against the paper's; None if nothing."""
         return METHODS[self.method.name].caveat(self.method)
@@ -131,10 +137,7 @@ class TrialConfig(Config):
         batch = self.batch
         pairing = Pairing(self.student, self.teacher, batch.images, batch.patch)
         yield from method.refusals(self.method, pairing)
-        try:
-            protocol_for(self.heldout.protocol, NETWORKS[self.student.name].colour)
-        except ConfigError as error:
-            yield f"heldout.{error.path}", error.rule
+        yield from self._heldout_rules()
         if isinstance(self.method, ProgressiveConfig):
             split = self.method.P, self.method.split_points, self.method.part_fraction
             try:
@@ -160,6 +163,16 @@ class TrialConfig(Config):
         if TEACHERS[self.teacher.name].colour != NETWORKS[self.student.name].colour:
             kinds = f"{self.teacher.name} and {self.student.name}"
             yield "teacher.name", f"{kinds} differ in colour: one sees luma, the other RGB"
+
+    def _heldout_rules(self) -> Iterator[tuple[str, str]]:
+        if self.heldout is None:
+            if self.teacher is None:
+                yield "heldout", "null judges by the teacher, and there is none: name images"
+            return
+        try:
+            protocol_for(self.heldout.protocol, NETWORKS[self.student.name].colour)
+        except ConfigError as error:
+            yield f"heldout.{error.path}", error.rule
 
     def _shipped_rules(self) -> Iterator[tuple[str, str]]:
         for part, network in (("student", self.student), ("teacher", self.teacher)):

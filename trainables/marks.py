@@ -14,11 +14,13 @@ def marks(run: Run) -> dict[str, dict[str, float] | None]:
     """The held-out figures of `bicubic` and of the `teacher`, None where a run has none.
 
     Both go through the very evaluation that the student's reports go through; keys as in a report:
-    `psnr_y_db`, `ssim` and the two per scale.
+    `psnr_y_db`, `ssim` and the two per scale. Where a student is judged by its teacher, the teacher
+    has none: it agrees with itself.
     """
+    judge = None if run.config.heldout is None else run.teacher
     return {
         "bicubic": evaluate(upsample_BCHW, run.heldout),
-        "teacher": None if run.teacher is None else evaluate(upscaler(run.teacher), run.heldout),
+        "teacher": None if judge is None else evaluate(upscaler(judge), run.heldout),
     }
 
 

@@ -196,7 +196,9 @@ class MethodTrainable(DistillTrainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial in the same process."""
         configure = partial(_configured, self.method)
-        self._scales = configure(new_config).student.scales
+        config = configure(new_config)
+        self._scales = config.student.scales
+        self._keys = (config.quality, *(["ssim"] if config.heldout else []))
         job = Job(configure, Path(self.logdir), "checkpoints", self._threads(), self._images)
         super().setup({TRIAL: self.trial_name, **new_config}, job)
         return True
@@ -212,7 +214,7 @@ class MethodTrainable(DistillTrainable):
         if result.pop(REPORTED, None) is not None:
             return {**result, DONE: run is None or run.finished}
         of = ("", *(f"_x{scale}" for scale in self._scales))
-        missing = {f"{key}{each}": math.nan for key in ("psnr_y_db", "ssim") for each in of}
+        missing = {f"{key}{each}": math.nan for key in self._keys for each in of}
         return {"step": float(run.step if run else 0), **missing, **result, DONE: True}
 
     def load_checkpoint(self, checkpoint: Any) -> None:

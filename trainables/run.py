@@ -12,13 +12,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from trainables.agreement import make_heldout
 from trainables.average import Average
 from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
 from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
-from trainables.metrics.evaluate import Heldout, evaluate
+from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
@@ -28,7 +29,8 @@ from trainables.watch import Watch
 class RunImages:
     """The decoded images of a run, which all runs of one machine can share."""
 
-    heldout: Images
+    heldout: Images | None
+    """None where a student is judged by its teacher."""
     train: TrainingSet | Images | None = None
     """With their LR images; or HR images alone, of which every run makes the LR it needs."""
 
@@ -44,7 +46,8 @@ class RunImages:
         Raises:
             ValueError: names the first folder or file that cannot be used.
         """
-        heldout = read_images(config.heldout.images, part="heldout")
+        named = config.heldout
+        heldout = None if named is None else read_images(named.images, part="heldout")
         taught = [each for each in (config, *others) if each.data is not None]
         if not taught:
             return cls(heldout)
@@ -112,7 +115,14 @@ class Run:
         self.method = make_method(config.method, setting)
         self.average = None if config.ema is None else Average(self.student, config.ema)
         self.patches = self._patches(images)
-        self.heldout = make_heldout(config, images, self.device)
+        self.heldout = make_heldout(
+            config.heldout,
+            images.heldout,
+            self.teacher,
+            scales=config.student.scales,
+            colour=self.student.colour,
+            device=self.device,
+        )
         self.step = 0
         self.watch = Watch()
 
@@ -236,17 +246,6 @@ def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:
         return make_network(network, Randomness(config.seed, part).generator)
     except ConfigError as error:
         raise ConfigError(f"{part}.{error.path}", error.rule) from None
-
-
-def make_heldout(config: TrialConfig, images: RunImages, device: torch.device) -> Heldout:
-    """The held-out images of `config`, cropped, shrunk and ready on `device`."""
-    return Heldout.of(
-        images.heldout,
-        config.heldout,
-        scales=config.student.scales,
-        colour=_colour(config),
-        device=device,
-    )
 
 
 def upscaler(network: SRNet, active: int | None = None) -> Callable[[Tensor, int], Tensor]:

@@ -23,10 +23,23 @@ from torch import Tensor
 
 Colour = Literal["rgb", "y"]
 
+QUALITIES = ("psnr_y_db", "teacher_agreement_db")
+"""What a report can be judged by, larger is better: it has one of them."""
+
 Report = dict[str, float]
-"""One evaluation, flat: `step`, `psnr_y_db`, `ssim`, the two per scale (`psnr_y_db_x2`, ...), the
+"""One evaluation, flat: `step`, `psnr_y_db`, `ssim`, the two per scale (`psnr_y_db_x2`, ...) or, of
+a run without held-out images, `teacher_agreement_db` and the same per scale in their place; the
 mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
 `seconds_per_step`; and in a study where cost is an objective `params`, `macs` or `latency_ms`."""
+
+
+def quality_of(report: Mapping[str, float]) -> float:
+    """The one of `QUALITIES` that a report has.
+
+    >>> quality_of({"step": 10.0, "teacher_agreement_db": 40.0})
+    40.0
+    """
+    return next(report[key] for key in QUALITIES if key in report)
 
 
 class Config(BaseModel):

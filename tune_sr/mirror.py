@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from trainables.values import QUALITIES
 from tune_sr.ledger import Event, State
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -203,6 +204,6 @@ def summary_points(summary: Mapping[str, Any], timestamp_ms: int) -> list[Point]
     return [
         Point(f"{who}/{key}", float(summary[who][key]), timestamp_ms, step)
         for who in ("best", "first", "bicubic", "teacher")
-        for key in ("psnr_y_db", "ssim")
+        for key in (*QUALITIES, "ssim")
         if (summary.get(who) or {}).get(key) is not None
     ]

@@ -44,7 +44,8 @@ def draw_student(path: Path, run: Run, chart: Chart | None = None) -> None:
     """Write the panel of a run's student, as deep as it has grown, at its first scale.
 
     The photograph is the first of the held-out images; the PSNR under each picture is what the
-    run's protocol gives for this one image. Below stands the `chart` of its study, if it has one.
+    run's protocol gives for this one image. Without held-out images it is an imagined one, and the
+    teacher's stands in the place of HR. Below stands the `chart` of its study, if it has one.
     """
     import torch
 
@@ -52,18 +53,21 @@ def draw_student(path: Path, run: Run, chart: Chart | None = None) -> None:
     from trainables.run import upscaler
 
     scale, heldout = run.student.scales[0], run.heldout
-    view = heldout.views[scale][0]
+    imagined = run.config.heldout is None
+    view = heldout.views[scale][-1 if imagined else 0]
     upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.method.active())}
-    if run.teacher is not None:
+    if run.teacher is not None and not imagined:
         upscales["teacher"] = upscaler(run.teacher)
-    tiles = [Tile(*_shown_lr(view.hr_HWC, scale))]
+    lr_HWC = heldout.picture(view, view.lr_BCHW) if imagined else _small(view.hr_HWC, scale)
+    tiles = [_lr_tile(lr_HWC, scale)]
     with torch.no_grad():
         for title, upscale in upscales.items():
             sr_BCHW = upscale(view.lr_BCHW, scale)
             psnr_db = float(heldout.score(view, sr_BCHW)[0])
             tiles.append(Tile(title, heldout.picture(view, sr_BCHW), psnr_db, title == "student"))
-    tiles.append(Tile("HR", view.hr_HWC))
+    tiles.append(Tile("teacher" if imagined else "HR", view.hr_HWC))
     note = f"held-out photograph; PSNR of the luma, protocol {heldout.protocol}"
+    note = "no photograph: an imagined image; PSNR against the teacher" if imagined else note
     draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, chart=chart)
 
 
@@ -107,16 +111,20 @@ def draw_panel(
     figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
 
 
-def _shown_lr(hr_HWC: Pixels, scale: int) -> tuple[str, Pixels]:
-    """Title and picture of the LR image, each of its pixels a square of `scale` HR pixels."""
+def _small(hr_HWC: Pixels, scale: int) -> Pixels:
+    """The LR image of `hr_HWC`."""
     import torch
 
     from trainables.resample import resize_uint8
 
     hr_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
-    lr_HWC = resize_uint8(hr_B3HW, Fraction(1, scale))[0].permute(1, 2, 0).numpy()
+    return resize_uint8(hr_B3HW, Fraction(1, scale))[0].permute(1, 2, 0).numpy()
+
+
+def _lr_tile(lr_HWC: Pixels, scale: int) -> Tile:
+    """The LR image, each of its pixels a square of `scale` HR pixels."""
     title = f"LR {lr_HWC.shape[1]} x {lr_HWC.shape[0]}"
-    return title, lr_HWC.repeat(scale, axis=0).repeat(scale, axis=1)
+    return Tile(title, lr_HWC.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def _caption(figure: Figure, x: int, y: int, column: int, tile: Tile) -> None:

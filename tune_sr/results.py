@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS
-from trainables.values import ConfigError, Report
+from trainables.values import QUALITIES, ConfigError, Report
 from tune_sr.ledger import History, TrialRecord
-from tune_sr.objectives import Objective, front
+from tune_sr.objectives import AGREEMENT, QUALITY, Objective, front
 from tune_sr.resume import driver_seconds, read_events, stored_space
 
 if TYPE_CHECKING:
@@ -177,11 +177,12 @@ class Results:
 
     @cached_property
     def _figure_keys(self) -> list[str]:
-        """`psnr_y_db` and `ssim`, then the same for each scale."""
+        """`psnr_y_db` and `ssim`, then the same for each scale; or the teacher's agreement so."""
         reports = (each.report for record, _ in self._scores for each in record.reports.values())
         known = {key for report in reports for key in report}
-        scaled = sorted(key for key in known if key.startswith(("psnr_y_db_x", "ssim_x")))
-        return ["psnr_y_db", "ssim", *scaled, *([self.cost] if self.cost else [])]
+        of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
+        scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
+        return [*of_all, *scaled, *([self.cost] if self.cost else [])]
 
     def _front_described(self) -> dict[str, Any]:
         """The key `front` of a study with two objectives."""
@@ -213,6 +214,8 @@ class Results:
                 config = self.space.at(record.point)
             except ConfigError:
                 continue
+            if config.heldout is None:
+                return AGREEMENT
             return protocol_for(config.heldout.protocol, NETWORKS[config.student.name].colour)
         return None
 
@@ -260,4 +263,4 @@ def replace_text(path: Path, text: str) -> None:
 def _figures(mark: Report | None) -> Report | None:
     if mark is None:
         return None
-    return {key: value for key, value in mark.items() if key.startswith(("psnr_y_db", "ssim"))}
+    return {key: value for key, value in mark.items() if key.startswith((*QUALITIES, "ssim"))}

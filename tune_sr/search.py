@@ -246,18 +246,22 @@ def _marks(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | None = None) -> str:
     """`28.92 dB  ssim 0.8811  +0.55 dB over bicubic, 38 % of the teacher's gain`."""
-    if figures is None or figures["psnr_y_db"] is None:
+    from trainables.values import QUALITIES
+
+    key = next((each for each in QUALITIES if each in (figures or {})), None)
+    if figures is None or key is None or figures[key] is None:
         return ""
     mark = _marks(summary).get(figures.get("caveat") or "", "") if summary else ""
-    text = f"{figures['psnr_y_db']:.2f}{mark} dB  ssim {figures['ssim']:.4f}"
+    text = f"{figures[key]:.2f}{mark} dB"
+    text += f"  ssim {figures['ssim']:.4f}" if "ssim" in figures else " from the teacher's"
     if summary is None or summary["bicubic"] is None:
         return text
-    gain = figures["psnr_y_db"] - summary["bicubic"]["psnr_y_db"]
+    gain = figures[key] - summary["bicubic"][key]
     text += f"  {gain:+.2f} dB over bicubic"
     teacher = summary["teacher"]
     if teacher is None or teacher is figures:
         return text
-    whole = teacher["psnr_y_db"] - summary["bicubic"]["psnr_y_db"]
+    whole = teacher[key] - summary["bicubic"][key]
     return f"{text}, {100 * gain / whole:.0f} % of the teacher's gain" if whole > 0 else text
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from trainables.config import BudgetConfig
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
-from tune_sr.objectives import QUALITY, Objective
+from tune_sr.objectives import AGREEMENT, QUALITY, Objective
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, rungs
 from tune_sr.searchers import SEARCHERS, most_trials
 
@@ -33,7 +33,8 @@ class StudySection(Config):
     scheduler: dict[str, Any]
     """`SchedulerConfig`, complete."""
     objective: Any = QUALITY
-    """What is to be large; or a list of it and what is to be small, one of `COSTS`."""
+    """What is to be large; or a list of it and what is to be small, one of `COSTS`. Where `heldout`
+    is null, and only there, `teacher_agreement`."""
     trials: int = Field(default=16, ge=1)
     """Configurations tried; of a grid, where nothing is said, all."""
     hours: float | None = Field(default=None, gt=0.0)
@@ -131,7 +132,7 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
     Raises:
         ConfigError: as `parse_study`.
     """
-    _check_costs(section, space)
+    _check_objective(section, space)
     most = most_trials(section["searcher"], space)
     if most is not None and all_of_them:
         return {**section, "trials": most}
@@ -141,8 +142,15 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
     return dict(section)
 
 
-def _check_costs(section: Mapping[str, Any], space: SearchSpace) -> None:
-    cost = Objective.of(section["objective"]).cost
+def _check_objective(section: Mapping[str, Any], space: SearchSpace) -> None:
+    says, cost = section["objective"], Objective.of(section["objective"]).cost
+    judged_by_teacher = space.fixed.get("heldout", "the default") is None
+    if judged_by_teacher and says != AGREEMENT:
+        rule = f"heldout is null, so that only the teacher can judge: say {AGREEMENT}, not {says}"
+        raise ConfigError("study.objective", rule)
+    if says == AGREEMENT and not judged_by_teacher:
+        rule = f"{AGREEMENT} is for a study without any real image: say heldout: null as well"
+        raise ConfigError("study.objective", rule)
     if cost is None:
         return
     if not any(path.startswith("student.") for path in space.dimensions):

@@ -147,7 +147,7 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
     bicubic = marks(saved.run)["bicubic"]
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)
-    progress = _Progress(config.budget.steps, saved.run.step, bicubic["psnr_y_db"])
+    progress = _Progress(config, saved.run.step, bicubic[config.quality])
     if saved.restored and not quiet:
         print(f"going on from step {saved.run.step} of {config.budget.steps}", flush=True)
     try:
@@ -158,7 +158,7 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
     except Diverged as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return FAILED
-    print(_finish(saved, output, bicubic["psnr_y_db"]))
+    print(_finish(saved, output, bicubic[config.quality]))
     return DONE
 
 
@@ -177,17 +177,23 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
         report = best.manifest.report
     student = saved.run.outcome
     student.near_identity(saved.run.method.active())  # what has not yet grown passes through
-    notes = {"step": str(int(report["step"])), "psnr_y_db": f"{report['psnr_y_db']:.4f}"}
+    key = saved.run.config.quality
+    value = report[key]
+    notes = {"step": str(int(report["step"])), key: f"{value:.4f}"}
     caveat = saved.run.config.caveat
     notes |= {"caveat": caveat} if caveat else {}
     save_network(output / STUDENT, student, notes)
     draw_student(output / PANEL, saved.run)
-    value = report["psnr_y_db"]
     return (
-        f"best: step {int(report['step'])}, psnr_y_db {value:.2f}{'*' if caveat else ''} "
-        f"({value - bicubic_db:+.2f} over bicubic), ssim {report['ssim']:.4f}; {output}"
+        f"best: step {int(report['step'])}, {key} {value:.2f}{'*' if caveat else ''} "
+        f"({value - bicubic_db:+.2f} over bicubic){_ssim(report, ', ')}; {output}"
         + (f"\n* {caveat}" if caveat else "")
     )
+
+
+def _ssim(report: Report, before: str) -> str:
+    """That of a report which has one: images that nobody took have none."""
+    return f"{before}ssim {report['ssim']:.4f}" if "ssim" in report else ""
 
 
 class _ReportLog:
@@ -215,20 +221,21 @@ class _ReportLog:
 class _Progress:
     """One line a report, with the time that is left at the pace since the start."""
 
-    def __init__(self, steps: int, begun_at: int, bicubic_db: float) -> None:
-        self._steps, self._begun_at, self._bicubic_db = steps, begun_at, bicubic_db
+    def __init__(self, config: TrialConfig, begun_at: int, bicubic_db: float) -> None:
+        self._steps, self._key = config.budget.steps, config.quality
+        self._begun_at, self._bicubic_db = begun_at, bicubic_db
         self._since = time.monotonic()
 
     def line(self, report: Report) -> str:
-        step, value = int(report["step"]), report["psnr_y_db"]
+        step, value = int(report["step"]), report[self._key]
         losses = "  ".join(
             f"{name.removeprefix('loss/')} {loss:.3g}"
             for name, loss in report.items()
             if name.startswith("loss/")
         )
         return (
-            f"step {step}/{self._steps}  psnr_y_db {value:.2f} ({value - self._bicubic_db:+.2f})  "
-            f"ssim {report['ssim']:.4f}  {losses}  lr {report['lr']:.2g}  {self._left(step)}"
+            f"step {step}/{self._steps}  {self._key} {value:.2f} ({value - self._bicubic_db:+.2f})"
+            f"{_ssim(report, '  ')}  {losses}  lr {report['lr']:.2g}  {self._left(step)}"
         )
 
     def _left(self, step: int) -> str:

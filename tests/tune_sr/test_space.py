@@ -1,6 +1,7 @@
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -425,5 +426,16 @@ def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
         load(text, both, "study.searcher=cmaes")
     with pytest.raises(SpaceError, match=r"study.scheduler: pbt copies what is best and has one"):
         load(text, both, "study.scheduler=pbt")
-    with pytest.raises(SpaceError, match=r"study.objective: takes 'psnr_y_db', or .*; got "):
+    with pytest.raises(SpaceError, match=r"study.objective: takes 'psnr_y_db', .*; got "):
         load(text, "study.objective=[psnr_y_db, ssim]")
+
+
+def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load):
+    agreement, none = "study.objective=teacher_agreement", "heldout=null"
+    with pytest.raises(SpaceError, match=r"study.objective: teacher_agreement is for a study with"):
+        load(SPACE, agreement)
+    with pytest.raises(SpaceError, match=r"study.objective: heldout is null, .* not psnr_y_db"):
+        load(SPACE, none)
+    space = load(SPACE, none, agreement)
+    assert space.at(space.first[0]).quality == "teacher_agreement_db"
+    assert SearchSpace.from_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))

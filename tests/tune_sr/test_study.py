@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from trainables.run import Run
 from tune_sr.ledger import Event
 from tune_sr.results import Results
 from tune_sr.resume import read_events
+from tune_sr.search import _told
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
 
@@ -24,6 +26,11 @@ SIZES: dict[str, Any] = {
     "study": {"objective": ["psnr_y_db", "params"]},
 }
 """What makes of the toy space one whose student's size is searched."""
+WITHOUT_A_PICTURE: dict[str, Any] = {
+    "fixed": {"heldout": None, "budget": {"steps": 8, "steps_per_report": 4}},
+    "study": {"objective": "teacher_agreement", "scheduler": "none"},
+}
+"""What makes of it one that has no held-out image either."""
 Configure = Callable[..., StudyConfig]
 
 
@@ -156,7 +163,7 @@ def test_two_at_a_time_none_is_lost_or_doubled(study: Configure) -> None:
 
 
 def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> None:
-    config = study(trials=2, flags={"hours": 1e-6})
+    config = study(trials=2, flags={"hours": 1e-6}, **WITHOUT_A_PICTURE)
     results = run_study(config, quiet=True)
     assert results.summary()["finished"]
     events = read_events(config.folder)
@@ -164,8 +171,23 @@ def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> Non
     run_study(config, quiet=True)  # its time is spent
     assert read_events(config.folder) == events
 
-    results = run_study(study(trials=2, flags={"hours": 1.0}), quiet=True)
+    more = study(trials=2, flags={"hours": 1.0}, **WITHOUT_A_PICTURE)
+    results = run_study(more, quiet=True)
     longer = read_events(config.folder)
     assert longer[: len(events)] == events
     assert len(of_kind(longer, "trial_ended")) == 2 and results.summary()["finished"]
     assert longer[-1]["event"] == "study_ended"
+    check_judged_by_teacher(more, results)
+
+
+def check_judged_by_teacher(config: StudyConfig, results: Results) -> None:
+    """Its figures are called what they are, wherever they are told."""
+    summary = results.summary()
+    assert summary["objective"] == summary["protocol"] == "teacher_agreement"
+    assert summary["teacher"] is None
+    for figures in (summary["best"], summary["bicubic"]):
+        assert math.isfinite(figures["teacher_agreement_db"])
+        assert not {"psnr_y_db", "ssim"} & set(figures)
+    assert " dB from the teacher's" in _told(config, results)
+    assert " dB over bicubic" in _told(config, results)
+    assert (config.folder / "best" / "panel.png").is_file()

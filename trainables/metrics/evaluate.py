@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar, Self
 from typing import Protocol as Structure
-from typing import Self
 
 import numpy as np
 import torch
@@ -91,6 +91,9 @@ class Heldout:
         ConfigError: a protocol for luma networks with colour `rgb`, or one that makes its own LR
             together with `lr`.
     """
+
+    keys: ClassVar[tuple[str, ...]] = ("psnr_y_db", "ssim")
+    """What `score` gives, as a report names it."""
 
     def __init__(
         self,
@@ -234,14 +237,14 @@ def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
         heldout: images, scales and protocol.
 
     Returns:
-        `psnr_y_db` and `ssim`: means over the scales of `psnr_y_db_x2`, `ssim_x2`, ..., which are
-        means over the images.
+        The held-out set's `keys`, such as `psnr_y_db` and `ssim`: means over the scales of
+        `psnr_y_db_x2`, `ssim_x2`, ..., which are means over the images.
     """
     views = [view for views in heldout.views.values() for view in views]
     scores = [heldout.score(view, upscale(view.lr_BCHW, view.scale)) for view in views]
     rows = torch.stack(scores).tolist()
     report: dict[str, float] = {}
-    for column, key in enumerate(("psnr_y_db", "ssim")):
+    for column, key in enumerate(heldout.keys):
         means = {
             scale: statistics.fmean(
                 row[column] for row, view in zip(rows, views, strict=True) if view.scale == scale
