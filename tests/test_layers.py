@@ -75,7 +75,15 @@ TIERS: list[list[set[str]]] = [
     [{"tune_sr.plan"}, {"tune_sr.resume"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],
     [{"tune_sr.best"}],
-    [{"tune_sr.study", "tune_sr.adapters", "tune_sr.watchers", "tune_sr.tuner"}],
+    [
+        {
+            "tune_sr.study",
+            "tune_sr.adapters",
+            "tune_sr.watchers",
+            "tune_sr.tuner",
+            "tune_sr.gpu_share",
+        }
+    ],
     [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
     [{"tune_sr.deploy"}],
 ]

@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interruptible():
             try:
                 config = (_resumed if arguments.resume else _new)(arguments)
+                config, bench = _prepared(config)
                 if arguments.dry_run:
                     return _dry_run(config)
-                bench = _prepared(config)
             except ValueError as error:
                 return refuse(PROG, error)
             return _run(config, bench, quiet=arguments.quiet)
@@ -63,7 +63,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--concurrent", type=_number_or_auto, metavar="N",
         help="trials at a time, or auto: as many as there are CPUs and GPUs for")  # fmt: skip
     add("--cpus-per-trial", type=float, metavar="N", help="CPUs, and so threads, of a trial")
-    add("--gpus-per-trial", type=float, metavar="N", help="GPUs of a trial, or a part of one")
+    add("--gpus-per-trial", type=_gpus_or_auto, metavar="N",
+        help="GPUs of a trial, or a part of one; auto: the part that a trial needs")  # fmt: skip
     add("--address", metavar="HOST:PORT",
         help="a running Ray cluster's head, or auto: this machine is a node of it")  # fmt: skip
     add("--tracking-uri", metavar="URI", help="MLflow's store; default: STORAGE/mlflow.db")
@@ -80,6 +81,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _number_or_auto(text: str) -> int | str:
     return text if text == "auto" else int(text)
+
+
+def _gpus_or_auto(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def _new(arguments: argparse.Namespace) -> StudyConfig:
@@ -151,17 +156,23 @@ def _storage(arguments: argparse.Namespace, of_space: Mapping[str, Any]) -> Path
     return storage
 
 
-def _prepared(config: StudyConfig) -> Bench:
-    from tune_sr.bench import prepare
+def _prepared(config: StudyConfig) -> tuple[StudyConfig, Bench]:
+    """The study with nothing left open, and what it is worked on with.
 
-    return prepare(config)
+    Raises:
+        ValueError: something that it needs cannot be used.
+    """
+    from tune_sr.bench import prepare
+    from tune_sr.gpu_share import placed
+
+    bench = prepare(config)
+    return placed(config, bench), bench
 
 
 def _dry_run(config: StudyConfig) -> int:
     from tune_sr.nodes import at_a_time
     from tune_sr.plan import plan_text
 
-    _prepared(config)
     print(plan_text(config.space, at_a_time(config)))
     return DONE
 

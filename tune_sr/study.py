@@ -77,10 +77,12 @@ class StudyConfig:
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
         study["objective"] = Objective.of(study["objective"])
         known = {each.name for each in fields(cls)} - {"name", "space", "folder", "address"}
+        auto = study["gpus_per_trial"] == "auto"  # tune_sr/gpu_share.py
         said = {key: value for key, value in study.items() if key in known}
+        said["gpus_per_trial"] = 0.0 if auto else study["gpus_per_trial"]
         folder = (storage / name).absolute()
         config = cls(name=name, space=space, folder=folder, address=address, **said)
-        if config.gpu_hours is not None and config.gpus_per_trial == 0:
+        if config.gpu_hours is not None and config.gpus_per_trial == 0 and not auto:
             rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
             raise ValueError(f"--gpu-hours {config.gpu_hours:g}: {rule}")
         if address is None:
@@ -138,7 +140,10 @@ def run_study(
         ClusterError: the cluster cannot be joined, or cannot run it.
         Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
+    from tune_sr.gpu_share import placed
+
     bench = bench or prepare(config)
+    config = placed(config, bench)
     with (
         _made(config.folder),
         DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock,

@@ -45,8 +45,9 @@ class StudySection(Config):
     """Trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
     """CPU cores each trial is given."""
-    gpus_per_trial: float = Field(default=0.0, ge=0.0)
-    """GPUs each trial is given, or the part of one that it may fill; 0: placed by CPUs alone."""
+    gpus_per_trial: float | Literal["auto"] = 0.0
+    """GPUs each trial is given, or the part of one that it may fill; 0: placed by CPUs alone; auto:
+    the part that the first point's trial needs, which is tried."""
     seed: int = Field(default=0, ge=0)
     """What every proposal and every trial's randomness derive from."""
     storage: str = "runs"
@@ -82,7 +83,11 @@ class StudySection(Config):
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _part_or_whole(cls, gpus: float) -> float:
+    def _part_or_whole(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, str):
+            return gpus
+        if gpus < 0:
+            raise ValueError(f"at least 0, or auto; got {gpus:g}")
         if gpus > 1 and gpus != int(gpus):
             raise ValueError(f"a part of one GPU, or a whole number of them; got {gpus:g}")
         return gpus
