@@ -17,11 +17,8 @@
 # The address that other nodes know this one by: not 127.0.1.1, as some hosts call themselves.
 ip=$({ hostname --ip-address; hostname --all-ip-addresses; } | tr ' ' '\n' |
     grep -E '^[0-9.]+$' | grep -m 1 -v '^127\.')
-# Jobs that share a node do not share a cluster, nor any of its ports.
-address=${ip:=127.0.0.1}:$((20000 + SLURM_JOB_ID % 5000))
-ports=()
-python -c 'import grpc' 2> /dev/null &&
-    ports=(--ray-client-server-port=$((25000 + SLURM_JOB_ID % 5000)))
+# Jobs that share a node do not share a cluster, nor take what connections are given (from 32768).
+address=${ip:=127.0.0.1}:$((20000 + SLURM_JOB_ID % 12000))
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN  # nobody else who reaches these nodes may use it
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 step=(srun --export=ALL --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
@@ -53,7 +50,7 @@ END
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 "${step[@]}" --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \
     ray start --head --node-ip-address="$ip" --port="${address#*:}" --include-dashboard=false \
-    "${ports[@]}" --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${node[@]}" &
+    --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${node[@]}" &
 nodes_at_work 1 || exit 1
 others=$((SLURM_JOB_NUM_NODES - 1))
 if [ "$others" -gt 0 ]; then
