@@ -1,6 +1,8 @@
-"""The script for SLURM with a Ray of its own: only srun and scontrol are stand-ins.
+"""What is deployed at work: SLURM's script with a Ray of its own, Ray's launcher up to the nodes.
 
-pytest tests/tune_sr/deploy/test_slurm_for_real.py -m soak
+    pytest tests/tune_sr/deploy/test_for_real.py -m soak
+
+Stand-ins are srun and scontrol; and what reaches a node, and the nodes' own Ray.
 """
 
 from __future__ import annotations
@@ -105,3 +107,46 @@ def test_a_study_whose_time_is_up_is_queued_again_and_ends(
     events = read_events(folder)
     assert events[-1]["finished"] is True and len(of_kind(events, "driver_started")) == 2
     assert len(of_kind(events, "trial_ended")) == 3
+
+
+SSH = """#!/bin/bash
+while [[ "$1" == -* ]]; do [[ "$1" == -[oipl] ]] && shift; shift; done
+shift
+cd "$NODE" && HOME=$NODE exec bash --noprofile --norc -c "$*"
+"""
+RSYNC = """#!/bin/bash
+to=${@: -1}
+cp "${@: -2:1}" "$NODE/${to#*:~/}"
+"""
+RAY = """#!/bin/bash
+echo "ray $* $RAY_AUTH_MODE $(cat "$RAY_AUTH_TOKEN_PATH" 2>/dev/null | wc -c)" >> "$NODE/asked"
+"""
+
+
+def test_rays_launcher_brings_the_head_up_and_tells_it_all(
+    toy_space: Callable[..., Path], tmp_path: Path
+) -> None:
+    node, bin_, name = tmp_path / "node", tmp_path / "bin", f"tune-sr-test-{os.getpid()}"
+    for folder in (node, bin_):
+        folder.mkdir()
+    for command, text in (("ssh", SSH), ("rsync", RSYNC), ("ray", RAY)):
+        (bin_ / command).write_text(text)
+        (bin_ / command).chmod(0o755)
+    space, given = toy_space("night"), tmp_path / "cluster.yaml"
+    argv = ["cluster", "--space", space, "--storage", tmp_path / "runs", "--output", given]
+    argv += ["--name", name, "--hosts", "127.0.0.1", "127.0.0.2", "--bin", bin_]
+    assert main([str(word) for word in argv]) == 0
+    up = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "up", given, "-y", "--no-config-cache"],
+        env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "NODE": str(node)},
+        capture_output=True,
+        text=True,
+    )
+    for left in Path("/tmp/ray").glob(f"cluster-{name}.*"):
+        left.unlink()
+    assert up.returncode == 0, up.stdout + up.stderr
+    stopped, started = (node / "asked").read_text().splitlines()
+    assert stopped == "ray stop token 0" and started.endswith("ray_bootstrap_config.yaml token 64")
+    assert (node / "ray_bootstrap_config.yaml").is_file()
+    assert (node / f"tune_sr-{name}" / "space.yaml").read_text() == space.read_text()
+    assert "exec python -m tune_sr.search" in (node / f"tune_sr-{name}" / "study.sh").read_text()
