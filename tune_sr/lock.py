@@ -26,7 +26,8 @@ class LockedError(ValueError):
 class DriverLock:
     """Holds `path` for one driver while in use as a context; touches it every ten seconds.
 
-    A lock is stale when its process is gone (same host) or its heartbeat is older than a minute.
+    A lock is stale when its process is gone (same host, and the same container there) or its
+    heartbeat is older than a minute.
     Should a driver lose its lock (it slept for longer than that, and another took over), `on_lost`
     is called from the heartbeat's thread: it must stop writing.
     """
@@ -34,7 +35,7 @@ class DriverLock:
     def __init__(self, path: Path, on_lost: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._on_lost = on_lost
-        self._mine = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        self._mine = {**_whereabouts(), "pid": os.getpid(), "since": time.time()}
         self._released, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="driver-lock", daemon=True)
 
@@ -117,9 +118,16 @@ def _holder(file: IO[str]) -> dict[str, Any] | None:
 
 
 def _alive(holder: dict[str, Any], file: IO[str]) -> bool:
-    if holder["host"] == socket.gethostname() and not _running(holder["pid"]):
+    near = _whereabouts()
+    if {key: holder.get(key) for key in near} == near and not _running(holder["pid"]):
         return False
     return time.time() - os.fstat(file.fileno()).st_mtime < STALE_S
+
+
+def _whereabouts() -> dict[str, str]:
+    """What a pid means something in: a host, and there the processes of one container."""
+    pids = Path("/proc/self/ns/pid")
+    return {"host": socket.gethostname(), "pids": str(pids.readlink()) if pids.exists() else ""}
 
 
 def _running(pid: int) -> bool:

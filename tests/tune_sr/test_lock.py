@@ -20,8 +20,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "driver.lock"
 
 
-def held_by(path: Path, *, host: str | None = None, pid: int, age_s: float = 0.0) -> None:
-    path.write_text(json.dumps({"host": host or socket.gethostname(), "pid": pid, "since": 0.0}))
+def held_by(path: Path, *, pid: int, age_s: float = 0.0, **elsewhere: str) -> None:
+    pids = str(Path("/proc/self/ns/pid").readlink())
+    where = {"host": socket.gethostname(), "pids": pids, **elsewhere}
+    path.write_text(json.dumps({**where, "pid": pid, "since": 0.0}))
     then = time.time() - age_s
     os.utime(path, (then, then))
 
@@ -63,14 +65,17 @@ def test_a_killed_process_that_nobody_has_waited_for_holds_nothing(path: Path) -
     process.wait()
 
 
+@pytest.mark.parametrize("elsewhere", [{"host": "another"}, {"pids": "pid:[1]"}], ids=str)
 @pytest.mark.parametrize(("age_s", "free"), [(30.0, False), (90.0, True)])
-def test_another_host_is_judged_by_its_heartbeat(path: Path, age_s: float, free: bool) -> None:
-    held_by(path, host="another", pid=os.getpid(), age_s=age_s)
+def test_another_host_or_container_is_judged_by_its_heartbeat(
+    path: Path, elsewhere: dict[str, str], age_s: float, free: bool
+) -> None:
+    held_by(path, pid=gone_pid(), age_s=age_s, **elsewhere)
     if free:
         with DriverLock(path):
             pass
     else:
-        with pytest.raises(LockedError, match="on another"):
+        with pytest.raises(LockedError, match="another driver works on this study"):
             DriverLock(path).__enter__()
 
 
