@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from trainables.values import QUALITIES
 from tune_sr.ledger import Event, State
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -200,6 +199,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def summary_points(summary: Mapping[str, Any], timestamp_ms: int) -> list[Point]:
     """The study's own curves, over all student updates: they grow when a study is extended."""
+    from trainables.values import QUALITIES  # with torch, which is not needed to read a ledger
+
     step = int(summary.get("student_steps") or 0)
     return [
         Point(f"{who}/{key}", float(summary[who][key]), timestamp_ms, step)
