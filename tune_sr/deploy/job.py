@@ -34,6 +34,8 @@ class Job:
     """The folder that studies lie in, absolute, the same on every node."""
     words: tuple[str, ...] = ()
     """Further arguments of the search."""
+    tries_one: bool = False
+    """Whether its driver tries a trial on a GPU first, to see how much of one each needs."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What every node finds in its environment."""
 
@@ -97,7 +99,9 @@ def make_job(
     name = name or loaded.study["name"] or space.stem
     flags = {key: value for key, value in vars(said).items() if key in loaded.study}
     study = loaded.with_flags({**flags, "name": name}).study
-    words = tuple(words)
+    words, auto = tuple(words), study["gpus_per_trial"] == "auto"
+    if auto and gpus == 0:
+        raise ValueError("--gpus-per-trial auto: a node has 0; leave it out")
     for what, there in (("cpus", cpus), ("gpus", gpus)):
         needed = study[f"{what}_per_trial"]
         if there is not None and isinstance(needed, int | float) and needed > there:
@@ -106,7 +110,7 @@ def make_job(
     if gpus and not study["gpus_per_trial"]:
         words += ("--gpus-per-trial", "1")
     text = space.read_text(encoding="utf-8")
-    return Job(name=name, space=text, storage=storage, words=words, env=env or {})
+    return Job(name=name, space=text, storage=storage, words=words, tries_one=auto, env=env or {})
 
 
 @contextmanager

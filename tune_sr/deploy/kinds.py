@@ -58,8 +58,11 @@ def rayjob(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
     """A KubeRay RayJob, with the space in a ConfigMap.
 
     Raises:
-        ValueError: the study's name is too long for one.
+        ValueError: the study's name is too long for one, or its driver needs a GPU.
     """
+    if job.tries_one:
+        rule = "tries one trial where the driver runs, on the head, which has no GPU: say a number"
+        raise ValueError(f"--gpus-per-trial auto: {rule}")
     values = {
         "name": job.name,
         "job": _kubernetes_name(job.name),

@@ -76,6 +76,9 @@ def test_a_trial_takes_a_gpu_where_there_are_some_and_nobody_says_otherwise(
 ) -> None:
     asked = search.parse_arguments(command_in(deployed(kind, "--gpus", 4)))
     assert asked.gpus_per_trial == 1
+    if kind != "rayjob":
+        tried = deployed(kind, "--gpus", 4, words=["--gpus-per-trial", "auto"])
+        assert search.parse_arguments(command_in(tried)).gpus_per_trial == "auto"
     quarter = deployed(kind, "--gpus", 4, words=["--gpus-per-trial", "0.25"])
     assert search.parse_arguments(command_in(quarter)).gpus_per_trial == 0.25
 
@@ -118,6 +121,11 @@ def scripts_of(text: str) -> list[str]:
         (["slurm", "--", "--cpus-per-trial", "9"], "--cpus-per-trial 9: a node has 8; no trial"),
         (["slurm", "--", "--gpus-per-trial", "2"], "--gpus-per-trial 2: a node has 1; no trial"),
         (["rayjob", "--image", "x", "--claim", "y", "--name", "n" * 48], "at most 47 characters"),
+        (["slurm", "--gpus", "0", "--", "--gpus-per-trial", "auto"], "auto: a node has 0; leave"),
+        (
+            ["rayjob", "--image", "x", "--claim", "y", "--", "--gpus-per-trial", "auto"],
+            "--gpus-per-trial auto: tries one trial where the driver runs, on the head, which has",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
