@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +60,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
     add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the whole study, the same")
-    add("--concurrent", type=_number_or_auto, metavar="N",
+    add("--concurrent", type=_or_auto(int), metavar="N",
         help="trials at a time, or auto: as many as there are CPUs and GPUs for")  # fmt: skip
     add("--cpus-per-trial", type=float, metavar="N", help="CPUs, and so threads, of a trial")
-    add("--gpus-per-trial", type=_gpus_or_auto, metavar="N",
+    add("--gpus-per-trial", type=_or_auto(float), metavar="N",
         help="GPUs of a trial, or a part of one; auto: the part that a trial needs")  # fmt: skip
     add("--address", metavar="HOST:PORT",
         help="a running Ray cluster's head, or auto: this machine is a node of it")  # fmt: skip
@@ -79,12 +79,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _number_or_auto(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+def _or_auto(kind: Callable[[str], float]) -> Callable[[str], float | str]:
+    """Reads a number of its kind, or the word auto."""
 
+    def read(text: str) -> float | str:
+        if text == "auto":
+            return text
+        try:
+            return kind(text)
+        except ValueError:
+            number = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"takes {number}, or auto; got {text!r}") from None
 
-def _gpus_or_auto(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    return read
 
 
 def _new(arguments: argparse.Namespace) -> StudyConfig:

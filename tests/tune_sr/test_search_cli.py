@@ -163,6 +163,8 @@ def test_flags_that_make_no_sense(toy_space: ToySpace, tmp_path: Path, refused: 
     assert "--space FILE" in refused("--trials", 3)
     assert "unrecognized arguments: --nodes 1" in refused("--space", space, "--nodes", 1)
     assert "invalid int value: 'many'" in refused("--space", space, "--trials", "many")
+    told = refused("--space", space, "--gpus-per-trial", "half")
+    assert "--gpus-per-trial: takes a number, or auto; got 'half'" in told
     assert "--trials 0" in refused("--space", space, "--trials", 0)
     assert "--concurrent 0" in refused("--space", space, "--concurrent", 0)
     assert "--hours -1" in refused("--space", space, "--hours", -1)
