@@ -271,7 +271,7 @@ def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | Non
         return ""
     mark = _marks(summary).get(figures.get("caveat") or "", "") if summary else ""
     text = f"{figures[key]:.2f}{mark} dB"
-    text += f"  ssim {figures['ssim']:.4f}" if "ssim" in figures else " from the teacher's"
+    text += f"  ssim {figures['ssim']:.4f}" if "ssim" in figures else " to the teacher"
     if summary is None or summary["bicubic"] is None:
         return text
     gain = figures[key] - summary["bicubic"][key]

@@ -188,6 +188,6 @@ def check_judged_by_teacher(config: StudyConfig, results: Results) -> None:
     for figures in (summary["best"], summary["bicubic"]):
         assert math.isfinite(figures["teacher_agreement_db"])
         assert not {"psnr_y_db", "ssim"} & set(figures)
-    assert " dB from the teacher's" in _told(config, results)
+    assert " dB to the teacher" in _told(config, results)
     assert " dB over bicubic" in _told(config, results)
     assert (config.folder / "best" / "panel.png").is_file()
