@@ -122,7 +122,11 @@ def statuses(space: Path, toy_folder: Path) -> Counter[str]:
 def test_a_job_is_handed_in_stopped_handed_in_again_and_ends(
     head: Head, toy_space: Callable[..., Path], toy_folder: Path
 ) -> None:
-    space = toy_space("job", study={"trials": 3, "concurrent": "auto", "storage": "runs"})
+    space = toy_space(
+        "job",
+        fixed={"budget": {"steps": 800, "steps_per_report": 8}},  # longer than a stop takes
+        study={"trials": 3, "concurrent": "auto", "storage": "runs", "scheduler": "none"},
+    )
     search = ["--", sys.executable, "-m", "tune_sr.search", "--space", str(space)]
     storage = ["--storage", str(space.parent / "runs")]
     folder = space.parent / "runs" / "job"
