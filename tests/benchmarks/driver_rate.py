@@ -13,10 +13,11 @@ Every row runs the same toy trial, whose reports cost nothing, in the same Ray:
 loop beside what Ray itself does: scheduler, searcher and callbacks. `CPU ms` is the driver's
 process, all its threads. Prints a Markdown table, and the ratios of `ours`.
 
-Measured on two cores that other work shared: 207 results/s, which is 1.1 times Ray alone, 22 times
-Ray + MLflow and 31 times no reuse; `loop ms` 2.2, most of it waiting for a core: of processor time
-it is 0.5 to 0.6. With the cores overrun 34 and 52 results/s: a quarter to a half of Ray alone, 6 to
-12 times Ray + MLflow, 9 to 12 times no reuse.
+Measured on two cores with nothing else to do: 201 to 218 results/s, which is 0.4 to 0.5 times Ray
+alone, 16 times Ray + MLflow and 18 times no reuse; `loop ms` 1.2 to 1.4, of which 0.35 are work and
+the rest is waiting, for the disk and for the thread that sends to MLflow. On cores that other work
+shared: 207 results/s, 1.1 times Ray alone, 22 times Ray + MLflow, 31 times no reuse; with the cores
+overrun 34 and 52.
 """
 
 from __future__ import annotations
