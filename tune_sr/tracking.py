@@ -281,9 +281,7 @@ class _Server:
     def _experiment(self, name: str, artifacts: str | None) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            # Its page then begins with runs, and not with the traces of chats.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(name, artifacts, tags=kind))
+            return str(self._client.create_experiment(name, artifact_location=artifacts))
         if found.lifecycle_stage != "active":
             rule = f"experiment {name} was deleted there"
             raise ValueError(f"{rule}: restore it, or choose another by study.experiment")

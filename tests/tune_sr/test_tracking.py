@@ -155,15 +155,6 @@ def without_ids(runs):
     return plain
 
 
-def test_an_experiments_page_begins_with_its_runs(ledger, storage):
-    from mlflow import MlflowClient
-
-    whole_study(ledger)
-    track(ledger, storage)
-    made = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}").get_experiment_by_name("laptop")
-    assert made.tags["mlflow.experimentKind"] == "custom_model_development"
-
-
 def test_a_finished_study_is_one_run_with_one_nested_run_a_trial(ledger, storage):
     whole_study(ledger)
     runs = by_trial(track(ledger, storage))
