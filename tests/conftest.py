@@ -17,6 +17,23 @@ from tune_sr.cluster import local_ray
 from tune_sr.yaml_lines import dump_yaml
 
 ToySpace = Callable[..., Path]
+WITH_RAY = (
+    "test_cluster.py",
+    "test_every_fault.py",
+    "test_for_real.py",
+    "test_full_disk.py",
+    "test_kill.py",
+    "test_nodes.py",
+    "test_ray_job.py",
+    "test_ray_trainable.py",
+    "test_run_images.py",
+    "test_signals.py",
+    "test_study.py",
+    "test_thousands.py",
+    "test_twenty_kills.py",
+    "test_which_method.py",
+)
+"""Files with tests of the suite's one Ray, or that start drivers with one of their own."""
 
 
 def pytest_configure() -> None:
@@ -27,18 +44,29 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of Ray and of kills first, all in one process: a run has one local Ray.
-
-    Each other file is kept whole, so that what its tests share is made once.
-    """
-
-    def with_ray(item: pytest.Item) -> bool:
-        return any(item.get_closest_marker(name) for name in ("ray", "kill"))
-
+    """The tests of `WITH_RAY` first: they take longest, and one process has them all."""
     for item in items:
-        group = "ray" if with_ray(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not with_ray(item))
+        marked = any(item.get_closest_marker(name) for name in ("ray", "kill"))
+        if marked and _group(item.nodeid) != "ray":
+            raise pytest.UsageError(f"tests/conftest.py: WITH_RAY lacks the file of {item.nodeid}")
+    items.sort(key=lambda item: _group(item.nodeid) != "ray")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files are kept whole, so that what their tests share is made once; and a run has one Ray."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Grouped(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Grouped(config, log)
+
+
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return "ray" if file.rpartition("/")[2] in WITH_RAY else file
 
 
 @pytest.fixture(scope="session")
