@@ -128,8 +128,7 @@ def toy(teacher_files: dict[str, Path]) -> Toy:
             if isinstance(section, Mapping) and "scales" in section:
                 del raw[key]["scale"]
             merged = isinstance(section, Mapping) and isinstance(raw.get(key), dict)
-            # `merged` has seen that both are mappings, which a type checker does not carry along.
-            if merged and key == "teacher" and section.get("name", name) != name:  # type: ignore[union-attr]
+            if merged and key == "teacher" and section.get("name", name) != name:  # type: ignore[union-attr]  # `merged` has seen that both are mappings
                 merged = False  # what the student's kind has, another need not
             raw[key] = {**raw[key], **section} if merged else section  # type: ignore[dict-item]  # as above
         return raw

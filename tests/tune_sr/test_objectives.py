@@ -2,8 +2,15 @@ import itertools
 
 import pytest
 
-from trainables.values import derive_seed
-from tune_sr.objectives import ALONE, COSTS, Objective, front
+from trainables.metrics import cost as measured
+from trainables.values import QUALITIES, derive_seed
+from tune_sr.objectives import AGREEMENT, ALONE, COSTS, Objective, front
+
+
+def test_what_a_study_can_be_after_is_what_reports_can_say():
+    # This package has the names apart: to read a ledger needs no torch.
+    assert set(COSTS) == set(measured.COSTS)
+    assert {ALONE.value, Objective.of(AGREEMENT).value} == set(QUALITIES)
 
 
 def test_quality_alone_or_against_one_cost():
