@@ -56,7 +56,12 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.contestants"},
         {"tune_sr.objectives"},
     ],
-    [{"tune_sr.asking"}, {"tune_sr.faults"}, {"tune_sr.panel", "tune_sr.chart"}],
+    [
+        {"tune_sr.asking"},
+        {"tune_sr.faults"},
+        {"tune_sr.panel", "tune_sr.chart"},
+        {"tune_sr.tail"},
+    ],
     [
         {"tune_sr.schedulers"},
         {"tune_sr.searchers"},

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -104,9 +105,9 @@ def find_checkpoints(parents: Iterable[Path]) -> list[Checkpoint]:
 
 
 def newest_valid(
-    parents: Iterable[Path], after: int = 0
+    parents: Iterable[Path], after: int = 0, until: float = math.inf
 ) -> tuple[Checkpoint, dict[str, Any]] | None:
-    """The newest checkpoint later than `after` whose state is what its manifest says, with it.
+    """The newest checkpoint with `after` < step <= `until` whose state is what its manifest says.
 
     A damaged one is reported by a log warning and set aside: its manifest becomes
     `MANIFEST.damaged`, so that it is never again counted among those that can be relied on.
@@ -114,6 +115,8 @@ def newest_valid(
     for checkpoint in find_checkpoints(parents):
         if checkpoint.manifest.step <= after:
             break
+        if checkpoint.manifest.step > until:
+            continue
         state = checkpoint.state()
         if state is not None:
             return checkpoint, state

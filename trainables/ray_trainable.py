@@ -33,9 +33,8 @@ TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
 """Keys of Ray's `config` beside the searched values: the trial's name; the last step of which the
 driver has heard; of a copy, the trial and the step that it goes on from; and how many images pass
 through a network at a time (all, where it is absent)."""
-REPORTED, FAILED, NOTES = "reported", "failed", "notes"
-"""Keys of a result beside the report's own: which those are, among all that Ray adds; or else why
-there is no report; and what a person should know."""
+REPORT, FAILED, NOTES = "report", "failed", "notes"
+"""Keys of a result: the report, or else why there is none; and what a person should know."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,13 @@ class DistillTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One report with its keys under `reported`; or the reason under `failed`."""
+        """One report; or the reason under `failed`.
+
+        As pairs: of every number that Ray sees in a result it keeps statistics, for good.
+        """
         with Notes() as notes:
             try:
-                report = self._report()
-                result: dict[str, Any] = {**report, REPORTED: list(report)}
+                result: dict[str, Any] = {REPORT: tuple(self._report().items())}
             except Diverged as error:
                 result = {FAILED: str(error)}
             except Exception as error:
@@ -98,6 +99,10 @@ class DistillTrainable(tune.Trainable):
                     logging.getLogger(__name__).exception("trial %s failed", self._trial)
                     result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
         return {**result, NOTES: notes} if notes else result
+
+    def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """Nothing: what the ledger has no use for would cost Ray's loop time at every result."""
+        return {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the run as it stands, for a scheduler that pauses or clones trials.
@@ -122,7 +127,7 @@ class DistillTrainable(tune.Trainable):
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._point = dict(config)
         self._trial: str = self._point.pop(TRIAL)
-        self._heard: int = self._point.pop(HEARD, 0)
+        self._heard: int | None = self._point.pop(HEARD, None)
         self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
         self._saved = None  # the trial before this one is let go
@@ -135,7 +140,7 @@ class DistillTrainable(tune.Trainable):
     def _report(self) -> Report:
         if self._saved is None:
             self._saved = self._open()
-            self._last = self._saved.unread(self._heard)
+            self._last = self._saved.unread(self._heard or 0)
             if self._last is not None:
                 return self._last | self._costs
         self._last = None  # of the run as it stood before this
@@ -165,6 +170,7 @@ class DistillTrainable(tune.Trainable):
             micro_batch=self._micro_batch,
             origin=origin,
             keep=job.keep,
+            heard=self._heard,
         )
         self._costs = costs(saved.run, job.costs)
         return saved
@@ -211,11 +217,13 @@ class MethodTrainable(DistillTrainable):
         """
         result = super().step()
         run = self._saved.run if self._saved else None
-        if result.pop(REPORTED, None) is not None:
-            return {**result, DONE: run is None or run.finished}
+        if (report := result.pop(REPORT, None)) is not None:
+            return {**dict(report), **result, DONE: run is None or run.finished}
         of = ("", *(f"_x{scale}" for scale in self._scales))
         missing = {f"{key}{each}": math.nan for key in self._keys for each in of}
         return {"step": float(run.step if run else 0), **missing, **result, DONE: True}
+
+    get_auto_filled_metrics = tune.Trainable.get_auto_filled_metrics
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from what `save_checkpoint` wrote."""

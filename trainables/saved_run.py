@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class SavedRun:
         micro_batch: int | None = None,
         origin: Origin | None = None,
         keep: Collection[int] = (),
+        heard: int | None = None,
     ) -> None:
         """Build the run and restore it.
 
@@ -53,6 +55,9 @@ class SavedRun:
             micro_batch: as `Run`'s.
             origin: of a copy; its own checkpoints count from there on.
             keep: steps whose checkpoints stay.
+            heard: the last step whose report was written down. Where more than one followed, and
+                a power cut took what was written of them, it goes on from the first of these, so
+                that each is given again. None: from the newest that holds.
 
         Raises:
             ValueError: the checkpoint that it is to be a copy of is gone or damaged.
@@ -61,7 +66,8 @@ class SavedRun:
         self._disk_is_full = False
         self.run = Run(config, images=images, micro_batch=micro_batch)
         self.restored: Checkpoint | None = None
-        found = newest_valid(self._folders, after=origin.step if origin else 0)
+        until = math.inf if heard is None else heard + config.budget.steps_per_report
+        found = newest_valid(self._folders, after=origin.step if origin else 0, until=until)
         if found is None and origin is not None:
             found = valid_at(origin.folders, origin.step)
             if found is None:

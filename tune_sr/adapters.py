@@ -18,7 +18,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trainable import CLONED, FAILED, HEARD, MICRO_BATCH, NOTES, REPORTED, TRIAL
+from trainables.ray_trainable import CLONED, FAILED, HEARD, MICRO_BATCH, NOTES, REPORT, TRIAL
 from trainables.values import ConfigError
 from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, why_lost
 from tune_sr.judging import Judge
@@ -49,7 +49,7 @@ class Live:
         """By trial: what the scheduler has seen of one that is to begin again."""
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write an event and take it into account; it is on disk when this returns."""
+        """Write an event and take it into account."""
         written = self.ledger.append(event, **fields)
         self.history.apply(written)
         self.gpu_meter.apply(written)
@@ -100,7 +100,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         if not self._has_room():
             return None
         while (name := self._next()) is not None:
-            if self._possible(name):
+            if self._live.history.trials[name].state is None:
                 return self._issue(name, trial_id)
         return None if self._running else str(Searcher.FINISHED)
 
@@ -142,35 +142,30 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         return after_loss(record, loss, images, self._losses[name], allowed)
 
     def _next(self) -> str | None:
-        if self._waiting:
-            return self._waiting.pop(0)
+        """The next trial; one whose point cannot be configured has thereby ended."""
         study, history = self._study, self._live.history
-        number = len(history.trials)
-        if number >= study.trials:
+        if self._waiting:
+            name = self._waiting.pop(0)
+            _, problem = self._configured(history.trials[name].point)
+        elif (number := len(history.trials)) < study.trials:
+            name, objective = trial_name(number), study.objective
+            point = propose(study.searcher, study.space, study.seed, history, number, objective)
+            caveat, problem = self._configured(point)
+            # Every reader of the ledger shall say it beside this trial's result.
+            said = {"caveat": caveat} if caveat else {}
+            self._live.append("trial_added", trial=name, number=number, point=point, **said)
+        else:
             return None
-        point = propose(study.searcher, study.space, study.seed, history, number, study.objective)
-        name = trial_name(number)
-        caveat = self._caveat(point)
-        self._live.append("trial_added", trial=name, number=number, point=point, **caveat)
+        if problem is not None:
+            self._live.append("trial_ended", trial=name, state="failed", reason=problem)
         return name
 
-    def _caveat(self, point: Mapping[str, Any]) -> dict[str, str]:
-        """What every reader of the ledger shall say beside this trial's result, if anything."""
+    def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The caveat of what a point means; or why it means nothing."""
         try:
-            caveat = self._study.configure(point).caveat
-        except ConfigError:  # of which `_possible` will tell
-            return {}
-        return {"caveat": caveat} if caveat else {}
-
-    def _possible(self, name: str) -> bool:
-        """Whether a point can be configured; one that cannot has thereby ended."""
-        try:
-            self._study.configure(self._live.history.trials[name].point)
+            return self._study.configure(point).caveat, None
         except ConfigError as error:
-            reason = f"invalid: {error}"
-            self._live.append("trial_ended", trial=name, state="failed", reason=reason)
-            return False
-        return True
+            return None, f"invalid: {error}"
 
     def _issue(self, name: str, trial_id: str) -> dict[str, Any]:
         record = self._live.history.trials[name]
@@ -223,7 +218,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             _log.warning("trial %s: %s", name, note)
         if FAILED in result:
             return self._fail(name, result[FAILED])
-        report = {key: result[key] for key in result[REPORTED]}
+        report = dict(result[REPORT])
         step = int(report["step"])
         decision = self._judge.decide(name, step, report)
         made_before = step in self._live.history.trials[name].reports
@@ -233,7 +228,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         return self._end(name, "completed" if decision == "complete" else "stopped")
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """As they come. Ray asks ten times a second: the moment to look for trials that hang."""
+        """As they come. Ray asks ten times a second or more, so here is seen which trials hang."""
         for name, trial in list(self._unplaced.items()):
             if trial.status == trial.RUNNING:
                 del self._unplaced[name]

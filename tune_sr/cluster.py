@@ -28,6 +28,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials that ask for no GPU may share what is there
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger has it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # Ray looks at none of them
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # tune_sr/signals.py
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never read: a resume is a replay
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

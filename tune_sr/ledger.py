@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tune_sr.lines import append_line
+from tune_sr.lines import LineFile
 
 Event = dict[str, Any]
 Decision = Literal["continue", "stop", "complete"]
 State = Literal["completed", "stopped", "failed"]
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
+_FOLLOWING = {"reported", "trial_ended"}
+"""What a power cut may take for a moment: a report lies in its trial's checkpoint as well, and from
+neither of them does anything follow before the next trial is added, which waits for the disk."""
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +37,13 @@ class Ledger:
     def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = Path(path)
         self._writable = writable
-        self._lock = threading.Lock()
+        self._lines = LineFile(self.path)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event; it is on disk when this returns. A full disk is waited for, and said.
+        """Write one event. A full disk is waited for, and said.
+
+        When this returns nothing but a power cut can undo it, and none can but within a fifth of a
+        second after a report or an end of a trial.
 
         Args:
             event: its kind, such as `reported`.
@@ -55,9 +60,8 @@ class Ledger:
             raise RuntimeError(
                 f"{self.path}: only the driver that opened a ledger may append to it"
             )
-        with self._lock:
-            line = json.dumps(_finite({"event": event, "time": time.time(), **fields}))
-            append_line(self.path, line.encode())
+        line = _json({"event": event, "time": time.time(), **fields})
+        self._lines.append(line.encode(), sync=event not in _FOLLOWING)
         read_back: Event = json.loads(line)
         return read_back
 
@@ -66,7 +70,7 @@ class Ledger:
         if not self.path.exists():
             return
         for number, line in enumerate(self.path.read_bytes().split(b"\n"), start=1):
-            event = _parse(line)
+            event = parse_line(line)
             if event is not None:
                 yield event
             elif line:
@@ -79,26 +83,6 @@ class Ledger:
 
 def _read_only(path: Path) -> Ledger:
     return Ledger(path, writable=False)
-
-
-def follow(path: Path, stop: threading.Event, poll_s: float = 0.2) -> Iterator[Event]:
-    """Yield the events of a ledger as they are written, from its first line on.
-
-    For readers in threads: waits while there is nothing new (or no file yet). After `stop` is set,
-    what the file then holds is still yielded, and the iteration ends.
-    """
-    offset, rest = 0, b""
-    while True:
-        stopping = stop.is_set()
-        fresh = _read_from(path, offset)
-        offset += len(fresh)
-        *lines, rest = (rest + fresh).split(b"\n")
-        if stopping:
-            lines.append(rest)  # whole if only its line end is missing
-        yield from (event for line in lines if (event := _parse(line)) is not None)
-        if stopping:
-            return
-        stop.wait(poll_s)
 
 
 class Reported(NamedTuple):
@@ -260,21 +244,20 @@ def trial_name(number: int) -> str:
     return f"{number:04d}"
 
 
-def _read_from(path: Path, offset: int) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read()
-
-
-def _parse(line: bytes) -> Event | None:
+def parse_line(line: bytes) -> Event | None:
     """The event on one line, or None for a blank or half-written one."""
     try:
         event = json.loads(line)
     except ValueError:  # cut short, also inside a character
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _json(event: Event) -> str:
+    try:
+        return json.dumps(event, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(event))
 
 
 def _finite(value: Any) -> Any:

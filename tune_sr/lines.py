@@ -1,55 +1,117 @@
-"""A line added to a file for good, as soon as there is room for it."""
+"""Lines added to a file for good, each as soon as there is room for it."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import threading
 import time
+import weakref
 from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOOK_AGAIN_S = 1.0
 """How long a full disk is left alone before the next try."""
+_SYNC_S = 0.2
+"""How long a line may wait for the disk where it can: others come meanwhile, and one wait is for
+all of them."""
 _log = logging.getLogger(__name__)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Add `line` on a line of its own, even after a line that was cut short; fsync.
+class LineFile:
+    """A file to which one process adds lines, from any of its threads; it is never rewritten.
 
-    A full disk is waited for, and a log warning says what to do: whoever writes here has nothing
-    else to go on with, and a second signal ends a driver that waits.
+    Args:
+        path: the file, which need not be there yet.
     """
-    said = False
-    while True:
-        try:
-            _append(path, line + b"\n")
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            if not said:
-                _log.warning("%s: %s; waiting: make room there", path, error.strerror)
-            said = True
-            time.sleep(_LOOK_AGAIN_S)
-        else:
-            return
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+        self._lock = threading.Lock()
+        self._unsynced: list[bytes] = []
+        self._refused = False
+        """Whether the disk has not taken what is unsynced: it must be written once more."""
+        self._syncing: threading.Timer | None = None
 
-def _append(path: Path, line: bytes) -> None:
-    created = not path.exists()
-    with path.open("a+b", buffering=0) as file:
-        if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno()):
-            line = b"\n" + line
-        remaining = memoryview(line)
+    def append(self, line: bytes, *, sync: bool = True) -> None:
+        """Add `line` on a line of its own, even after a line that was cut short.
+
+        When this returns the line is there whatever becomes of this process; with `sync` also after
+        a power cut, and every line before it, else from a fifth of a second later on.
+
+        A full disk is waited for, and a log warning says what to do: whoever writes here has
+        nothing else to go on with, and a second signal ends a driver that waits.
+
+        Raises:
+            OSError: the file cannot be written, for another reason than a full disk.
+        """
+        with self._lock:
+            refused = self._unsynced if self._refused else []
+            self._wait_for_room(b"".join([*refused, line, b"\n"]), sync=sync or self._refused)
+            if sync or self._refused:
+                self._unsynced, self._refused = [], False
+            else:
+                self._unsynced.append(line + b"\n")
+                self._sync_soon()
+
+    def _wait_for_room(self, content: bytes, *, sync: bool) -> None:
+        said = False
+        while True:
+            try:
+                self._write(content, sync=sync)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                if not said:
+                    _log.warning("%s: %s; waiting: make room there", self._path, error.strerror)
+                said = True
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                return
+
+    def _write(self, content: bytes, *, sync: bool) -> None:
+        descriptor = self._opened()
+        remaining = memoryview(_line_end(descriptor) + content)
         while remaining:  # a nearly full disk writes less than it was given before it refuses
-            remaining = remaining[file.write(remaining) :]
-        os.fsync(file.fileno())
-    if created:
-        _sync_folder(path.parent)
+            remaining = remaining[os.write(descriptor, remaining) :]
+        if sync:
+            os.fsync(descriptor)
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            created = not self._path.exists()
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o666)
+            weakref.finalize(self, os.close, self._descriptor)
+            if created:
+                _sync_folder(self._path.parent)
+        return self._descriptor
+
+    def _sync_soon(self) -> None:
+        if self._syncing is None:
+            self._syncing = threading.Timer(_SYNC_S, self._sync)
+            self._syncing.daemon = True
+            self._syncing.start()
+
+    def _sync(self) -> None:
+        with self._lock:
+            self._syncing = None
+            lines, self._unsynced = self._unsynced, []
+            descriptor = self._opened()
+        try:
+            os.fsync(descriptor)  # meanwhile others may write
+        except OSError as error:  # some file systems find here that there is no room
+            _log.warning("%s: %s; to be written once more", self._path, error.strerror)
+            with self._lock:
+                self._unsynced, self._refused = lines + self._unsynced, True
 
 
-def _ends_line(descriptor: int) -> bool:
-    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
+def _line_end(descriptor: int) -> bytes:
+    """What ends the last line, which may have been cut short."""
+    size = os.fstat(descriptor).st_size
+    return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -28,11 +29,14 @@ class Patience:
         self._last: dict[str, float] = {}
         self._reporting: set[str] = set()
         self._slowest = 0.0
+        self._look_at = math.inf
+        """When one may be overdue at the earliest: until then nobody has to look."""
 
     def begun(self, trial: str) -> None:
         """A trial begins, or begins again."""
-        self._last[trial] = self._clock()
+        now = self._last[trial] = self._clock()
         self._reporting.discard(trial)
+        self._look_at = min(self._look_at, now + FIRST_S)
 
     def heard(self, trial: str) -> None:
         """A trial has reported."""
@@ -41,6 +45,7 @@ class Patience:
             self._slowest = max(self._slowest, now - self._last[trial])
         self._last[trial] = now
         self._reporting.add(trial)
+        self._look_at = min(self._look_at, now + LEAST_S)
 
     def ended(self, trial: str) -> None:
         """A trial has ended, or lost its process: it may be silent."""
@@ -50,9 +55,12 @@ class Patience:
     def overdue(self) -> dict[str, float]:
         """The trials that count as hung, each with its seconds of silence."""
         now = self._clock()
+        if now < self._look_at:
+            return {}
         limit = max(LEAST_S, FACTOR * self._slowest)
-        return {
-            trial: now - since
+        due = {
+            trial: since + (limit if trial in self._reporting else FIRST_S)
             for trial, since in self._last.items()
-            if now - since >= (limit if trial in self._reporting else FIRST_S)
         }
+        self._look_at = min(due.values(), default=math.inf)
+        return {trial: now - self._last[trial] for trial in due if due[trial] <= now}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from tune_sr.board import Board, Frame, short
-from tune_sr.ledger import TrialRecord, follow
+from tune_sr.ledger import TrialRecord
 from tune_sr.objectives import cost_shown
+from tune_sr.tail import follow
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
-from tune_sr.ledger import Event, follow
 from tune_sr.mirror import Mirror, Point, TrialMirror, read_summary, summary_points, titles
 from tune_sr.store import Store, reason_of, without_password
+from tune_sr.tail import Tail
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
+_SHARE = 0.05
+"""Of the driver's time, what sending may take while trials report: Python runs one thread at a
+time, and what this one takes Ray's loop has not."""
 _PATIENCE_S = 10.0
 """How long a person is kept waiting at the end for a server that does not answer already."""
 _BATCH = 1000
@@ -62,17 +65,15 @@ class Tracker:
     ) -> None:
         self._ledger, self._store, self._experiment = ledger, store, experiment
         self._params_of, self._tags, self._say = params_of, dict(tags or {}), say
-        self._mirror = Mirror()
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._mirror, self._tail = Mirror(), Tail(ledger)
         self._stop, self._given_up = threading.Event(), threading.Event()
         self._closing = self._sent_all = False
         self._trouble: str | None = None
-        self._reader = threading.Thread(target=self._read, name="tracking-reader", daemon=True)
+        self._worked_s = 0.0
         self._sender = threading.Thread(target=self._send, name="tracking-sender", daemon=True)
 
     def start(self) -> None:
         """Begin; nothing that MLflow does or fails to do reaches the caller."""
-        self._reader.start()
         self._sender.start()
 
     def close(self, timeout_s: float = 30.0) -> bool:
@@ -91,20 +92,14 @@ class Tracker:
             self._tell(f"not everything was sent ({why}); the same command with --resume sends it")
         return self._sent_all
 
-    def _read(self) -> None:
-        try:
-            for event in follow(self._ledger, self._stop):
-                self._events.put(event)
-        finally:
-            self._events.put(None)
-
     def _send(self) -> None:
         server: _Server | None = None
         failures = 0
         while not self._given_up.is_set():
             try:
                 server = server or _Server(self._store, self._experiment)
-                self._take()
+                if failures == 0:  # else what it had taken is to be sent first
+                    self._take()
                 self._bring_up_to_date(server)
             except Exception as error:  # a client of a remote service may raise anything
                 server, failures = None, failures + 1
@@ -122,17 +117,22 @@ class Tracker:
                 return
 
     def _take(self) -> None:
-        """Fold the events that have come; when there will be no more, this is the last round."""
-        self._stop.wait(_PERIOD_S)
-        while not self._closing:
-            try:
-                event = self._events.get(block=self._stop.is_set())
-            except queue.Empty:
-                return
-            if event is None:
-                self._closing = True
-            else:
-                self._mirror.apply(event)
+        """Fold some of the events that have come; after the last ones comes the last round.
+
+        The ledger keeps what has to wait: what is held here does not grow with it.
+        """
+        stopping = self._stop.wait(_PERIOD_S)
+        events = self._tail.read()
+        if not events and stopping:
+            events, self._closing = self._tail.rest(), True
+        for event in events:
+            self._mirror.apply(event)
+
+    def _rest(self) -> None:
+        """Let Ray's loop have its share, unless a person waits for the end."""
+        worked = time.thread_time() - self._worked_s
+        self._stop.wait(worked * (1 / _SHARE - 1))
+        self._worked_s = time.thread_time()
 
     def _bring_up_to_date(self, server: _Server) -> None:
         mirror = self._mirror
@@ -141,10 +141,12 @@ class Tracker:
         if server.parent is None:
             mirror.forget()
             server.find(mirror, {**mirror.common(titles(self._params({}))), **self._tags})
+        self._worked_s = time.thread_time()
         for trial in mirror.unsettled():
             if trial.run_id is None:
                 server.open(trial, self._params(trial.point))
             server.send(trial)
+            self._rest()
         if self._closing:
             server.close(mirror, self._ledger.parent)
 

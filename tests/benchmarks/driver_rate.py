@@ -1,6 +1,6 @@
 """How many results a driver takes, ledger and MLflow on, next to Ray Tune's own ways.
 
-    python tests/benchmarks/driver_rate.py --trials 100 --workers 2
+    python tests/benchmarks/driver_rate.py
 
 Every row runs the same toy trial, whose reports cost nothing, in the same Ray:
 
@@ -29,16 +29,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from toys import REPORTS, STEPS, Meter, run, study, toy
+from toys import STEPS, Meter, run, stock, study
 
 from tune_sr.cluster import local_ray
-from tune_sr.lines import append_line
+from tune_sr.lines import LineFile
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=2, help="trials at a time")
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--workers", type=int, default=4, help="trials at a time")
     parser.add_argument("--slow", type=int, default=6, help="trials of the two slow rows")
     arguments = parser.parse_args()
     many, few, workers = arguments.trials, arguments.slow, arguments.workers
@@ -64,10 +64,11 @@ def main() -> None:
 
 
 def lines(path: Path) -> Iterator[float]:
-    """Seconds of single lines as long as a report's, each on disk when it counts as written."""
+    """Seconds of single lines as long as a report's."""
+    file = LineFile(path)
     for _ in range(200):
         began = time.perf_counter()
-        append_line(path, b"x" * 500)
+        file.append(b"x" * 500, sync=False)
         yield time.perf_counter() - began
 
 
@@ -78,16 +79,18 @@ def theirs(folder: Path, trials: int, workers: int, *, record: bool) -> Meter:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     folder.mkdir()
+    same = study(folder, trials, workers)
+    grace = same.scheduler.grace_period * same.space.budget.steps_per_report
     meter, uri = Meter(), f"sqlite:///{folder}/mlflow.db"
     mlflow = MLflowLoggerCallback(tracking_uri=uri, experiment_name="toy")
     tuner = tune.Tuner(
-        tune.with_resources(toy(), {"cpu": 1}),
+        tune.with_resources(stock(), {"cpu": 1}),
         param_space={"trial": tune.uniform(0.0, 1.0)},
         tune_config=tune.TuneConfig(
             metric="psnr_y_db",
             mode="max",
             scheduler=AsyncHyperBandScheduler(
-                "step", max_t=STEPS, grace_period=2 * STEPS // REPORTS, reduction_factor=2
+                "step", max_t=STEPS, grace_period=grace, reduction_factor=2
             ),
             num_samples=trials,
             max_concurrent_trials=workers,

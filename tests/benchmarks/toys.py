@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -13,7 +14,12 @@ from typing import Any
 from unittest import mock
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "dfsr.yaml"
-REPORTS, STEPS, FIGURES = 20, 400, 10
+REPORTS, STEPS, FIGURES = 80, 400, 10
+"""As many reports as DFSR's paper has epochs of VDSR, each of twelve numbers."""
+START_S = 15.0
+"""Until then no trial reports, so that all processes have started: Ray gives a trial that waits for
+a new process the first one that becomes free, and ends the new one before it has begun. Trials that
+take no longer than a process takes to start would share a single one for ever."""
 
 
 @dataclass
@@ -102,31 +108,62 @@ def run(config: Any, *, seconds: float = 0.0, reuse: bool = True) -> Meter:
     return meter
 
 
-def toy(seconds: float = 0.0) -> type:
-    """A trainable that levels off at a height which its trial's name gives it.
+def by_value() -> None:
+    """Ray's processes cannot import this file: what they need of it travels as it is."""
+    from ray.cloudpickle import register_pickle_by_value
 
-    It is made here, so that it travels to Ray's processes by value: they cannot import this file.
+    register_pickle_by_value(sys.modules[__name__])
+
+
+def report_of(trial: Any, number: int) -> dict[str, float]:
+    """Report `number`, from 1, of a trial that levels off at a height which its name gives it."""
+    value = 30 + sum(str(trial).encode()) % 97 / 97 - math.exp(-number / 5)
+    figures = {f"figure/{each}": value / (1 + each) for each in range(FIGURES)}
+    return {"step": number * STEPS / REPORTS, "psnr_y_db": value, **figures}
+
+
+def toy(seconds: float = 0.0) -> type:
+    """A study's trainable, but that a report costs nothing.
+
+    Args:
+        seconds: that it waits before each report.
     """
+    from trainables.ray_trainable import DistillTrainable
+
+    by_value()
+    together = time.time() + START_S
+
+    class Toy(DistillTrainable):
+        def _begin(self, config: Mapping[str, Any]) -> None:
+            self._trial, self._done = config["trial"], 0
+
+        def _report(self) -> dict[str, float]:
+            time.sleep(max(seconds, together - time.time()))
+            self._done += 1
+            return report_of(self._trial, self._done)
+
+    return Toy
+
+
+def stock() -> type:
+    """The same as Ray's users write it."""
     from ray import tune
 
-    from trainables.ray_trainable import REPORTED
+    by_value()
+    together = time.time() + START_S
 
     class Toy(tune.Trainable):
-        def setup(self, config: dict[str, Any], job: Any = None) -> None:
+        def setup(self, config: dict[str, Any]) -> None:
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._height = 30 + sum(str(new_config["trial"]).encode()) % 97 / 97
-            self._done = 0
+            self._trial, self._done = new_config["trial"], 0
             return True
 
-        def step(self) -> dict[str, Any]:
-            time.sleep(seconds)
+        def step(self) -> dict[str, float]:
+            time.sleep(max(0.0, together - time.time()))
             self._done += 1
-            value = self._height - math.exp(-self._done / 5)
-            report = {"step": self._done * STEPS / REPORTS, "psnr_y_db": value}
-            report |= {f"figure/{number}": value / (1 + number) for number in range(FIGURES)}
-            return {**report, REPORTED: list(report)}
+            return report_of(self._trial, self._done)
 
         def save_checkpoint(self, checkpoint_dir: str) -> None: ...
 

@@ -24,7 +24,7 @@ from trainables.ray_trainable import (
     FAILED,
     HEARD,
     NOTES,
-    REPORTED,
+    REPORT,
     TRIAL,
     DistillTrainable,
     Job,
@@ -66,7 +66,7 @@ def begin(toy: Toy, images: RunImages, tmp_path: Path) -> Begin:
 
 
 def told(result: Mapping[str, Any]) -> dict[str, float]:
-    return {key: result[key] for key in result[REPORTED] if key != "seconds_per_step"}
+    return {key: value for key, value in result[REPORT] if key != "seconds_per_step"}
 
 
 def by_run(method: str, toy: Toy, images: RunImages, **sections: Any) -> list[dict[str, float]]:
@@ -111,19 +111,27 @@ def test_a_checkpoint_that_nobody_has_heard_of_is_told_first(begin: Begin) -> No
     first = begin("noise")
     reports = [told(first.step()) for _ in range(2)]
     assert told(begin("noise", start="start-002", **{HEARD: 4}).step()) == reports[1]
-    assert begin("noise", start="start-002", **{HEARD: 8}).step()["step"] == 12
+    assert told(begin("noise", start="start-002", **{HEARD: 8}).step())["step"] == 12
+
+
+def test_where_a_power_cut_took_more_than_one_report_each_is_told_again(begin: Begin) -> None:
+    first = begin("noise")
+    reports = [told(first.step()) for _ in range(3)]
+    again = begin("noise", start="start-002", **{HEARD: 4})
+    assert [told(again.step()) for _ in range(2)] == reports[1:]
+    assert told(begin("noise", start="start-003").step()) == reports[2]  # nobody says what he heard
 
 
 def test_what_a_student_costs_stands_in_every_report_where_it_is_asked_for(begin: Begin) -> None:
     first = begin("noise", costs=("params", "macs", "latency_ms"))
     results = [first.step() for _ in range(2)]
-    costs = [{key: each[key] for key in ("params", "macs")} for each in results]
+    costs = [{key: each[key] for key in ("params", "macs")} for each in map(told, results)]
     assert costs[0] == costs[1]
     assert first._saved is not None
     student = first._saved.run.student
     assert costs[0]["params"] == sum(each.numel() for each in student.parameters())
     assert costs[0]["macs"] > 0
-    assert all(each["latency_ms"] > 0 for each in results)
+    assert all(told(each)["latency_ms"] > 0 for each in results)
     unread = begin("noise", start="start-002", costs=("params",), **{HEARD: 4}).step()
     assert told(unread) == {**told(begin("noise", start="start-003", **{HEARD: 4}).step()),
                             "params": costs[0]["params"]}  # fmt: skip
@@ -143,7 +151,7 @@ def test_a_damaged_checkpoint_is_noted_and_the_one_before_is_used(
 def test_divergence_and_mistakes_are_answers_not_crashes(begin: Begin) -> None:
     diverged = begin("noise", {"optimiser.lr": 1e30, "optimiser.clip": None}).step()
     assert diverged[FAILED].startswith("diverged at step ")
-    assert REPORTED not in diverged
+    assert REPORT not in diverged
     invalid = begin("noise", {"optimiser.lr": -1.0}).step()
     assert "optimiser.lr" in invalid[FAILED] and "\n" not in invalid[FAILED]
 

@@ -43,7 +43,7 @@ def kinds(live: Live) -> list[str]:
 
 def result(step: int, value: float, **more: Any) -> dict[str, Any]:
     report = {"step": float(step), "psnr_y_db": value, "loss/kd": 1.0}
-    return {**report, "reported": list(report), "time_total_s": 3.0, "step_of_ray": 9.0, **more}
+    return {"report": tuple(report.items()), "time_total_s": 3.0, "step_of_ray": 9.0, **more}
 
 
 def tell(scheduler: LedgerScheduler, trial: str, told: Mapping[str, Any]) -> str:
