@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,16 @@ _log = logging.getLogger(__name__)
 class Live:
     """A study as it goes on: its ledger, and the folds of it, in step."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, keys: Collection[str] | None = None) -> None:
+        """Fold what a ledger has.
+
+        Args:
+            ledger: the study's.
+            keys: the figures of reports that searcher and scheduler look at; None: all.
+        """
         events = list(ledger.events())
         self.ledger = ledger
-        self.history, self.gpu_meter = History.of(events), GpuMeter.of(events)
+        self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
         self.setbacks: dict[str, Again | Loss] = {}
         """By trial: what the scheduler has seen of one that is to begin again."""
 

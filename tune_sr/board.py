@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tune_sr.ledger import Event, History, TrialRecord
-from tune_sr.objectives import front
+from tune_sr.objectives import Objective, front
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Board:
     """When this driver started, seconds since 1970."""
     work_before: float = 0.0
     """Trials' worth of work that earlier drivers had done."""
+    _best: dict[str, int] = field(default_factory=dict)
+    """By trial: the step of its best report so far."""
+
+    def __post_init__(self) -> None:
+        self.history.keys = Objective(self.frame.objective, self.frame.cost).keys
 
     def apply(self, event: Event) -> str | None:
         """Take an event into account; returns the line that tells it, None if it is not told."""
@@ -52,8 +58,18 @@ class Board:
         told = {} if record is None else record.reports
         repeated = event["event"] == "reported" and event["step"] in told
         self.history.apply(event)
+        if event["event"] == "reported" and not repeated:
+            self._look(event["trial"], event["step"], event["report"].get(self.frame.objective))
         line = self._trial_line(event) if "trial" in event else self._study_line(event)
         return f"{line} (repeated)" if repeated else line
+
+    def _look(self, trial: str, step: int, value: float | None) -> None:
+        if value is None or not math.isfinite(value):
+            return
+        best, reports = self._best.get(trial), self.history.trials[trial].reports
+        standing = -math.inf if best is None else reports[best].report[self.frame.objective]
+        if best is None or (value, -step) > (standing, -best):
+            self._best[trial] = step
 
     def _study_line(self, event: Event) -> str | None:
         frame, ended = self.frame, self.ended()
@@ -101,7 +117,7 @@ class Board:
 
     def mark(self, record: TrialRecord) -> str:
         """What stands behind a trial's figures and leads to its footnote; nothing without one."""
-        return self._marks().get(record.caveat or "", "")
+        return self._marks().get(record.caveat, "") if record.caveat else ""
 
     def footnotes(self) -> list[str]:
         """The caveats of the trials so far, each once behind its mark."""
@@ -124,12 +140,12 @@ class Board:
 
     def value_of(self, record: TrialRecord) -> float | None:
         """A trial's best report so far."""
-        step = record.best(self.frame.objective)
+        step = self._best.get(record.name)
         return None if step is None else record.reports[step].report[self.frame.objective]
 
     def cost_of(self, record: TrialRecord) -> float | None:
         """What the student of a trial's best report so far costs, where that is an objective."""
-        step = record.best(self.frame.objective)
+        step = self._best.get(record.name)
         if self.frame.cost is None or step is None:
             return None
         return record.reports[step].report[self.frame.cost]

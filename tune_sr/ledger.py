@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -174,9 +174,11 @@ class History:
     """Reports of a (trial, step) that had been reported before: work that kills made twice."""
     finished: bool = False
     """Whether the last word is a `study_ended` that says so."""
+    keys: Collection[str] | None = None
+    """Which figures of a report are kept; None: all. Who reads along to the end needs few."""
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> History:
+    def of(cls, events: Iterable[Event], keys: Collection[str] | None = None) -> History:
         """The fold of `events`, oldest first.
 
         >>> added = {"event": "trial_added", "trial": "0000", "number": 0, "point": {}}
@@ -184,7 +186,7 @@ class History:
         >>> History.of([added, ended]).trials["0000"].state
         'failed'
         """
-        history = cls()
+        history = cls(keys=keys)
         for event in events:
             history.apply(event)
         return history
@@ -223,9 +225,9 @@ class History:
         if step in record.reports:
             self.repeats += 1
             return
-        report = {
-            key: math.nan if value is None else value for key, value in event["report"].items()
-        }
+        told = event["report"]
+        keys = told if self.keys is None else [key for key in self.keys if key in told]
+        report = {key: math.nan if told[key] is None else told[key] for key in keys}
         record.reports[step] = Reported(report, event["decision"])
         self.reached[step].append(record)
         if record.state is None:

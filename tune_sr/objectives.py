@@ -24,6 +24,11 @@ class Objective(NamedTuple):
     cost: str | None = None
     """Is to be small; None: whatever it costs."""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All that is looked at in a report."""
+        return tuple(key for key in self if key is not None)
+
     @classmethod
     def of(cls, says: Any) -> Objective:
         """What `study.objective` says: `psnr_y_db`, a list of it and a cost, `teacher_agreement`.

@@ -11,6 +11,7 @@ FIRST_S = 30 * 60.0
 LEAST_S = 10 * 60.0
 FACTOR = 5.0
 """After it: so many times the slowest report of the study, and at least `LEAST_S`."""
+_LOOK_S = 1.0
 
 
 class Patience:
@@ -29,14 +30,12 @@ class Patience:
         self._last: dict[str, float] = {}
         self._reporting: set[str] = set()
         self._slowest = 0.0
-        self._look_at = math.inf
-        """When one may be overdue at the earliest: until then nobody has to look."""
+        self._looked = -math.inf
 
     def begun(self, trial: str) -> None:
         """A trial begins, or begins again."""
-        now = self._last[trial] = self._clock()
+        self._last[trial] = self._clock()
         self._reporting.discard(trial)
-        self._look_at = min(self._look_at, now + FIRST_S)
 
     def heard(self, trial: str) -> None:
         """A trial has reported."""
@@ -45,7 +44,6 @@ class Patience:
             self._slowest = max(self._slowest, now - self._last[trial])
         self._last[trial] = now
         self._reporting.add(trial)
-        self._look_at = min(self._look_at, now + LEAST_S)
 
     def ended(self, trial: str) -> None:
         """A trial has ended, or lost its process: it may be silent."""
@@ -53,14 +51,17 @@ class Patience:
         self._reporting.discard(trial)
 
     def overdue(self) -> dict[str, float]:
-        """The trials that count as hung, each with its seconds of silence."""
+        """The trials that count as hung, each with its seconds of silence.
+
+        Ray's loop asks after every result; it is looked once a second, and in between none is.
+        """
         now = self._clock()
-        if now < self._look_at:
+        if now - self._looked < _LOOK_S:
             return {}
+        self._looked = now
         limit = max(LEAST_S, FACTOR * self._slowest)
-        due = {
-            trial: since + (limit if trial in self._reporting else FIRST_S)
+        return {
+            trial: now - since
             for trial, since in self._last.items()
+            if now - since >= (limit if trial in self._reporting else FIRST_S)
         }
-        self._look_at = min(due.values(), default=math.inf)
-        return {trial: now - self._last[trial] for trial in due if due[trial] <= now}

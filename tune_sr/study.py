@@ -213,7 +213,7 @@ def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
     from tune_sr.adapters import Live
 
-    live = Live(Ledger(config.folder / "ledger.jsonl"))
+    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
     with Watchers(config, _marks(config, bench), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live)
@@ -232,7 +232,7 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
     from tune_sr.adapters import Live
     from tune_sr.results import replace_text
 
-    live = Live(Ledger(config.folder / "ledger.jsonl"))
+    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
     if live.history.study is None:
         live.append(
             "study_started",

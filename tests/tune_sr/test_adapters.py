@@ -230,6 +230,7 @@ def test_a_trial_that_waits_for_a_place_does_not_hang(
     config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "FIRST_S", 0.0)
+    monkeypatch.setattr(patience, "_LOOK_S", 0.0)
     LedgerSearcher(config, live).suggest("a")
     killed: list[Any] = []
     monkeypatch.setattr("ray.kill", killed.append)
