@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainables import saved_run
 from trainables.checkpoints import STATE, find_checkpoints, write_checkpoint
-from trainables.ray_trainable import DistillTrainable
+from trainables.ray_trainable import REPORT, DistillTrainable
 from trainables.run import Run
 from trainables.saved_run import SavedRun
 from trainables.values import Report
@@ -108,7 +108,8 @@ def everything_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def impatient(self: Any, controller: Any, trial: Any, result: Any) -> str:
         decision = original(self, controller, trial, result)
-        hangs = (trial.config["trial"], result.get("step")) == (HANGS, AT)
+        told = dict(result.get(REPORT, ()))
+        hangs = (trial.config["trial"], told.get("step")) == (HANGS, AT)
         monkeypatch.setattr(patience, "LEAST_S", 1.0 if hangs else 600.0)
         monkeypatch.setattr(patience, "FACTOR", 0.0)
         return decision
