@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tune_sr.ledger import Decision, History, TrialRecord
+from tune_sr.curves import Decision
+from tune_sr.ledger import History, TrialRecord
 from tune_sr.objectives import ALONE, Objective
 from tune_sr.schedulers import (
     SCHEDULERS,

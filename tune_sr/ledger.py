@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from tune_sr.curves import Reported, packed
 from tune_sr.lines import LineFile
 
 Event = dict[str, Any]
-Decision = Literal["continue", "stop", "complete"]
 State = Literal["completed", "stopped", "failed"]
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -85,13 +85,6 @@ def _read_only(path: Path) -> Ledger:
     return Ledger(path, writable=False)
 
 
-class Reported(NamedTuple):
-    """One evaluation of a trial and what was decided on it."""
-
-    report: Mapping[str, float]
-    decision: Decision
-
-
 class Clone(NamedTuple):
     """A trial's turn into a copy of another, from its report at `step` on."""
 
@@ -111,7 +104,7 @@ class TrialRecord:
     number: int
     point: Mapping[str, Any]
     """Dotted path to value; active quantities only. Where it was cloned: what it is now."""
-    reports: dict[int, Reported] = field(default_factory=dict)
+    reports: Mapping[int, Reported] = field(default_factory=dict)
     """By student step; the first report of a step counts."""
     state: State | None = None
     """None while it runs. Set by `trial_ended`, or by a final decision whose end is missing."""
@@ -219,6 +212,8 @@ class History:
         elif kind == "trial_ended":
             record = self.trials[event["trial"]]
             record.state, record.reason = event["state"], event.get("reason")
+            if self.keys is not None:
+                record.reports = packed(record.reports)
 
     def _reported(self, record: TrialRecord, event: Event) -> None:
         step = event["step"]
@@ -228,6 +223,8 @@ class History:
         told = event["report"]
         keys = told if self.keys is None else [key for key in self.keys if key in told]
         report = {key: math.nan if told[key] is None else told[key] for key in keys}
+        if not isinstance(record.reports, dict):  # packed: it had ended before
+            record.reports = dict(record.reports)
         record.reports[step] = Reported(report, event["decision"])
         self.reached[step].append(record)
         if record.state is None:

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from tune_sr.ledger import History, Ledger, Reported, trial_name
+from tune_sr.curves import Reported
+from tune_sr.ledger import History, Ledger, trial_name
 from tune_sr.tail import follow
 
 
