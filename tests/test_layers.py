@@ -39,7 +39,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
-    [{"tune_sr.lines"}, {"tune_sr.curves"}],
+    [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}],
     [
         {"tune_sr.ledger"},
         {"tune_sr.dimensions"},

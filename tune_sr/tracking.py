@@ -10,20 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
 from tune_sr.mirror import Mirror, Point, TrialMirror, read_summary, summary_points, titles
+from tune_sr.pace import Pace
 from tune_sr.store import Store, reason_of, without_password
 from tune_sr.tail import Tail
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
-_SHARE = 0.05
-"""Of the driver's time, what sending may take while trials report: Python runs one thread at a
-time, and what this one takes Ray's loop has not."""
 _PATIENCE_S = 10.0
 """How long a person is kept waiting at the end for a server that does not answer already."""
 _BATCH = 1000
@@ -69,7 +66,7 @@ class Tracker:
         self._stop, self._given_up = threading.Event(), threading.Event()
         self._closing = self._sent_all = False
         self._trouble: str | None = None
-        self._worked_s = 0.0
+        self._pace = Pace()
         self._sender = threading.Thread(target=self._send, name="tracking-sender", daemon=True)
 
     def start(self) -> None:
@@ -128,12 +125,6 @@ class Tracker:
         for event in events:
             self._mirror.apply(event)
 
-    def _rest(self) -> None:
-        """Let Ray's loop have its share, unless a person waits for the end."""
-        worked = time.thread_time() - self._worked_s
-        self._stop.wait(worked * (1 / _SHARE - 1))
-        self._worked_s = time.thread_time()
-
     def _bring_up_to_date(self, server: _Server) -> None:
         mirror = self._mirror
         if mirror.study is None:
@@ -141,12 +132,12 @@ class Tracker:
         if server.parent is None:
             mirror.forget()
             server.find(mirror, {**mirror.common(titles(self._params({}))), **self._tags})
-        self._worked_s = time.thread_time()
+            self._pace = Pace()  # what it took to look everything up is not counted
         for trial in mirror.unsettled():
             if trial.run_id is None:
                 server.open(trial, self._params(trial.point))
             server.send(trial)
-            self._rest()
+            self._stop.wait(self._pace.rest_s())  # not any more when a person waits for the end
         if self._closing:
             server.close(mirror, self._ledger.parent)
 
