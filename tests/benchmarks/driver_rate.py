@@ -13,11 +13,13 @@ Every row runs the same toy trial, whose reports cost nothing, in the same Ray:
 loop beside what Ray itself does: scheduler, searcher and callbacks. `CPU ms` is the driver's
 process, all its threads. Prints a Markdown table, and the ratios of `ours`.
 
-Measured on two cores with nothing else to do: 201 to 218 results/s, which is 0.4 to 0.5 times Ray
-alone, 16 times Ray + MLflow and 18 times no reuse; `loop ms` 1.2 to 1.4, of which 0.35 are work and
-the rest is waiting, for the disk and for the thread that sends to MLflow. On cores that other work
-shared: 207 results/s, 1.1 times Ray alone, 22 times Ray + MLflow, 31 times no reuse; with the cores
-overrun 34 and 52.
+Trials give up to 80 reports of twelve numbers, four at a time, and the clock begins when all of
+their processes have started.
+
+Measured on two cores with nothing else to do: 886 to 943 results/s in five runs, 0.82 to 0.88 times
+Ray alone, 71 to 73 times Ray + MLflow, 8 to 13 times no reuse; `loop ms` 0.18 to 0.20. Trials of 20
+reports at most: 680 to 694, since a trial costs Ray some ten results. On cores that something else
+uses, all of it is less.
 """
 
 from __future__ import annotations

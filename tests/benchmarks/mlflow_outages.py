@@ -1,6 +1,6 @@
 """Whether trials notice that MLflow is away: their rate beside a study whose MLflow is not.
 
-    python tests/benchmarks/mlflow_outages.py --trials 24
+    python tests/benchmarks/mlflow_outages.py
 
 For each course two studies of the same toy trials run side by side, each with a driver, a Ray and a
 server of its own, so that whatever else the machine does it does to both. The one's server is
@@ -93,9 +93,9 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--workers", type=int, default=1, help="trials at a time of each study")
-    parser.add_argument("--seconds", type=float, default=0.2, help="that a report takes a trial")
+    parser.add_argument("--seconds", type=float, default=0.1, help="that a report takes a trial")
     parser.add_argument("--drive", nargs=2, metavar=("FOLDER", "URI"), help="one study alone")
     arguments = parser.parse_args()
     if arguments.drive:

@@ -1,7 +1,8 @@
 """Two thousand trials through one driver: what it and its workers hold stays small.
 
-Measured: 47 KiB a trial in the driver, the same 41 files throughout; in the worker 0.2 MiB over two
-thousand trials. Seven minutes on two busy cores.
+Measured: 902 results a second, 111,110 in all; 20 KiB a trial in the driver, much of it Ray's own
+record, the same 42 files throughout; in a worker 0.8 MiB at most over a thousand trials. Four
+minutes on two cores.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
 
 TRIALS, LOOK_EVERY = 2000, 250
-PER_TRIAL = 128 * 1024
-"""Bytes that the driver may keep of each trial: Ray's record, the ledger's, what MLflow lacks."""
+PER_TRIAL = 48 * 1024
+"""Bytes that the driver may keep of each trial: Ray's record, and the ledger's."""
 WORKER = 32 * 1024**2
 """Bytes by which a worker may grow over a thousand trials."""
 
