@@ -66,7 +66,9 @@ class Nodes:
             for raylet, _ in children.get(str(self._process.pid), ())
             for _, name in children.get(raylet, ())
         ]
-        return sum(name.startswith("ray::DistillTrainable") for name in workers)
+        # Named after the class between two calls, and during one after Ray's wrapper of it.
+        of_trials = ("ray::DistillTrainable", "ray::ResourceTrainable")
+        return sum(name.startswith(of_trials) for name in workers)
 
     def close(self) -> None:
         self._process.communicate(timeout=60)

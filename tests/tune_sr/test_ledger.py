@@ -8,7 +8,7 @@ import pytest
 
 from tune_sr.curves import Reported
 from tune_sr.ledger import History, Ledger, trial_name
-from tune_sr.tail import follow
+from tune_sr.tail import Tail, follow
 
 
 def added(number, **point):
@@ -131,6 +131,18 @@ def test_follow_ends_with_a_last_line_that_lacks_only_its_end(ledger):
     stop = threading.Event()
     stop.set()
     assert list(follow(ledger.path, stop)) == [event]
+
+
+def test_a_reader_holds_a_chunk_at_a_time_and_loses_no_line_between_two(ledger, monkeypatch):
+    monkeypatch.setattr("tune_sr.tail._CHUNK", 64)
+    written = [ledger.append("driver_started", pid=pid, note="x" * (40 * pid)) for pid in range(6)]
+    tail, rounds = Tail(ledger.path), []
+    while events := tail.read():
+        rounds.append(events)
+    assert [event for events in rounds for event in events] == written and len(rounds) > 3
+    assert tail.read() == tail.rest() == []
+    written.append(ledger.append("study_ended", finished=True))
+    assert tail.read() == written[-1:]
 
 
 def test_the_first_report_of_a_step_counts():
