@@ -42,8 +42,8 @@ class Ledger:
     def append(self, event: str, **fields: Any) -> Event:
         """Write one event. A full disk is waited for, and said.
 
-        When this returns nothing but a power cut can undo it, and none can but within a fifth of a
-        second after a report or an end of a trial.
+        What becomes of this process cannot undo it when this returns, and a power cut only where it
+        is a report or the end of a trial, within a fifth of a second.
 
         Args:
             event: its kind, such as `reported`.
@@ -255,7 +255,7 @@ def parse_line(line: bytes) -> Event | None:
 def _json(event: Event) -> str:
     try:
         return json.dumps(event, allow_nan=False)
-    except ValueError:
+    except (ValueError, TypeError):  # a number that is not finite, a mapping that is no dict
         return json.dumps(_finite(event))
 
 

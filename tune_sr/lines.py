@@ -86,7 +86,7 @@ class LineFile:
             self._descriptor = os.open(self._path, flags, 0o666)
             weakref.finalize(self, os.close, self._descriptor)
             if created:
-                _sync_folder(self._path.parent)
+                sync_to_disk(self._path.parent)
         return self._descriptor
 
     def _sync_soon(self) -> None:
@@ -114,9 +114,9 @@ def _line_end(descriptor: int) -> bytes:
     return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name survive a power cut, as fsync does for its content."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """What a file holds, or which names a folder has, survives a power cut from now on."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
+from tune_sr.lines import sync_to_disk
 from tune_sr.mirror import Mirror, Point, TrialMirror, read_summary, summary_points, titles
 from tune_sr.pace import Pace
 from tune_sr.store import Store, reason_of, without_password
@@ -124,6 +125,8 @@ class Tracker:
             events, self._closing = self._tail.rest(), True
         for event in events:
             self._mirror.apply(event)
+        if events:  # what a power cut takes from the ledger must not be on a server
+            sync_to_disk(self._ledger)
 
     def _bring_up_to_date(self, server: _Server) -> None:
         mirror = self._mirror
