@@ -103,9 +103,9 @@ class LineFile:
         try:
             os.fsync(descriptor)  # meanwhile others may write
         except OSError as error:  # some file systems find here that there is no room
-            _log.warning("%s: %s; to be written once more", self._path, error.strerror)
             with self._lock:
                 self._unsynced, self._refused = lines + self._unsynced, True
+            _log.warning("%s: %s; to be written once more", self._path, error.strerror)
 
 
 def _line_end(descriptor: int) -> bytes:

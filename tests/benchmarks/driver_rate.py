@@ -16,25 +16,22 @@ process, all its threads. Prints a Markdown table, and the ratios of `ours`.
 Trials give up to 80 reports of twelve numbers, four at a time, and the clock begins when all of
 their processes have started.
 
-Measured on two cores with nothing else to do: 886 to 943 results/s in five runs, 0.82 to 0.88 times
-Ray alone, 71 to 73 times Ray + MLflow, 8 to 13 times no reuse; `loop ms` 0.18 to 0.20. Trials of 20
-reports at most: 680 to 694, since a trial costs Ray some ten results. On cores that something else
-uses, all of it is less.
+Measured twice on two cores with nothing else to do: 886 and 943 results/s, 0.82 and 0.88 times Ray
+alone, 71 and 73 times Ray + MLflow, 8 and 13 times no reuse; `loop ms` 0.19 and 0.18. The first row
+alone, three times more: 938, 847 and 916 results/s. Trials of 20 reports at most: 680 to 694, since
+a trial costs Ray some ten results. On cores that something else uses, all of it is less.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from toys import STEPS, Meter, run, stock, study
 
 from tune_sr.cluster import local_ray
-from tune_sr.lines import LineFile
 
 
 def main() -> None:
@@ -59,19 +56,8 @@ def main() -> None:
             results = len(meter.moments)
             costs = f"{1000 * meter.inside / results:.2f} | {1000 * meter.cpu:.2f}"
             print(f"| {name} | {results} | {meter.rate:.0f} | {costs} |", flush=True)
-        disk = 1000 * statistics.median(lines(Path(folder) / "lines"))
     told = [f"{rates['ours'] / rates[name]:.2f} times {name}" for name in list(rows)[1:]]
     print(f"\nours takes results at {', '.join(told)}")
-    print(f"of its loop ms, a line of the ledger on this disk: {disk:.2f}")
-
-
-def lines(path: Path) -> Iterator[float]:
-    """Seconds of single lines as long as a report's."""
-    file = LineFile(path)
-    for _ in range(200):
-        began = time.perf_counter()
-        file.append(b"x" * 500, sync=False)
-        yield time.perf_counter() - began
 
 
 def theirs(folder: Path, trials: int, workers: int, *, record: bool) -> Meter:
