@@ -155,6 +155,8 @@ def local_ray(cpus: int) -> Iterator[None]:
             log_to_driver=False,
             logging_level="CRITICAL",
             _temp_dir=str(folder),
+            # A record of every call to a trial, for a dashboard that this Ray does not have.
+            _system_config={"task_events_report_interval_ms": 0},
         )
         yield
     finally:

@@ -77,7 +77,8 @@ def after_loss(
         allowed: with how many it ends.
     """
     if loss.counts and losses >= allowed:
-        return f"{loss.reason} ({losses} times)" if loss.memory else f"{loss.reason} {losses} times"
+        detailed = ": " in loss.reason
+        return f"{loss.reason} ({losses} times)" if detailed else f"{loss.reason} {losses} times"
     if loss.memory and record.micro_batch is None and images > 1:
         half = _half(images)
         return Again(f"{loss.reason}; again with {half} of {images} images at a time", half)
@@ -97,6 +98,8 @@ def why_lost(error: BaseException | None) -> Loss:
         return Loss("its node was lost", counts=False)
     if _NODE_FULL in said:
         return Loss(f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True)
+    if getattr(error, "actor_init_failed", False):
+        return Loss(f"its process could not begin: {said.rstrip().splitlines()[-1]}")
     return Loss("its process was lost")
 
 

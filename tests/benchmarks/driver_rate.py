@@ -16,10 +16,11 @@ process, all its threads. Prints a Markdown table, and the ratios of `ours`.
 Trials give up to 80 reports of twelve numbers, four at a time, and the clock begins when all of
 their processes have started.
 
-Measured twice on two cores with nothing else to do: 886 and 943 results/s, 0.82 and 0.88 times Ray
-alone, 71 and 73 times Ray + MLflow, 8 and 13 times no reuse; `loop ms` 0.19 and 0.18. The first row
-alone, three times more: 938, 847 and 916 results/s. Trials of 20 reports at most: 680 to 694, since
-a trial costs Ray some ten results. On cores that something else uses, all of it is less.
+Measured on two cores with nothing else to do: 1,096 results/s, 0.86 times Ray alone, 82 times Ray +
+MLflow, 15 times no reuse; `loop ms` 0.17. The first row alone, three times more: 1,120, 1,088 and
+1,092 results/s. Two trials at a time, which wait for the way there and back: 896 and 938. Trials of
+20 reports at most: 805 and 839, and Ray alone 892, since a trial costs Ray some ten results. On
+cores that something else uses, all of it is less.
 """
 
 from __future__ import annotations

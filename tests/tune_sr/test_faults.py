@@ -59,3 +59,11 @@ def test_a_preempted_node_is_told_from_a_lost_one_and_from_a_lost_process() -> N
     preempted = SimpleNamespace(preempted=True)
     assert why_lost(preempted) == Loss("its node was preempted", counts=False)  # type: ignore[arg-type]  # stands for Ray's error
     assert why_lost(None) == Loss("its process was lost")
+
+
+def test_a_process_that_could_not_begin_says_why() -> None:
+    failed = RuntimeError("error raised in its creation task\n\nModuleNotFoundError: No module x\n")
+    failed.actor_init_failed = True  # type: ignore[attr-defined]  # stands for Ray's error
+    loss = why_lost(failed)
+    assert loss == Loss("its process could not begin: ModuleNotFoundError: No module x")
+    assert after_loss(record(), loss, 16, ATTEMPTS, ATTEMPTS) == f"{loss.reason} (4 times)"
