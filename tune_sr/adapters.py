@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
+    from tune_sr.asking import Told
     from tune_sr.places import Places
     from tune_sr.study import StudyConfig
 
@@ -100,6 +101,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         self._again = dict.fromkeys(self._waiting, Again("the driver was started again"))
         self._running: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
+        self._told: Told = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial in Ray's form; None while there is no room, or what is left is running."""
@@ -155,7 +157,8 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             _, problem = self._configured(history.trials[name].point)
         elif (number := len(history.trials)) < study.trials:
             name, objective = trial_name(number), study.objective
-            point = propose(study.searcher, study.space, study.seed, history, number, objective)
+            known = study.searcher, study.space, study.seed, history
+            point = propose(*known, number, objective, self._told)
             caveat, problem = self._configured(point)
             # Every reader of the ledger shall say it beside this trial's result.
             said = {"caveat": caveat} if caveat else {}

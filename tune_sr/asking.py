@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tune_sr.dimensions import Dimension
 from tune_sr.ledger import TrialRecord
@@ -18,6 +19,9 @@ from tune_sr.objectives import ALONE, Objective
 
 if TYPE_CHECKING:
     from tune_sr.space import SearchSpace
+
+Told = dict[tuple[str, str | None, str | None, int], FrozenTrial]
+"""Trials that have ended, in Optuna's words, by name, state, reason and number of reports."""
 
 _BLAMES_THE_POINT = ("diverged", "out of memory", "invalid")
 """How the reason begins of a failure that would come again at the same point."""
@@ -39,6 +43,8 @@ class Question:
     """By number, all before the point's own."""
     running: Sequence[TrialRecord] = ()
     objective: Objective = ALONE
+    told: Told = field(default_factory=dict)
+    """What questions of the same study share; each adds what it has to work out."""
 
 
 def ask_by_curves(sampler: optuna.samplers.BaseSampler, question: Question) -> dict[str, Any]:
@@ -48,10 +54,8 @@ def ask_by_curves(sampler: optuna.samplers.BaseSampler, question: Question) -> d
     forgotten. Failed by its own point: stopped without a curve, which TPE ranks below all others;
     TPE would not look at Optuna's FAIL, which is what a failure of the machine is.
     """
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    scores = _scores(question)
-    for record in question.ended:
-        study.add_trial(_with_curve(record, question, scores.get(record.name)))
+    ended = [_with_curve(record, question) for record in question.ended]
+    study = optuna.create_study(direction="maximize", sampler=sampler, storage=_WithEnded(ended))
     return _define_by_run(study.ask(), question.space)
 
 
@@ -75,6 +79,28 @@ def ask_replayed(sampler: optuna.samplers.BaseSampler, question: Question) -> di
         _ = trial.relative_params  # read, so that the sampler counts it among a generation
         study.tell(trial, values)
     return _define_by_run(study.ask(), question.space)
+
+
+class _WithEnded(optuna.storages.InMemoryStorage):
+    """A study whose ended trials are known from the start.
+
+    Optuna's own storage copies each of them in depth, which was most of what a proposal took.
+    """
+
+    def __init__(self, ended: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._ended = ended
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Those that ended, then those that were asked for."""
+        told = [trial for trial in self._ended if states is None or trial.state in states]
+        asked = super().get_all_trials(study_id, deepcopy, states)
+        return [*(copy.deepcopy(told) if deepcopy else told), *asked]
 
 
 def _study(sampler: optuna.samplers.BaseSampler, question: Question) -> optuna.Study:
@@ -107,7 +133,7 @@ class Numbers(optuna.samplers.CmaEsSampler):
         }
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+        self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, optuna.distributions.BaseDistribution]:
         """Every number that is not fixed by its own range."""
         return {path: each for path, each in self._numbers.items() if not each.single()}
@@ -161,24 +187,32 @@ def _foreseen(question: Question, scores: Mapping[str, float]) -> dict[str, floa
 
 def _scores(question: Question) -> dict[str, float]:
     """The values that completed trials are judged by, by name; none without a finite report."""
-    scores = {}
-    for record in question.ended:
-        if record.state == "completed":
-            growth_steps = question.space.at(record.point).growth_steps()
-            key = question.objective.value
-            step = record.score_step(key, max(growth_steps, default=0))
-            if step is not None:
-                scores[record.name] = record.reports[step].report[key]
-    return scores
+    scores = ((record.name, _score(record, question)) for record in question.ended)
+    return {name: score for name, score in scores if score is not None}
+
+
+def _score(record: TrialRecord, question: Question) -> float | None:
+    if record.state != "completed":
+        return None
+    growth_steps = question.space.at(record.point).growth_steps()
+    key = question.objective.value
+    step = record.score_step(key, max(growth_steps, default=0))
+    return None if step is None else record.reports[step].report[key]
 
 
 def _is_to_blame(record: TrialRecord) -> bool:
     return record.state == "failed" and (record.reason or "").startswith(_BLAMES_THE_POINT)
 
 
-def _with_curve(
-    record: TrialRecord, question: Question, score: float | None
-) -> optuna.trial.FrozenTrial:
+def _with_curve(record: TrialRecord, question: Question) -> FrozenTrial:
+    evidence = record.name, record.state, record.reason, len(record.reports)
+    if evidence not in question.told:
+        question.told[evidence] = _curve_of(record, question)
+    return question.told[evidence]
+
+
+def _curve_of(record: TrialRecord, question: Question) -> FrozenTrial:
+    score = _score(record, question)
     if score is not None:
         curve = dict(_best_so_far(record, question.objective.value))
         return _as_trial(record, question, state=TrialState.COMPLETE, values=[score], curve=curve)
@@ -196,8 +230,8 @@ def _as_trial(
     state: TrialState,
     values: Sequence[float] | None = None,
     curve: Mapping[int, float] = MappingProxyType({}),
-) -> optuna.trial.FrozenTrial:
-    return optuna.trial.create_trial(
+) -> FrozenTrial:
+    trial = optuna.trial.create_trial(
         state=state,
         values=values,
         params=dict(record.point),
@@ -206,6 +240,8 @@ def _as_trial(
         },
         intermediate_values=dict(curve),
     )
+    trial.number = record.number  # their order, for samplers that weigh the later ones more
+    return trial
 
 
 def _best_so_far(record: TrialRecord, objective: str) -> Iterator[tuple[int, float]]:

@@ -17,7 +17,7 @@ from tune_sr.objectives import ALONE, Objective
 if TYPE_CHECKING:
     import optuna
 
-    from tune_sr.asking import Question
+    from tune_sr.asking import Question, Told
     from tune_sr.space import SearchSpace
 
 STARTUP_TRIALS = 5
@@ -41,6 +41,7 @@ def propose(
     history: History,
     number: int,
     objective: Objective = ALONE,
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """The point of trial `number`: dotted path to value, active quantities only.
 
@@ -56,6 +57,8 @@ def propose(
         history: what has happened; of it, the trials with a lower number count.
         number: from 0, over the whole study.
         objective: the keys of reports that are to be large and small.
+        told: what earlier calls for the same study have worked out, to which this one adds; it
+            changes how long a call takes, and nothing else.
     """
     if number < len(space.first):
         return dict(space.first[number])
@@ -73,6 +76,7 @@ def propose(
         ended=[record for record in earlier if record.state is not None],
         running=[record for record in earlier if record.state is None],
         objective=objective,
+        told={} if told is None else told,
     )
     point = SEARCHERS[searcher](question)
     tried = [record.point for record in earlier]

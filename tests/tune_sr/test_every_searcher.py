@@ -179,6 +179,18 @@ def test_a_longer_ledger_repeats_every_earlier_proposal(searcher):
     ] == points[: LONGEST // 2]
 
 
+def test_what_earlier_calls_have_worked_out_changes_no_proposal(searcher):
+    space, history = space_for(searcher), History()
+    told, lives = {}, {}
+    for number in range(14):
+        point = propose(searcher, space, 0, history, number)
+        assert propose(searcher, space, 0, history, number, told=told) == point
+        lives[number] = life(number, point, ENDS[number % len(ENDS)])
+        for each, events in lives.items():  # they end in another order than they began
+            for event in itertools.islice(events, 1 + (number + each) % 5):
+                history.apply(event)
+
+
 def test_the_order_in_which_trials_reported_does_not_matter(searcher):
     space = space_for(searcher)
     events, _ = beginning(searcher, 12)
