@@ -39,6 +39,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
+    [{"tune_sr.room"}],
     [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}],
     [
         {"tune_sr.ledger"},
@@ -46,7 +47,6 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.yaml_lines"},
         {"tune_sr.lock"},
         {"tune_sr.store"},
-        {"tune_sr.room"},
         {"tune_sr.signals"},
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
         {"tune_sr.provenance"},

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import threading
-import time
 import weakref
 from pathlib import Path
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_LOOK_AGAIN_S = 1.0
-"""How long a full disk is left alone before the next try."""
+from tune_sr.room import when_there_is_room
+
 _SYNC_S = 0.2
 """How long a line may wait for the disk where it can: others come meanwhile, and one wait is for
 all of them."""
@@ -49,27 +46,13 @@ class LineFile:
         """
         with self._lock:
             refused = self._unsynced if self._refused else []
-            self._wait_for_room(b"".join([*refused, line, b"\n"]), sync=sync or self._refused)
-            if sync or self._refused:
+            content, at_once = b"".join([*refused, line, b"\n"]), sync or self._refused
+            when_there_is_room(self._path, lambda: self._write(content, sync=at_once))
+            if at_once:
                 self._unsynced, self._refused = [], False
             else:
                 self._unsynced.append(line + b"\n")
                 self._sync_soon()
-
-    def _wait_for_room(self, content: bytes, *, sync: bool) -> None:
-        said = False
-        while True:
-            try:
-                self._write(content, sync=sync)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                if not said:
-                    _log.warning("%s: %s; waiting: make room there", self._path, error.strerror)
-                said = True
-                time.sleep(_LOOK_AGAIN_S)
-            else:
-                return
 
     def _write(self, content: bytes, *, sync: bool) -> None:
         descriptor = self._opened()

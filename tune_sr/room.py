@@ -1,11 +1,22 @@
-"""Whether a study can be written down where it is to lie, found out before it starts."""
+"""Whether a study can be written down where it is to lie: before it starts, and when it cannot."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_LOOK_AGAIN_S = 1.0
+"""How long a full disk is left alone before the next try."""
+_Made = TypeVar("_Made")
+_log = logging.getLogger(__name__)
 
 
 def check_writable(folder: Path) -> None:
@@ -36,6 +47,31 @@ def check_room(folder: Path, needed: int) -> None:
             f"{megabytes(free)} are free, and one checkpoint of a trial takes {megabytes(needed)}"
         )
         raise ValueError(f"{folder}: {rule}; make room, or choose another --storage")
+
+
+def when_there_is_room(path: Path, write: Callable[[], _Made]) -> _Made:
+    """What `write` gives; while the disk is full it is called again and again.
+
+    A log warning says once what to do. A second signal ends a driver that waits.
+
+    Args:
+        path: what is written, for the warning.
+        write: leaves nothing behind, when it finds no room, that a later call stumbles over.
+
+    Raises:
+        OSError: it cannot be written, for another reason than a full disk.
+    """
+    said = False
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            if not said:
+                _log.warning("%s: %s; waiting: make room there", path, error.strerror)
+            said = True
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def free_bytes(folder: Path) -> int:

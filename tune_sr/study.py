@@ -27,6 +27,7 @@ from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
 from tune_sr.provenance import provenance
 from tune_sr.resume import driver_seconds, read_events
+from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
 from tune_sr.signals import Interrupted, LoopSignals
 from tune_sr.space import SearchSpace
@@ -279,9 +280,10 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     from tune_sr.best import write_best
     from tune_sr.results import write_results
 
-    results = write_results(config.folder)
+    folder = config.folder
+    results = when_there_is_room(folder, lambda: write_results(folder))
     try:
-        write_best(results, images=bench.images)
+        when_there_is_room(folder, lambda: write_best(results, images=bench.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results

@@ -12,12 +12,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tune_sr.bench import prepare
 from tune_sr.ledger import Event
 from tune_sr.resume import read_events
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig, _write
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
@@ -89,3 +93,29 @@ def test_a_study_waits_for_room_says_so_and_lacks_nothing_in_the_end(
     assert ends == [(f"{number:04d}", "completed") for number in range(2)]
     made = Counter(event["trial"] for event in reports(folder))
     assert set(made.values()) == {STEPS // EVERY} and not list(folder.glob("trials/*/*/*/*.tmp"))
+
+
+def test_results_wait_for_room(
+    small_disk: Path, toy_space: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The disk is full when all trials have ended: as `_write` meets it, which comes then."""
+    space = toy_space(study={"trials": 2, "scheduler": "none", "storage": str(small_disk)})
+    command = [sys.executable, "-m", "tune_sr.search", "--space", str(space)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    folder = small_disk / "toy"
+    results = ["summary.json", "results.csv", "best/student.safetensors", "best/panel.png"]
+    for name in results:
+        (folder / name).unlink()
+    config = StudyConfig.of(SearchSpace.load(space), "toy", small_disk)
+    bench = prepare(config)
+    filler = fill(small_disk)
+    with ThreadPoolExecutor(1) as beside:
+        written = beside.submit(_write, config, bench)
+        wait_until(lambda: "waiting: make room there" in caplog.text)
+        time.sleep(3.0)
+        assert not written.done()
+        filler.unlink()
+        best = written.result(timeout=60).best
+    assert best is not None and all((folder / name).stat().st_size for name in results)
+    assert caplog.text.count("waiting: make room there") == 1
+    assert not list(folder.glob("*.tmp")) and not (folder / "best.new").exists()

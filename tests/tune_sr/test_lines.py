@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr import lines
+from tune_sr import lines, room
 from tune_sr.ledger import Ledger
 from tune_sr.lines import LineFile
 
@@ -32,7 +32,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
         return write(descriptor, line)
 
     monkeypatch.setattr(lines.os, "write", full_at_first)
-    monkeypatch.setattr(lines, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(room, "_LOOK_AGAIN_S", 0.01)
     with caplog.at_level(logging.WARNING):
         second = ledger.append("driver_started", host="here", pid=8, start=2)
     said = [record.message for record in caplog.records]

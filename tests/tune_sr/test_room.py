@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tune_sr import search
+from tune_sr import room, search
 from tune_sr.bench import prepare
-from tune_sr.room import check_room, check_writable
+from tune_sr.room import check_room, check_writable, when_there_is_room
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig
 
@@ -58,3 +59,28 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(
         prepare(config)
     assert asked == [tmp_path]
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_full_disk_had_no_room_for_is_written_once_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ]
+
+    def write() -> str:
+        if refusals:
+            raise refusals.pop(0)
+        return "written"
+
+    monkeypatch.setattr(room, "_LOOK_AGAIN_S", 0.01)
+    assert when_there_is_room(tmp_path, write) == "written"
+    said = [record.message for record in caplog.records]
+    assert said == [f"{tmp_path}: No space left on device; waiting: make room there"]
+
+
+def test_what_waiting_would_not_mend_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        (tmp_path / "file").write_text("mine")
+        when_there_is_room(tmp_path, (tmp_path / "file" / "other").read_text)
