@@ -66,7 +66,13 @@ class Meter:
         return call
 
 
-def study(folder: Path, trials: int, workers: int, tracking_uri: str | None = None) -> Any:
+def study(
+    folder: Path,
+    trials: int,
+    workers: int,
+    tracking_uri: str | None = None,
+    searcher: str = "random",
+) -> Any:
     """The configuration of a study whose trials `toy` stands in for."""
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
@@ -76,7 +82,7 @@ def study(folder: Path, trials: int, workers: int, tracking_uri: str | None = No
         "budget.steps_per_report": STEPS // REPORTS,
         "study.trials": trials,
         "study.concurrent": workers,
-        "study.searcher": "random",
+        "study.searcher": searcher,
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
     space = SearchSpace.load(SPACE, [f"{path}={value}" for path, value in said.items()])
