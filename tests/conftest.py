@@ -23,6 +23,7 @@ WITH_RAY = (
     "test_for_real.py",
     "test_full_disk.py",
     "test_kill.py",
+    "test_lost.py",
     "test_nodes.py",
     "test_ray_job.py",
     "test_ray_trainable.py",

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -20,7 +19,7 @@ from ray.tune.stopper import Stopper
 
 from trainables.ray_trainable import CLONED, FAILED, HEARD, MICRO_BATCH, NOTES, REPORT, TRIAL
 from trainables.values import ConfigError
-from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, why_lost
+from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, read_error, why_lost
 from tune_sr.judging import Judge
 from tune_sr.ledger import Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
@@ -214,8 +213,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         name = trial.config[TRIAL]
         self._unplaced.pop(name, None)
         self._patience.ended(name)
-        with suppress(OSError):  # what Ray knows it keeps in a file
-            self._live.setbacks[name] = why_lost(trial.get_pickled_error())
+        error = read_error(trial.pickled_error_file, trial.error_file)
+        self._live.setbacks[name] = why_lost(error)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]

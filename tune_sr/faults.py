@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from trainables.memory import OUT_OF_MEMORY
@@ -83,6 +86,24 @@ def after_loss(
         half = _half(images)
         return Again(f"{loss.reason}; again with {half} of {images} images at a time", half)
     return Again(loss.reason)
+
+
+def read_error(pickled: str | None, text: str | None) -> BaseException | None:
+    """What Ray wrote down with the driver when a process was lost; None where that is nothing.
+
+    Its own `get_pickled_error` looks where a study's files go, to which it has not copied these.
+
+    Args:
+        pickled: the file of the error itself; not all kinds have one.
+        text: the file of what it says.
+    """
+    with suppress(Exception):  # an error may be of any kind, and of a module that is not here
+        if pickled is not None:
+            error = pickle.loads(Path(pickled).read_bytes())
+            return error if isinstance(error, BaseException) else None
+    with suppress(OSError):
+        return None if text is None else RuntimeError(Path(text).read_text(errors="replace"))
+    return None
 
 
 def why_lost(error: BaseException | None) -> Loss:

@@ -165,10 +165,13 @@ def test_out_of_memory_a_trial_begins_again_with_half_of_its_batch_at_a_time_and
     ],
 )
 def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
-    said: str, reason: str, counts: bool, config: StudyConfig, live: Live
+    said: str, reason: str, counts: bool, config: StudyConfig, live: Live, tmp_path: Path
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
-    trial = SimpleNamespace(config={"trial": "0000"}, get_pickled_error=lambda: RuntimeError(said))
+    text = tmp_path / "error.txt"
+    text.write_text(f"Failure # 1 (occurred at 2026-11-21_12-00-00)\n{said}\n")
+    files = {"error_file": str(text), "pickled_error_file": None}
+    trial = SimpleNamespace(config={"trial": "0000"}, **files)
     for attempt in range(2 * ATTEMPTS):
         if searcher.suggest(str(attempt))["trial"] != "0000":
             break

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, why_lost
+from tune_sr.faults import (
+    ATTEMPTS,
+    Again,
+    Loss,
+    after_failure,
+    after_loss,
+    read_error,
+    why_lost,
+)
 from tune_sr.ledger import TrialRecord
 
 
@@ -67,3 +77,14 @@ def test_a_process_that_could_not_begin_says_why() -> None:
     loss = why_lost(failed)
     assert loss == Loss("its process could not begin: ModuleNotFoundError: No module x")
     assert after_loss(record(), loss, 16, ATTEMPTS, ATTEMPTS) == f"{loss.reason} (4 times)"
+
+
+def test_what_ray_wrote_down_is_read_from_either_file(tmp_path: Path) -> None:
+    text, pickled = tmp_path / "error.txt", tmp_path / "error.pkl"
+    assert read_error(None, None) is None and read_error(None, str(text)) is None
+    text.write_text("Failure # 1\nits node has died\n")
+    assert why_lost(read_error(None, str(text))).reason == "its node was lost"
+    pickled.write_bytes(b"of a module that is not here")
+    assert why_lost(read_error(str(pickled), str(text))).reason == "its node was lost"
+    pickled.write_bytes(pickle.dumps(KeyError("a kind of its own")))
+    assert isinstance(read_error(str(pickled), str(text)), KeyError)
