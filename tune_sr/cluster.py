@@ -26,6 +26,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its configuration box even when silent
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials that ask for no GPU may share what is there
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Ray begins it again, past the ledger
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger has it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # Ray looks at none of them

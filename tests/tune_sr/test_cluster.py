@@ -194,3 +194,24 @@ def test_trials_move_from_nodes_that_are_lost_to_those_that_come(
     assert events[-1]["finished"] is True
     assert not list(folder.glob(".shared-*"))
     nodes.ask("remove")  # the driver has left the cluster running
+
+
+def test_a_preempted_node_is_no_failure_of_its_trial(
+    nodes: Nodes, driver: subprocess.Popen[str]
+) -> None:
+    assert isinstance(driver.args, list)
+    space = Path(str(driver.args[-1]))
+    folder = space.parent / "runs" / "toy"
+    wait_until(folder, lambda events: len(reporting(events)) == 2)
+    wait_until(folder, lambda events: min(steps_of(events).values()) >= 3)
+    nodes.ask("preempt")
+    nodes.ask("add")
+    told = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, told
+    config = StudyConfig.of(SearchSpace.load(space), "toy", folder.parent, nodes.address)
+    events = read_events(folder)
+    check_complete(events, 2, config)
+    (attempt,) = of_kind(events, "attempt")
+    assert attempt["reason"] == "its node was preempted"
+    repeated = len(of_kind(events, "reported")) - 2 * STEPS // EVERY
+    assert repeated <= 2  # a checkpoint's interval, or two
