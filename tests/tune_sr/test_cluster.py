@@ -156,12 +156,28 @@ def driver(nodes: Nodes, toy_space: Callable[..., Path]) -> Iterator[subprocess.
     process.communicate()
 
 
+def folder_of(driver: subprocess.Popen[str]) -> Path:
+    """The folder of a driver's study."""
+    assert isinstance(driver.args, list)
+    return Path(str(driver.args[-1])).parent / "runs" / "toy"
+
+
+def end_of(driver: subprocess.Popen[str], nodes: Nodes) -> tuple[str, list[Event]]:
+    """What a driver has said when it has ended well, and what its study's ledger has then."""
+    told = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, told
+    folder = folder_of(driver)
+    space = SearchSpace.load(folder / "space.yaml")
+    check_complete(
+        read_events(folder), 2, StudyConfig.of(space, "toy", folder.parent, nodes.address)
+    )
+    return told, read_events(folder)
+
+
 def test_trials_move_from_nodes_that_are_lost_to_those_that_come(
     nodes: Nodes, driver: subprocess.Popen[str]
 ) -> None:
-    assert isinstance(driver.args, list)
-    space = Path(str(driver.args[-1]))
-    folder = space.parent / "runs" / "toy"
+    folder = folder_of(driver)
     wait_until(folder, lambda _: nodes.trials_begun() == 2)
     nodes.ask("remove")  # before a checkpoint
     nodes.ask("add")
@@ -180,11 +196,7 @@ def test_trials_move_from_nodes_that_are_lost_to_those_that_come(
     wait_until(folder, lambda events: len(steps_of(events) - before) == 2)
     nodes.ask("remove")  # after a checkpoint
     nodes.ask("add")
-    told = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, told
-    config = StudyConfig.of(SearchSpace.load(space), "toy", folder.parent, nodes.address)
-    events = read_events(folder)
-    check_complete(events, 2, config)
+    told, events = end_of(driver, nodes)
     reasons = {event["reason"] for event in of_kind(events, "attempt")}
     assert reasons <= {"its node was lost", "its process was lost"}
     assert len(of_kind(events, "attempt")) == moved + 3
@@ -199,18 +211,12 @@ def test_trials_move_from_nodes_that_are_lost_to_those_that_come(
 def test_a_preempted_node_is_no_failure_of_its_trial(
     nodes: Nodes, driver: subprocess.Popen[str]
 ) -> None:
-    assert isinstance(driver.args, list)
-    space = Path(str(driver.args[-1]))
-    folder = space.parent / "runs" / "toy"
+    folder = folder_of(driver)
     wait_until(folder, lambda events: len(reporting(events)) == 2)
     wait_until(folder, lambda events: min(steps_of(events).values()) >= 3)
     nodes.ask("preempt")
     nodes.ask("add")
-    told = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, told
-    config = StudyConfig.of(SearchSpace.load(space), "toy", folder.parent, nodes.address)
-    events = read_events(folder)
-    check_complete(events, 2, config)
+    _, events = end_of(driver, nodes)
     (attempt,) = of_kind(events, "attempt")
     assert attempt["reason"] == "its node was preempted"
     repeated = len(of_kind(events, "reported")) - 2 * STEPS // EVERY
