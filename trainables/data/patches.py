@@ -68,7 +68,8 @@ class Patches:
         photographs = self._photographs[scale]
         luma = self._colour == "y"
         count = self._images_per_batch
-        lr = np.empty((count, 1 if luma else 3, lr_side, lr_side), np.float32 if luma else np.uint8)
+        lr_type = photographs[0][0][1].dtype
+        lr = np.empty((count, 1 if luma else 3, lr_side, lr_side), lr_type)
         hr = np.empty((count, 3, hr_side, hr_side), np.uint8)
         numbers = torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64).tolist()
         for index, (which, size, row, column, *mirrors) in enumerate(numbers):

@@ -30,7 +30,7 @@ class Photograph:
     Attributes:
         name: of its HR file.
         hr: the image at every size it is seen in.
-        lr: the LR of each size: RGB bytes H W 3, or float32 luma H W 1. The pixel at
+        lr: the LR of each size: RGB bytes H W 3, or luma H W 1 in floats. The pixel at
             (row, column) shows what the HR pixels from scale * (row, column) on show.
     """
 
@@ -86,8 +86,8 @@ def paired(hr: Images, lr: Images, colour: Colour, scale: int) -> tuple[Photogra
 
 
 def unit(levels: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]."""
-    return levels.to(torch.float32).div_(255)
+    """Bytes as floats in [0, 1], of torch's default type: float32, and float64 in golden tests."""
+    return levels.to(torch.get_default_dtype()).div_(255)
 
 
 @contextmanager

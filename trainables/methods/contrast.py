@@ -54,7 +54,8 @@ def pooled_BF(taps: Sequence[Tensor], statistics: Statistics) -> Tensor:
 
     `taps` are B F H W each; what moves in an image, or turns, changes little in its statistics.
     """
-    maps = [tap_BFHW.float() for tap_BFHW in taps]  # under autocast they are bfloat16
+    # Under autocast they are bfloat16.
+    maps = [tap_BFHW.to(torch.promote_types(tap_BFHW.dtype, torch.float32)) for tap_BFHW in taps]
     found = [map_BFHW.mean((-2, -1)) for map_BFHW in maps]
     if statistics == "mean_std":
         # The slope of a root is infinite at 0, where a map is flat.
