@@ -45,7 +45,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.ledger"},
         {"tune_sr.dimensions"},
         {"tune_sr.yaml_lines"},
-        {"tune_sr.lock"},
+        {"tune_sr.lock", "tune_sr.lock_file"},
         {"tune_sr.store"},
         {"tune_sr.signals"},
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
