@@ -40,7 +40,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
     [{"tune_sr.room"}],
-    [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}],
+    [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}, {"tune_sr.fitting"}],
     [
         {"tune_sr.ledger"},
         {"tune_sr.dimensions"},

@@ -26,6 +26,8 @@ from tune_sr.lock_file import (
     why_not,
 )
 
+__all__ = ["DriverLock", "LockedError", "StudyLostError"]
+
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
 """A lock that has not changed for so long, while another driver watched it, belongs to nobody."""

@@ -77,7 +77,7 @@ def look_at(path: Path, descriptor: int) -> Seen:
     token = content, status.st_mtime_ns, status.st_ino
     try:
         holder = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         if not content.strip(b" \n\0") or content.startswith(b'{"host"'):
             return Seen(None, token)
         holder = None

@@ -100,7 +100,7 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: the space cannot be used, or the name is taken.
     """
-    from tune_sr.resume import exists, read_events
+    from tune_sr.resume import check_nothing_lost, exists, read_events
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
 
@@ -110,9 +110,11 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = space.with_flags({**flags, "name": name, "storage": str(storage)})
     config = StudyConfig.of(space, name, storage, address_of(arguments.address))
-    if exists(read_events(config.folder)):
+    events = read_events(config.folder)
+    if exists(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
         raise ValueError(f"{config.folder}: {rule}")
+    check_nothing_lost(config.folder, events)
     return config
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,9 @@ def test_what_is_watched_beside_the_lock_ends_it_too(
         assert lost.wait(10)
 
 
+ODD = ("[" * 4000, "[1]", "5", "null", "{}", "hello", '{"host": "a", "pid": "b"}', "\x1b[2J")
+
+
 def link_to_a_file(path: Path) -> None:
     (path.parent / "precious").write_text("precious")
     path.symlink_to("precious")
@@ -278,8 +282,8 @@ def link_to_a_file(path: Path) -> None:
         pytest.param(link_to_a_file, "is a symbolic link", id="link"),
         pytest.param(os.mkfifo, "is no regular file", id="pipe"),
         *(
-            pytest.param(lambda path, text=text: path.write_text(text), "that a driver", id=text)
-            for text in ("[1]", "5", "null", "{}", "hello", '{"host": "a", "pid": "b"}', "\x1b[2J")
+            pytest.param(partial(Path.write_text, data=text), "that a driver", id=text[:9])
+            for text in ODD
         ),
         pytest.param(lambda path: path.write_bytes(b"\xff\xfe"), "that a driver", id="bytes"),
     ],
