@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ _NEEDED: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
         "caveat": _or_none(_is_text),
     },
     "trial_ended": {"trial": _is_text, "state": _STATES.__contains__},
+    "retried": {"trial": _is_text},
     "study_ended": {"finished": lambda value: isinstance(value, bool)},
 }
 """Fields without which an event of a kind cannot be taken into account."""
@@ -159,3 +161,22 @@ def _holds(fits: Callable[[Any], bool], value: Any) -> bool:
 def _short(value: Any) -> str:
     text = ascii(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def json_line(event: Event) -> str:
+    """An event as strict JSON on one line; a number that is not finite becomes null."""
+    try:
+        return json.dumps(event, allow_nan=False)
+    except (ValueError, TypeError):  # a number that is not finite, a mapping that is no dict
+        return json.dumps(_finite(event))
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every float that JSON cannot write replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

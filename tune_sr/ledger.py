@@ -7,14 +7,14 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tune_sr.curves import Reported, packed
 from tune_sr.fitting import Event as Event
-from tune_sr.fitting import Reader
+from tune_sr.fitting import Reader, json_line
 from tune_sr.lines import LineFile
 
 State = Literal["completed", "stopped", "failed"]
@@ -35,9 +35,25 @@ class Ledger:
     line. One process appends (the study's lock sees to that), from any of its threads.
     """
 
-    def __init__(self, path: Path, *, writable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        writable: bool = True,
+        before: Callable[[str], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: the file, which need not be there.
+            writable: whether `append` may be called.
+            before: called with the kind of each event before it is written; may raise.
+            failed: called with the error of an event that could not be written.
+        """
         self.path = Path(path)
         self._writable = writable
+        self._before, self._failed = before, failed
         self._lines = LineFile(self.path)
 
     def append(self, event: str, **fields: Any) -> Event:
@@ -56,13 +72,21 @@ class Ledger:
 
         Raises:
             RuntimeError: if this is a copy that was pickled into another process.
+            OSError: it cannot be written, for another reason than a full disk.
         """
         if not self._writable:
             raise RuntimeError(
                 f"{self.path}: only the driver that opened a ledger may append to it"
             )
-        line = _json({"event": event, "time": time.time(), **fields})
-        self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+        if self._before is not None:
+            self._before(event)
+        line = json_line({"event": event, "time": time.time(), **fields})
+        try:
+            self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+        except OSError as error:
+            if self._failed is not None:
+                self._failed(error)
+            raise
         read_back: Event = json.loads(line)
         return read_back
 
@@ -271,21 +295,3 @@ class History:
 def trial_name(number: int) -> str:
     """The name of trial `number`, counted from 0 over the whole study: `0000`, `0001`, ..."""
     return f"{number:04d}"
-
-
-def _json(event: Event) -> str:
-    try:
-        return json.dumps(event, allow_nan=False)
-    except (ValueError, TypeError):  # a number that is not finite, a mapping that is no dict
-        return json.dumps(_finite(event))
-
-
-def _finite(value: Any) -> Any:
-    """`value` with every float that JSON cannot write replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -188,7 +188,7 @@ def _dry_run(config: StudyConfig) -> int:
 
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from tune_sr.cluster import ClusterError
-    from tune_sr.lock import LockedError
+    from tune_sr.lock import LockedError, StudyLostError
     from tune_sr.study import run_study
 
     def taken() -> None:
@@ -199,6 +199,9 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
         results = run_study(config, bench, quiet=quiet, taken=taken)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
+    except StudyLostError as error:
+        print(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", file=sys.stderr)
+        return FAILED
     except Exception as error:
         traceback.print_exc()
         print(f"{PROG}: the study failed: {error}; {_resume_command(config)}", file=sys.stderr)
