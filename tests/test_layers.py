@@ -35,17 +35,18 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"trainables.methods"}, {"trainables.average"}, {"trainables.watch"}],
     [{"trainables.config"}, {"trainables.agreement"}],
+    [{"trainables.digests"}],
     [{"trainables.run"}],
-    [{"trainables.marks"}, {"trainables.saved_run"}],
+    [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
     [{"tune_sr.room"}],
-    [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}],
+    [{"tune_sr.lines"}, {"tune_sr.curves"}, {"tune_sr.pace"}, {"tune_sr.fitting"}],
     [
         {"tune_sr.ledger"},
         {"tune_sr.dimensions"},
         {"tune_sr.yaml_lines"},
-        {"tune_sr.lock"},
+        {"tune_sr.lock", "tune_sr.lock_file"},
         {"tune_sr.store"},
         {"tune_sr.signals"},
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
@@ -61,6 +62,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.faults"},
         {"tune_sr.panel", "tune_sr.chart"},
         {"tune_sr.tail"},
+        {"tune_sr.guarded"},
     ],
     [
         {"tune_sr.schedulers"},
@@ -77,7 +79,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.rows"},
         {"tune_sr.judging"},
     ],
-    [{"tune_sr.plan"}, {"tune_sr.resume"}],
+    [{"tune_sr.plan"}, {"tune_sr.resume"}, {"tune_sr.identity"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],
     [{"tune_sr.best"}],
     [

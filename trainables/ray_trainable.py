@@ -8,8 +8,7 @@ import logging
 import math
 import shutil
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +19,9 @@ from ray.tune.result import DONE
 
 from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
+from trainables.digests import check_weights
 from trainables.dotted import leaves, put
+from trainables.job import Job as Job
 from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
@@ -35,27 +36,6 @@ driver has heard; of a copy, the trial and the step that it goes on from; and ho
 through a network at a time (all, where it is absent)."""
 REPORT, FAILED, NOTES = "report", "failed", "notes"
 """Keys of a result: the report, or else why there is none; and what a person should know."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all trials of one start of a study share; handed over once, apart from Ray's config."""
-
-    configure: Callable[[Mapping[str, Any]], TrialConfig]
-    """A point, dotted path to value, as a whole configuration."""
-    trials: Path
-    """The study's folder of starts: checkpoints lie in `trials/<start>/<trial>/`."""
-    start: str
-    """This start's folder name."""
-    threads: int
-    """CPU threads where the configuration names none: the CPUs that a trial is given."""
-    images: RunImages | None = None
-    gpu_part: float = 0.0
-    """The part of its GPU's memory that a trial may fill; 0: all."""
-    keep: tuple[int, ...] = ()
-    """Steps whose checkpoints stay, because other trials may go on from them."""
-    costs: tuple[str, ...] = ()
-    """Keys of `trainables.metrics.cost.COSTS` that every report has beside its own."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -155,6 +135,7 @@ class DistillTrainable(tune.Trainable):
         if job.gpu_part and torch.cuda.is_available():  # else it would take its neighbours' memory
             torch.cuda.set_per_process_memory_fraction(job.gpu_part)
         config = job.configure(self._point)
+        check_weights(job.digests, config)
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial
         earlier = sorted({*job.trials.glob(f"*/{self._trial}")} - {own})
@@ -171,7 +152,9 @@ class DistillTrainable(tune.Trainable):
             origin=origin,
             keep=job.keep,
             heard=self._heard,
+            owner=job.owner and job.owner.at(self._point),
         )
+        check_weights(job.digests, config)  # it may have been replaced before it was read
         self._costs = costs(saved.run, job.costs)
         return saved
 

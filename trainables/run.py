@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
 from trainables.data.training import TrainingSet
+from trainables.digests import check_as_recorded
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
@@ -33,6 +34,8 @@ class RunImages:
     """None where a student is judged by its teacher."""
     train: TrainingSet | Images | None = None
     """With their LR images; or HR images alone, of which every run makes the LR it needs."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """What training images that are not at hand must be, as `TrainingSet.digests` has it."""
 
     @classmethod
     def of(cls, config: TrialConfig, *others: TrialConfig) -> RunImages:
@@ -62,6 +65,7 @@ class RunImages:
 
         Raises:
             ValueError: as `of`, where another run needed none of it.
+            EnvironmentFault: what is read there is not what `digests` has.
         """
         data, colour, scales = config.data, _colour(config), config.student.scales
         assert data is not None, "a method that learns from images has data"
@@ -69,8 +73,11 @@ class RunImages:
             sizes = data.downsizings
             return TrainingSet.of(self.train, colour=colour, scales=scales, downsizings=sizes)
         if self.train is None:
-            return TrainingSet.read(data, colour=colour, scales=scales)
-        return self.train.serving(data, colour=colour, scales=scales)
+            found = TrainingSet.read(data, colour=colour, scales=scales)
+        else:
+            found = self.train.serving(data, colour=colour, scales=scales)
+        check_as_recorded(self.digests, found.digests)
+        return found
 
 
 class Run:
@@ -167,6 +174,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the budget is spent."""
         return self.step >= self.config.budget.steps
+
+    @property
+    def active(self) -> int:
+        """Body units of the student that took part in its last update."""
+        return self.method.active()
 
     def evaluate(self) -> dict[str, float]:
         """The outcome, as deep as it has grown, on the held-out images."""

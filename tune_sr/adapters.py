@@ -154,7 +154,8 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         if self._waiting:
             name = self._waiting.pop(0)
             _, problem = self._configured(history.trials[name].point)
-        elif (number := len(history.trials)) < study.trials:
+        elif len(history.trials) < study.trials:
+            number = history.free_number()
             name, objective = trial_name(number), study.objective
             known = study.searcher, study.space, study.seed, history
             point = propose(*known, number, objective, self._told)

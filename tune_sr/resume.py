@@ -37,10 +37,36 @@ def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
     """
     started = next((event for event in events if event["event"] == "study_started"), None)
     if started is None:
+        check_nothing_lost(folder, events)
         raise ValueError(f"{folder}: no study to resume here; leave --resume out to begin one")
-    latest = [event["study"] for event in events if event["event"] == "driver_started"]
-    resolved = {**started["space"], "study": latest[-1] if latest else started["space"]["study"]}
+    starts = (event for event in events if event["event"] == "driver_started")
+    latest = [event["study"] for event in starts if "study" in event]
+    study = latest[-1] if latest else started["space"].get("study", {})
+    resolved = {**started["space"], "study": study}
     return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+
+
+def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
+    """Refuse a folder with what a study left there whose ledger, or its first line, is gone.
+
+    Its checkpoints and events would be taken for those of a study that is begun there.
+
+    Raises:
+        ValueError: names what is there, and the ways out.
+    """
+    if exists(events):
+        return
+    ledger = folder / "ledger.jsonl"
+    saved = ledger.with_name(f"{ledger.stem}.saved.jsonl")
+    trials = folder / "trials"
+    if events:
+        what = f"{ledger}: has events of a study and not the one that began it (study_started)"
+    elif trials.is_dir() and any(trials.iterdir()):
+        what = f"{folder}: has trials of a study and no ledger.jsonl"
+    else:
+        return
+    copy = saved if saved.exists() else "a copy of that file"
+    raise ValueError(f"{what}: bring back {copy}, move the folder away, or choose another --name")
 
 
 def check_unchanged(folder: Path, stored: SearchSpace, given: SearchSpace) -> None:

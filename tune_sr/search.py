@@ -100,7 +100,7 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: the space cannot be used, or the name is taken.
     """
-    from tune_sr.resume import exists, read_events
+    from tune_sr.resume import check_nothing_lost, exists, read_events
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
 
@@ -110,9 +110,11 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = space.with_flags({**flags, "name": name, "storage": str(storage)})
     config = StudyConfig.of(space, name, storage, address_of(arguments.address))
-    if exists(read_events(config.folder)):
+    events = read_events(config.folder)
+    if exists(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
         raise ValueError(f"{config.folder}: {rule}")
+    check_nothing_lost(config.folder, events)
     return config
 
 
@@ -186,7 +188,7 @@ def _dry_run(config: StudyConfig) -> int:
 
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from tune_sr.cluster import ClusterError
-    from tune_sr.lock import LockedError
+    from tune_sr.lock import LockedError, StudyLostError
     from tune_sr.study import run_study
 
     def taken() -> None:
@@ -197,6 +199,9 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
         results = run_study(config, bench, quiet=quiet, taken=taken)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
+    except StudyLostError as error:
+        print(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", file=sys.stderr)
+        return FAILED
     except Exception as error:
         traceback.print_exc()
         print(f"{PROG}: the study failed: {error}; {_resume_command(config)}", file=sys.stderr)

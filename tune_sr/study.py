@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tune_sr.bench import Bench, Marks, measure, prepare
 from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
+from tune_sr.guarded import guarded_ledger
+from tune_sr.identity import new_digests
 from tune_sr.ledger import History, Ledger
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
@@ -137,7 +139,8 @@ def run_study(
 
     Raises:
         ValueError: it cannot be started; nothing was written.
-        LockedError: another driver works on it.
+        LockedError: another driver works on it, or has taken it over.
+        StudyLostError: its lock or ledger is gone or cannot be written; all before that is saved.
         ClusterError: the cluster cannot be joined, or cannot run it.
         Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
@@ -153,7 +156,7 @@ def run_study(
         taken()
         seconds = left_to_do(config)
         if seconds is None:
-            return _finish_again(config, bench, quiet=quiet)
+            return _finish_again(config, bench, lock, quiet=quiet)
         with ThreadPoolExecutor(1) as beside:
             marks = beside.submit(
                 _marks, config, bench
@@ -162,9 +165,10 @@ def run_study(
                 from tune_sr.tuner import tuner_for
 
                 signals.listen()
-                live = _begin(config, marks.result())
+                ledger = guarded_ledger(config.folder, lock)
+                live = _begin(config, marks.result(), ledger, bench)
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
-                    _append_start(config, live)
+                    _append_start(config, live, bench)
                     tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
@@ -210,14 +214,14 @@ def _this_machine(share: Share) -> Node:
     return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
-def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
+def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
     from tune_sr.adapters import Live
 
-    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
     with Watchers(config, _marks(config, bench), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
-            _append_start(config, live)
+            _append_start(config, live, bench)
             live.append("study_ended", finished=True)
         return _write(config, bench)
 
@@ -225,15 +229,15 @@ def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
 def _marks(config: StudyConfig, bench: Bench) -> Marks:
     """Bicubic's and the teacher's figures: those that the study's first driver found, if it did."""
     started = History.of(read_events(config.folder)).study
-    return measure(bench) if started is None else dict(started["marks"])
+    return dict(started["marks"]) if started and "marks" in started else measure(bench)
 
 
-def _begin(config: StudyConfig, marks: Marks) -> Live:
+def _begin(config: StudyConfig, marks: Marks, ledger: Ledger, bench: Bench) -> Live:
     """The ledger, with its first line, and the files that say what the study is."""
     from tune_sr.adapters import Live
     from tune_sr.results import replace_text
 
-    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
+    live = Live(ledger, config.objective.keys)
     if live.history.study is None:
         live.append(
             "study_started",
@@ -242,6 +246,7 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
             space=config.space.resolved(),
             seed=config.seed,
             marks=marks,
+            digests=bench.digests,
         )
     made_by = {"study": config.name, "seed": config.seed, **provenance(sys.argv)}
     replace_text(config.folder / "space.yaml", config.space.to_yaml())
@@ -249,7 +254,7 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
     return live
 
 
-def _append_start(config: StudyConfig, live: Live) -> None:
+def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
     live.make_up(Population.of(config))
     live.append(
         "driver_started",
@@ -257,6 +262,7 @@ def _append_start(config: StudyConfig, live: Live) -> None:
         pid=os.getpid(),
         start=live.history.starts + 1,
         study=config.space.resolved()["study"],
+        **new_digests(live.ledger.events(), bench.digests),
     )
     live.settle()
 
@@ -290,5 +296,5 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
 
 
 def _stop() -> None:
-    """Another driver has taken the study over: this one ends, as after Ctrl-C."""
+    """End this driver as Ctrl-C does: it may no longer write to its study."""
     os.kill(os.getpid(), signal.SIGINT)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from trainables.ray_trainable import DistillTrainable, Job, register_trainables
+from trainables.job import Job
+from trainables.ray_trainable import DistillTrainable, register_trainables
 from tune_sr.adapters import GpuHours, LedgerScheduler, LedgerSearcher
+from tune_sr.identity import owner_of
 from tune_sr.population import exchange_steps
 
 if TYPE_CHECKING:
@@ -45,9 +48,11 @@ def tuner_for(
         start=f"start-{live.history.starts:03d}",
         threads=max(1, int(config.cpus_per_trial)),
         gpu_part=config.gpus_per_trial % 1,
-        images=bench.images,
+        images=replace(bench.images, digests=bench.digests),
         keep=exchange_steps(config.scheduler, config.space.budget),
         costs=() if config.objective.cost is None else (config.objective.cost,),
+        owner=owner_of(live.history.study),
+        digests=bench.digests,
     )
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
