@@ -85,6 +85,7 @@ class Run:
         config: TrialConfig,
         *,
         images: RunImages | None = None,
+        teacher: SRNet | None = None,
         micro_batch: int | None = None,
     ) -> None:
         """Build everything; nothing is trained yet.
@@ -92,6 +93,7 @@ class Run:
         Args:
             config: what is trained.
             images: its decoded images; read from where `config` says if None.
+            teacher: its teacher, as `load_teacher` gives it; read from its file if None.
             micro_batch: images that pass through a network at a time, so that a batch takes less
                 memory and more time; what is learnt is the same but for roundings. None: all.
         """
@@ -100,7 +102,7 @@ class Run:
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
         self.student = _network(config, "student").to(self.device)
-        self.teacher = load_teacher(config, self.device)
+        self.teacher = load_teacher(config, self.device) if teacher is None else teacher
         for network in filter(None, (self.student, self.teacher)):
             network.micro_batch = micro_batch
         setting = Setting(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.run import RunImages
+    from trainables.config import TrialConfig
+    from trainables.run import Run, RunImages
     from tune_sr.chart import Chart
     from tune_sr.ledger import TrialRecord
     from tune_sr.results import Results
@@ -18,9 +20,11 @@ BEST, FRONT = "best", "front"
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
 _OF_THE_MACHINE = ("device", "threads")
 """What a configuration says of the machine it ran on, and nothing else would miss."""
+_OF_A_TRIAL = re.compile(r"\d{4,}(\.new)?")
+"""The names of our folders in `front/`; what else lies there is somebody else's."""
 
 
-def write_best(results: Results, images: RunImages | None = None) -> bool:
+def write_best(results: Results, images: RunImages | None = None, like: Run | None = None) -> bool:
     """Write `best/` from the checkpoint of the best trial's best report.
 
     Where cost is an objective, `front/<trial>/` holds the same of every trial that none beats.
@@ -28,6 +32,8 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     Args:
         results: of the study; with no trial that has a score there is nothing to write.
         images: its decoded images, if they are at hand.
+        like: a run of the study: where a trial has the same teacher, that one is used, and its file
+            may be gone.
 
     Returns:
         Whether there is a best student.
@@ -38,18 +44,32 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
     """
     if results.best is None:
         return False
-    _write(results, results.best, results.folder / BEST, images)
+    _write(results, results.best, results.folder / BEST, images, like)
     if results.cost is not None:
         for record in results.front:
-            _write(results, record, results.folder / FRONT / record.name, images)
+            _write(results, record, results.folder / FRONT / record.name, images, like)
         unbeaten = {record.name for record in results.front}
-        for other in (results.folder / FRONT).iterdir():  # the study was extended since
-            if other.name not in unbeaten:
-                shutil.rmtree(other)
+        remove_beaten(results.folder / FRONT, unbeaten)
     return True
 
 
-def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:
+def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
+    """Remove the folders of trials that others beat since a study was extended.
+
+    What else lies there stays: a file of the file system's own, or a folder of somebody's.
+    """
+    for other in front.iterdir():
+        if _OF_A_TRIAL.fullmatch(other.name) and other.name not in unbeaten:
+            shutil.rmtree(other, ignore_errors=True)  # a file is none of ours either
+
+
+def _write(
+    results: Results,
+    record: TrialRecord,
+    folder: Path,
+    images: RunImages | None,
+    like: Run | None,
+) -> None:
     """The student of a trial's best report, in `folder`, each file at once or not at all."""
     from trainables.networks.checkpoint import save_network
     from trainables.run import Run
@@ -60,7 +80,10 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     assert score is not None, "it is among the best"
     state = _state(results.folder, record.name, score.step, folder)
     config = results.space.at(record.point_at(score.step))
-    run = Run(config, images=images)
+    teacher = (
+        like.teacher if like is not None and _teacher(like.config) == _teacher(config) else None
+    )
+    run = Run(config, images=images, teacher=teacher)
     run.load_state_dict(state)
     run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
     fresh = folder.with_name(f"{folder.name}.new")
@@ -77,6 +100,11 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     for path in fresh.iterdir():
         path.replace(folder / path.name)
     fresh.rmdir()
+
+
+def _teacher(config: TrialConfig) -> tuple[object, str]:
+    """What decides which teacher a run has, and where it lies."""
+    return config.teacher, config.device
 
 
 def _chart(results: Results) -> Chart | None:

@@ -271,7 +271,7 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     folder = config.folder
     results = when_there_is_room(folder, lambda: write_results(folder))
     try:
-        when_there_is_room(folder, lambda: write_best(results, images=bench.images))
+        when_there_is_room(folder, lambda: write_best(results, bench.images, bench.run))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
