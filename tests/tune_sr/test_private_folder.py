@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tune_sr.cluster import ClusterError, local_ray
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
+LISTENS, LOOPBACK = "0A", ("0100007F", "0000000000000000FFFF00000100007F", f"{'0' * 24}01000000")
 two_users = pytest.mark.skipif(
     os.geteuid() != 0, reason="not root: what another user can do is NOT checked"
 )
@@ -188,3 +190,31 @@ def test_too_few_processes_are_refused_before_ray_aborts(
 
     assert as_nobody(start)
     assert begun == []
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_local_ray_listens_on_the_loopback_alone() -> None:
+    sockets = set()
+    for process in [os.getpid(), *children(os.getpid())]:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            with suppress(OSError):  # closed meanwhile
+                sockets.add(str(descriptor.readlink()))
+    addresses = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, state, inode = (line.split()[column] for column in (1, 3, 9))
+            if state == LISTENS and f"socket:[{inode}]" in sockets:
+                addresses.append(local.partition(":")[0])
+    assert len(addresses) >= 3  # the GCS, the raylet, this driver
+    assert set(addresses) <= set(LOOPBACK)
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    own = [
+        int(each)
+        for task in Path(f"/proc/{parent}/task").iterdir()
+        for each in (task / "children").read_text().split()
+    ]
+    return own + [each for child in own for each in children(child)]
