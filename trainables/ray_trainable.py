@@ -26,6 +26,7 @@ from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
 from trainables.notes import Notes
+from trainables.problems import EnvironmentFault, is_fault
 from trainables.run import RunImages
 from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
@@ -34,8 +35,9 @@ TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
 """Keys of Ray's `config` beside the searched values: the trial's name; the last step of which the
 driver has heard; of a copy, the trial and the step that it goes on from; and how many images pass
 through a network at a time (all, where it is absent)."""
-REPORT, FAILED, NOTES = "report", "failed", "notes"
-"""Keys of a result: the report, or else why there is none; and what a person should know."""
+REPORT, FAILED, FAULT, NOTES = "report", "failed", "fault", "notes"
+"""Keys of a result: the report, or else why there is none, with `fault` where that is the machine's
+doing or a file's; and what a person should know."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -78,6 +80,8 @@ class DistillTrainable(tune.Trainable):
                 else:
                     logging.getLogger(__name__).exception("trial %s failed", self._trial)
                     result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
+                    early = not self._has_reported and is_fault(error, self._point)
+                    result |= {FAULT: True} if early or isinstance(error, EnvironmentFault) else {}
         return {**result, NOTES: notes} if notes else result
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
@@ -110,8 +114,8 @@ class DistillTrainable(tune.Trainable):
         self._heard: int | None = self._point.pop(HEARD, None)
         self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
-        self._saved = None  # the trial before this one is let go
-        self._last = None
+        self._saved = self._last = None  # the trial before this one is let go
+        self._has_reported = False
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's is unannotated
             # Also what it held of a GPU, which others may need.
             gc.collect()
@@ -125,6 +129,7 @@ class DistillTrainable(tune.Trainable):
                 return self._last | self._costs
         self._last = None  # of the run as it stood before this
         report = self._last = self._saved.advance()
+        self._has_reported = True
         return report | self._costs
 
     def _open(self) -> SavedRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,19 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
         for record in results.front:
             _write(results, record, results.folder / FRONT / record.name, images)
         unbeaten = {record.name for record in results.front}
-        for other in (results.folder / FRONT).iterdir():  # the study was extended since
-            ours = _OF_A_TRIAL.fullmatch(other.name) and other.is_dir() and not other.is_symlink()
-            if ours and other.name not in unbeaten:
-                shutil.rmtree(other)
+        remove_beaten(results.folder / FRONT, unbeaten)
     return True
+
+
+def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
+    """Remove the folders of trials that others beat since a study was extended.
+
+    What else lies there stays: a file of the file system's own, or a folder of somebody's.
+    """
+    for other in front.iterdir():
+        ours = _OF_A_TRIAL.fullmatch(other.name) and other.is_dir() and not other.is_symlink()
+        if ours and other.name not in unbeaten:
+            shutil.rmtree(other)
 
 
 def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:

@@ -254,6 +254,9 @@ class History:
             before = record.point, record.caveat
             record.clones.append(Clone(event["step"], event["from"], *before))
             record.point, record.caveat = event["point"], event["caveat"]
+        elif kind == "retried":
+            record = self.trials[event["trial"]]
+            record.state = record.reason = None
         elif kind == "trial_ended":
             record = self.trials[event["trial"]]
             record.state, record.reason = event["state"], event.get("reason")

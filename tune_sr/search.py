@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--name", help="of the study and its folder; default: the space's, or its file's")
     add("--storage", type=Path, metavar="DIR", help="where studies lie; default: runs")
     add("--resume", action="store_true", help="go on with a study, or extend a finished one")
+    add("--retry-failed", action="store_true",
+        help="with --resume: try trials again that failed for the machine's sake")  # fmt: skip
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
     add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the whole study, the same")
@@ -76,6 +79,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.space is None and not (arguments.resume and arguments.name):
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
+    if arguments.retry_failed and not arguments.resume:
+        parser.error("--retry-failed: goes with --resume")
     return arguments
 
 
@@ -148,7 +153,8 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     check_extends(stored, flags)
     resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
-    return StudyConfig.of(resumed, name, storage, address_of(arguments.address))
+    config = StudyConfig.of(resumed, name, storage, address_of(arguments.address))
+    return replace(config, retry_failed=arguments.retry_failed)
 
 
 def _storage(arguments: argparse.Namespace, of_space: Mapping[str, Any]) -> Path:
@@ -187,6 +193,7 @@ def _dry_run(config: StudyConfig) -> int:
 
 
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
+    from trainables.problems import EnvironmentFault
     from tune_sr.cluster import ClusterError
     from tune_sr.lock import LockedError, StudyLostError
     from tune_sr.study import run_study
@@ -194,12 +201,13 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     def taken() -> None:
         if not quiet:
             print(f"study {config.name} in {config.folder}: starting", flush=True)
+            print(f"should it be cut short, {_resume_command(config)}", flush=True)
 
     try:
         results = run_study(config, bench, quiet=quiet, taken=taken)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
-    except StudyLostError as error:
+    except (StudyLostError, EnvironmentFault) as error:
         print(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", file=sys.stderr)
         return FAILED
     except Exception as error:

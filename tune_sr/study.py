@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import socket
@@ -21,24 +20,23 @@ from tune_sr.bench import Bench, Marks, measure, prepare
 from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
 from tune_sr.guarded import guarded_ledger
 from tune_sr.identity import new_digests
-from tune_sr.ledger import History, Ledger
+from tune_sr.ledger import History
+from tune_sr.live import Live
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
 from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
 from tune_sr.provenance import provenance
-from tune_sr.resume import driver_seconds, read_events
+from tune_sr.resume import left_to_do, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
 from tune_sr.signals import Interrupted, LoopSignals
 from tune_sr.space import SearchSpace
-from tune_sr.spending import GpuMeter
 from tune_sr.watchers import Watchers
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from tune_sr.adapters import Live
     from tune_sr.results import Results
 
 
@@ -68,6 +66,8 @@ class StudyConfig:
     tracking_uri: str | None = None
     address: str | None = None
     """The cluster that it runs on; None: this machine."""
+    retry_failed: bool = False
+    """Whether this start tries trials again that failed and `may_be_retried`."""
 
     @classmethod
     def of(cls, space: SearchSpace, name: str, storage: Path, address: str | None = None) -> Self:
@@ -79,7 +79,8 @@ class StudyConfig:
         study = dict(space.study)
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
         study["objective"] = Objective.of(study["objective"])
-        known = {each.name for each in fields(cls)} - {"name", "space", "folder", "address"}
+        own = {"name", "space", "folder", "address", "retry_failed"}
+        known = {each.name for each in fields(cls)} - own
         auto = study["gpus_per_trial"] == "auto"  # tune_sr/gpu_share.py
         said = {key: value for key, value in study.items() if key in known}
         said["gpus_per_trial"] = 0.0 if auto else study["gpus_per_trial"]
@@ -142,6 +143,7 @@ def run_study(
         LockedError: another driver works on it, or has taken it over.
         StudyLostError: its lock or ledger is gone or cannot be written; all before that is saved.
         ClusterError: the cluster cannot be joined, or cannot run it.
+        EnvironmentFault: trial after trial met a fault of the machine; all is saved, as above.
         Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
     from tune_sr.gpu_share import placed
@@ -158,17 +160,16 @@ def run_study(
         if seconds is None:
             return _finish_again(config, bench, lock, quiet=quiet)
         with ThreadPoolExecutor(1) as beside:
-            marks = beside.submit(
-                _marks, config, bench
-            )  # while Ray starts, which is mostly waiting
+            # While Ray starts, which is mostly waiting.
+            marks = beside.submit(_marks, config, bench)
             with ray_for(config) as places:
                 from tune_sr.tuner import tuner_for
 
                 signals.listen()
-                ledger = guarded_ledger(config.folder, lock)
-                live = _begin(config, marks.result(), ledger, bench)
+                live = _begin(config, marks.result(), lock, bench, signals.arrived)
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
                     _append_start(config, live, bench)
+                    signals.await_loop()
                     tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
@@ -176,24 +177,8 @@ def run_study(
                     results = _write(config, bench)
     if signals.number is not None:
         raise Interrupted(signals.number)
+    live.breaker.check()
     return results
-
-
-def left_to_do(config: StudyConfig) -> float | None:
-    """Seconds that a study may still take, infinite without a limit; None where it is finished.
-
-    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
-    """
-    events = read_events(config.folder)
-    history = History.of(events)
-    if len(history.trials) >= config.trials and not history.running():
-        return None
-    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
-        return None
-    if config.hours is None:
-        return math.inf
-    left = 3600 * config.hours - driver_seconds(events)
-    return left if left > 0 else None
 
 
 @contextmanager
@@ -216,8 +201,6 @@ def _this_machine(share: Share) -> Node:
 
 def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
-    from tune_sr.adapters import Live
-
     live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
     with Watchers(config, _marks(config, bench), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
@@ -232,12 +215,14 @@ def _marks(config: StudyConfig, bench: Bench) -> Marks:
     return dict(started["marks"]) if started and "marks" in started else measure(bench)
 
 
-def _begin(config: StudyConfig, marks: Marks, ledger: Ledger, bench: Bench) -> Live:
+def _begin(
+    config: StudyConfig, marks: Marks, lock: DriverLock, bench: Bench, ending: Callable[[], bool]
+) -> Live:
     """The ledger, with its first line, and the files that say what the study is."""
-    from tune_sr.adapters import Live
     from tune_sr.results import replace_text
 
-    live = Live(ledger, config.objective.keys)
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
+    live.ending = ending
     if live.history.study is None:
         live.append(
             "study_started",
@@ -265,6 +250,8 @@ def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
         **new_digests(live.ledger.events(), bench.digests),
     )
     live.settle()
+    if config.retry_failed:
+        live.retry_failed()
 
 
 def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
@@ -273,7 +260,7 @@ def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
     Raises:
         RuntimeError: Ray has given up though nobody told it to.
     """
-    if signals.number is not None:
+    if signals.number is not None or live.breaker.given_up is not None:
         return False
     left = config.trials - sum(each.state is not None for each in live.history.trials.values())
     if left > 0 and config.hours is None and config.gpu_hours is None:
@@ -289,7 +276,7 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     folder = config.folder
     results = when_there_is_room(folder, lambda: write_results(folder))
     try:
-        when_there_is_room(folder, lambda: write_best(results, images=bench.images))
+        when_there_is_room(folder, lambda: write_best(results, bench.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results

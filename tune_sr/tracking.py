@@ -217,6 +217,10 @@ class _Server:
         if trial.settled:
             return
         assert trial.run_id is not None
+        if trial.reopened:
+            self._client.update_run(trial.run_id, status="RUNNING")
+            self._log(trial.run_id, tags={"state": "", "reason": ""})
+            trial.reopened = False
         while trial.sent < len(trial.reports):
             points, taken = trial.unsent(_BATCH)
             self._log(trial.run_id, points=points, tags=trial.tags)

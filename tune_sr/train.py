@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.lock import DriverLock, LockedError
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -37,9 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 config = _configured(arguments)
                 _check_same(output, config)
                 images = _decoded(config)
+                output.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _train(config, images, output, quiet=arguments.quiet)
+            try:
+                with DriverLock(output / "driver.lock", on_lost=_stop):
+                    return _train(config, images, output, quiet=arguments.quiet)
+            except LockedError as error:
+                return refuse(PROG, error)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
@@ -141,7 +149,6 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
     from trainables.values import Diverged
     from tune_sr.yaml_lines import dump_yaml
 
-    output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
     saved = SavedRun(config, output / "checkpoints", images=images)
     bicubic = marks(saved.run)["bicubic"]
@@ -160,6 +167,11 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
         return FAILED
     print(_finish(saved, output, bicubic[config.quality]))
     return DONE
+
+
+def _stop() -> None:
+    """Another process trains into this folder now: this one ends, as after Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import load_network, save_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
-from tune_sr.best import write_best
+from tune_sr.best import remove_beaten, write_best
 from tune_sr.ledger import Ledger
 from tune_sr.results import load_results, write_results
 from tune_sr.space import SearchSpace
@@ -281,6 +282,28 @@ def test_a_best_checkpoint_that_is_damaged_is_named_and_best_left_alone(trained)
     with pytest.raises(ValueError, match="trial 0000 at step 2"):
         write_best(load_results(folder))
     assert (folder / "best" / "student.safetensors").read_text() == "of an earlier start"
+
+
+def test_a_teacher_whose_file_is_gone_at_the_end_costs_no_student(trained, space, home):
+    folder = trained(WHOLE, 2)
+    file = Path(space.at(WHOLE).teacher.weights)
+    moved = file.rename(home / "moved")
+    try:
+        assert write_best(load_results(folder))
+    finally:
+        moved.rename(file)
+    assert (folder / "best" / "student.safetensors").is_file()
+
+
+def test_only_our_own_folders_of_trials_leave_the_front(tmp_path):
+    for name in ("0000", "0001", "0002.new", "10000", "mine", "0001.bak"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "student.safetensors").touch()
+    for name in (".DS_Store", ".nfs0000000000a1", "0007"):
+        (tmp_path / name).touch()
+    remove_beaten(tmp_path, {"0000"})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"0000", "mine", "0001.bak", ".DS_Store", ".nfs0000000000a1", "0007"}
 
 
 def test_without_a_score_there_is_no_best(ledger, space):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from trainables.metrics.evaluate import evaluate
 from trainables.networks.checkpoint import load_network
 from trainables.run import Run, upscaler
 from tune_sr import train
+from tune_sr.lock import DriverLock
 from tune_sr.yaml_lines import read_yaml
 
 ToySpace = Callable[..., Path]
@@ -40,3 +42,15 @@ def test_what_is_kept_is_the_average_that_reports_judged_and_its_caveat_is_told(
     kept = load_network(file)
     measured = evaluate(upscaler(kept), Run(config).heldout)
     assert config.ema == 0.9 and measured["psnr_y_db"] == pytest.approx(told["psnr_y_db"], abs=1e-6)
+
+
+def test_two_trainings_into_one_folder_are_one_too_many(
+    toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", str(toy_space()), "--output", str(tmp_path / "out"), "--quiet"]
+    (tmp_path / "out").mkdir()
+    with DriverLock(tmp_path / "out" / "driver.lock"):
+        assert train.main(words) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and f"pid {os.getpid()}" in told.err
+    assert not (tmp_path / "out" / "config.yaml").exists()
