@@ -24,6 +24,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.dotted"},
         {"trainables.memory"},
         {"trainables.notes"},
+        {"trainables.threads"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [

@@ -103,7 +103,8 @@ class Run:
                 memory and more time; what is learnt is the same but for roundings. None: all.
         """
         self.config = config
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        self.threads = config.threads or os.cpu_count() or 1
+        torch.set_num_threads(self.threads)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
         self.student = _network(config, "student").to(self.device)
