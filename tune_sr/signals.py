@@ -39,6 +39,11 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_this_process() -> None:
+    """End this process as Ctrl-C does; from any thread."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class LoopSignals:
     """The same signals while Ray's loop runs: the loop ends its step, then all is put away.
 

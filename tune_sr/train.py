@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.commands import DONE, FAILED, Parser, refuse
-from tune_sr.signals import Interrupted, interruptible
+from tune_sr.signals import Interrupted, end_this_process, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 images = _decoded(config)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _train(config, images, output, quiet=arguments.quiet)
+            return _train_alone(config, images, output, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
@@ -135,13 +135,27 @@ def _decoded(config: TrialConfig) -> RunImages:
     return RunImages.of(config)
 
 
+def _train_alone(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
+    """`_train`, where no other process trains into `output`."""
+    from tune_sr.lock import DriverLock, LockedError, StudyLostError
+
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with DriverLock(output / "driver.lock", on_lost=end_this_process):
+            return _train(config, images, output, quiet=quiet)
+    except LockedError as error:
+        return refuse(PROG, error)
+    except StudyLostError as error:
+        print(f"{PROG}: the training stopped: {error}", file=sys.stderr)
+        return FAILED
+
+
 def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
     from trainables.marks import marks
     from trainables.saved_run import SavedRun
     from trainables.values import Diverged
     from tune_sr.yaml_lines import dump_yaml
 
-    output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
     saved = SavedRun(config, output / "checkpoints", images=images)
     bicubic = marks(saved.run)["bicubic"]
