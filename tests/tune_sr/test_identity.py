@@ -142,7 +142,7 @@ def test_all_files_that_any_trial_may_read_are_recorded(study: Configure, files:
     config = study(
         search={"teacher.weights": {"choice": teachers}},
         fixed={
-            "method": {"name": "csd", "vgg19": str(files / "vgg19.pth")},
+            "method": {"name": "csd", "negatives": 1, "vgg19": str(files / "vgg19.pth")},
             "teacher": {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]},
             "student": {"name": "vdsr", "features": 4, "blocks": 6, "scales": [2]},
         },
@@ -219,11 +219,11 @@ def test_checkpoints_of_another_study_or_point_are_passed_over_and_left(
     assert told(again.step()) == reports[1], "its own is taken up"
     strange = trainable(Owner("b"), start="start-002")
     assert told(strange.step()) == reports[0], "begun from nothing"
-    assert "2 checkpoints of another study passed over" in caplog.text
+    assert "checkpoints of another study passed over: 2" in caplog.text
+    assert len(find_checkpoints([folder])) == 2, "what is another's is not removed"
     other = trainable(Owner("a"), start="start-003", **{"optimiser.lr": 0.02})
     step = told(other.step())["step"]
     assert step == 4, "the same trial, at another point"
-    assert len(find_checkpoints([folder])) == 2
 
 
 def test_what_names_no_study_counts_for_an_older_one_alone(
