@@ -22,6 +22,7 @@ WITH_RAY = (
     "test_every_fault.py",
     "test_for_real.py",
     "test_full_disk.py",
+    "test_identity.py",
     "test_kill.py",
     "test_lost.py",
     "test_machine_faults.py",

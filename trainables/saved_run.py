@@ -96,7 +96,7 @@ class SavedRun:
             find_checkpoints(self._folders, of_study)
         ):
             where = " and ".join(str(each) for each in self._folders if each.exists())
-            _log.warning("%s: %d checkpoints of another study passed over", where, strangers)
+            _log.warning("%s: checkpoints of another study passed over: %d", where, strangers)
 
     def unread(self, read: int) -> Report | None:
         """The restored checkpoint's report where `read`, the last step that was heard, is older."""

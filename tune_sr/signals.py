@@ -80,6 +80,11 @@ def _taken() -> list[signal.Signals]:
     return [each for each in ASKED_TO_END if not (each == signal.SIGHUP and ignored)]
 
 
+def end_this_process() -> None:
+    """End this process as Ctrl-C does; from any thread."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class LoopSignals:
     """The same signals while Ray's loop runs: the loop ends its step, then all is put away.
 

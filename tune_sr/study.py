@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import uuid
@@ -31,7 +30,7 @@ from tune_sr.provenance import provenance
 from tune_sr.resume import left_to_do, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
-from tune_sr.signals import Interrupted, LoopSignals
+from tune_sr.signals import Interrupted, LoopSignals, end_this_process
 from tune_sr.space import SearchSpace
 from tune_sr.watchers import Watchers
 
@@ -152,7 +151,7 @@ def run_study(
     config = placed(config, bench)
     with (
         _made(config.folder),
-        DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock,
+        DriverLock(config.folder / "driver.lock", on_lost=end_this_process) as lock,
         LoopSignals() as signals,
     ):
         taken()
@@ -280,8 +279,3 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
-
-
-def _stop() -> None:
-    """End this driver as Ctrl-C does: it may no longer write to its study."""
-    os.kill(os.getpid(), signal.SIGINT)

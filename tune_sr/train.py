@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.commands import DONE, FAILED, Parser, refuse
-from tune_sr.lock import DriverLock, LockedError
-from tune_sr.signals import Interrupted, interruptible
+from tune_sr.signals import Interrupted, end_this_process, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -43,11 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 output.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
                 return refuse(PROG, error)
-            try:
-                with DriverLock(output / "driver.lock", on_lost=_stop):
-                    return _train(config, images, output, quiet=arguments.quiet)
-            except LockedError as error:
-                return refuse(PROG, error)
+            return _train_alone(config, images, output, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
@@ -143,6 +136,20 @@ def _decoded(config: TrialConfig) -> RunImages:
     return RunImages.of(config)
 
 
+def _train_alone(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
+    """`_train`, where no other process trains into `output`."""
+    from tune_sr.lock import DriverLock, LockedError, StudyLostError
+
+    try:
+        with DriverLock(output / "driver.lock", on_lost=end_this_process):
+            return _train(config, images, output, quiet=quiet)
+    except LockedError as error:
+        return refuse(PROG, error)
+    except StudyLostError as error:
+        print(f"{PROG}: the training stopped: {error}", file=sys.stderr)
+        return FAILED
+
+
 def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
     from trainables.marks import marks
     from trainables.saved_run import SavedRun
@@ -167,11 +174,6 @@ def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool)
         return FAILED
     print(_finish(saved, output, bicubic[config.quality]))
     return DONE
-
-
-def _stop() -> None:
-    """Another process trains into this folder now: this one ends, as after Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
