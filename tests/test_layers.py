@@ -24,6 +24,8 @@ TIERS: list[list[set[str]]] = [
         {"trainables.dotted"},
         {"trainables.memory"},
         {"trainables.notes"},
+        {"trainables.limits"},
+        {"trainables.paths"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [
