@@ -36,7 +36,7 @@ def prepare(config: StudyConfig) -> Bench:
     Raises:
         ValueError: names, in one line, what cannot be used.
     """
-    from trainables.run import Run, RunImages
+    from trainables.run import Run, RunImages, check_teacher
     from tune_sr.plan import largest_checkpoint
     from tune_sr.searchers import propose
 
@@ -47,6 +47,7 @@ def prepare(config: StudyConfig) -> Bench:
         first = config.configure(point)
         images = RunImages.of(first, *map(config.configure, config.space.first))
         bench = Bench(images, Run(first, images=images))
+        check_teacher(bench.run)
         check_room(config.folder, largest_checkpoint([first]))
         return bench
     except ConfigError as error:

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.run import RunImages
     from trainables.saved_run import SavedRun
     from trainables.values import Report
     from tune_sr.space import SearchSpace
@@ -33,13 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             try:
-                _check_output(output, resume=arguments.resume)
-                config = _configured(arguments)
-                _check_same(output, config)
-                images = _decoded(config)
+                with refusing():
+                    _check_output(output, resume=arguments.resume)
+                    config = _configured(arguments)
+                    _check_same(output, config)
+                    saved = _built(config, output)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _train(config, images, output, quiet=arguments.quiet)
+            return _train(saved, output, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
@@ -129,21 +129,26 @@ def _check_same(output: Path, config: TrialConfig) -> None:
             raise ValueError(f"{output} {rule}: undo that, or name another --output")
 
 
-def _decoded(config: TrialConfig) -> RunImages:
-    from trainables.run import RunImages
+def _built(config: TrialConfig, output: Path) -> SavedRun:
+    """The run, begun or gone on with, and its configuration written down.
 
-    return RunImages.of(config)
-
-
-def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
-    from trainables.marks import marks
+    Raises:
+        ValueError: an image, a file of weights or the device cannot be used; nothing was written.
+    """
     from trainables.saved_run import SavedRun
-    from trainables.values import Diverged
     from tune_sr.yaml_lines import dump_yaml
 
+    saved = SavedRun(config, output / "checkpoints")
     output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
-    saved = SavedRun(config, output / "checkpoints", images=images)
+    return saved
+
+
+def _train(saved: SavedRun, output: Path, *, quiet: bool) -> int:
+    from trainables.marks import marks
+    from trainables.values import Diverged
+
+    config = saved.run.config
     bicubic = marks(saved.run)["bicubic"]
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)
