@@ -25,6 +25,8 @@ TIERS: list[list[set[str]]] = [
         {"trainables.memory"},
         {"trainables.notes"},
         {"trainables.threads"},
+        {"trainables.limits"},
+        {"trainables.paths"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [

@@ -40,7 +40,7 @@ def prepare(config: StudyConfig) -> Bench:
         ValueError: names, in one line, what cannot be used, or what is no longer what a study
             that exists was begun with.
     """
-    from trainables.run import Run, RunImages
+    from trainables.run import Run, RunImages, check_teacher
     from tune_sr.identity import check_digests, configs_of_files, found_digests
     from tune_sr.plan import largest_checkpoint
     from tune_sr.resume import check_nothing_lost, read_events
@@ -56,6 +56,7 @@ def prepare(config: StudyConfig) -> Bench:
         others = [*map(config.configure, config.space.first), *configs_of_files(config.space)]
         images = RunImages.of(first, *others)
         run = Run(first, images=images)  # its refusals tell more of a file than a digest does
+        check_teacher(run)
         bench = Bench(images, run, found_digests([first, *others], images))
         check_digests(config.folder, events, bench.digests)
         check_room(config.folder, largest_checkpoint([first]))

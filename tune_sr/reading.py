@@ -9,6 +9,8 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.dotted import leaves, put
+from trainables.limits import DIMENSIONS
+from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
@@ -107,6 +109,9 @@ class _Reading:
         return replace(space, study=study)
 
     def _dimensions(self, search: Mapping[str, Any]) -> dict[str, Dimension]:
+        if len(search) > DIMENSIONS:
+            rule = f"{len(search):,} quantities are searched; at most {DIMENSIONS}"
+            raise self.document.error(("search",), "search", rule)
         dimensions = {}
         for path, says in search.items():
             try:
@@ -234,7 +239,7 @@ class _Reading:
                 read = _get(parsed, path, None)
                 words = isinstance(value, str) and isinstance(read, str) and read != value
                 if words and Path(read).is_absolute():
-                    put(self.fixed, path, str(Path(value).expanduser().absolute()))
+                    put(self.fixed, path, str(expanded(value).absolute()))
 
     def _located(
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.cluster import address_of, is_job
-from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             try:
-                config = (_resumed if arguments.resume else _new)(arguments)
-                config, bench = _prepared(config)
-                if arguments.dry_run:
-                    return _dry_run(config)
+                with refusing():
+                    config = (_resumed if arguments.resume else _new)(arguments)
+                    config, bench = _prepared(config)
+                    if arguments.dry_run:
+                        return _dry_run(config)
             except ValueError as error:
                 return refuse(PROG, error)
             return _run(config, bench, quiet=arguments.quiet)

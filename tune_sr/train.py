@@ -8,15 +8,15 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing
 from tune_sr.signals import Interrupted, end_this_process, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.run import RunImages
     from trainables.saved_run import SavedRun
     from trainables.values import Report
     from tune_sr.space import SearchSpace
@@ -33,14 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             try:
-                _check_output(output, resume=arguments.resume)
-                config = _configured(arguments)
-                _check_same(output, config)
-                images = _decoded(config)
-                output.mkdir(parents=True, exist_ok=True)
+                with refusing():
+                    _check_output(output, resume=arguments.resume)
+                    config = _configured(arguments)
+                    _check_same(output, config)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _train_alone(config, images, output, quiet=arguments.quiet)
+            return _train_alone(config, output, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
@@ -130,34 +129,56 @@ def _check_same(output: Path, config: TrialConfig) -> None:
             raise ValueError(f"{output} {rule}: undo that, or name another --output")
 
 
-def _decoded(config: TrialConfig) -> RunImages:
-    from trainables.run import RunImages
-
-    return RunImages.of(config)
-
-
-def _train_alone(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
-    """`_train`, where no other process trains into `output`."""
+def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
+    """`_train`, where no other process trains into `output` and everything can be used."""
     from tune_sr.lock import DriverLock, LockedError, StudyLostError
 
+    new = not output.exists()
+    try:
+        with refusing():
+            output.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        return refuse(PROG, error)
+    problem: ValueError
     try:
         with DriverLock(output / "driver.lock", on_lost=end_this_process):
-            return _train(config, images, output, quiet=quiet)
+            try:
+                with refusing():
+                    saved = _built(config, output)
+            except ValueError as error:
+                problem = error
+            else:
+                return _train(saved, output, quiet=quiet)
     except LockedError as error:
-        return refuse(PROG, error)
+        problem = error
     except StudyLostError as error:
         print(f"{PROG}: the training stopped: {error}", file=sys.stderr)
         return FAILED
+    if new:
+        with suppress(OSError):
+            output.rmdir()
+    return refuse(PROG, problem)
 
 
-def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
-    from trainables.marks import marks
+def _built(config: TrialConfig, output: Path) -> SavedRun:
+    """The run, begun or gone on with, and its configuration written down.
+
+    Raises:
+        ValueError: an image, a file of weights or the device cannot be used; nothing was written.
+    """
     from trainables.saved_run import SavedRun
-    from trainables.values import Diverged
     from tune_sr.yaml_lines import dump_yaml
 
+    saved = SavedRun(config, output / "checkpoints")
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
-    saved = SavedRun(config, output / "checkpoints", images=images)
+    return saved
+
+
+def _train(saved: SavedRun, output: Path, *, quiet: bool) -> int:
+    from trainables.marks import marks
+    from trainables.values import Diverged
+
+    config = saved.run.config
     bicubic = marks(saved.run)["bicubic"]
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)

@@ -43,8 +43,8 @@ def plan_parts(
     >>> plan_parts(18, 480_000, 2, "even", 12 / 80)
     Parts(starts=(0, 72000), depths=(9, 18))
     """
-    starts = growth_starts(steps, P, part_fraction)
-    return Parts(starts, part_depths(blocks, P, split_points))
+    depths = part_depths(blocks, P, split_points)
+    return Parts(growth_starts(steps, P, part_fraction), depths)
 
 
 def growth_starts(steps: int, P: int, part_fraction: float) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from trainables.networks.base import SRNet, channels_innermost
-from trainables.networks.checkpoint import load_into
+from trainables.networks.checkpoint import fitting
 from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.foreign import SpandrelConfig, SpandrelTeacher
 from trainables.networks.rcan import RCAN, RCANConfig
@@ -48,12 +48,19 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
     """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
     if isinstance(config, SpandrelConfig):
         return channels_innermost(SpandrelTeacher(config))
+    weights = None if config.weights is None else fitting(outline(config), config.weights)
     with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
         network = NETWORKS[config.name](config)
     network.initialise(generator)
-    if config.weights is not None:
-        load_into(network, config.weights)
+    if weights is not None:
+        network.load_state_dict(weights)
     return channels_innermost(network)
+
+
+def outline(config: NetworkConfig) -> SRNet:
+    """The network that `config` describes without its numbers, on torch's meta device."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return NETWORKS[config.name](config)
 
 
 def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:

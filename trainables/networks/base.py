@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS, FEATURES, PARAMETERS
 from trainables.networks.portions import in_portions
 from trainables.values import Colour, Config, ConfigError, Trace
 
@@ -53,9 +54,9 @@ class ScaledConfig(Config):
 class SRNetConfig(ScaledConfig):
     """What all networks of ours are configured by."""
 
-    features: int = Field(ge=1)
+    features: int = Field(ge=1, le=FEATURES)
     """Width: feature channels of the body."""
-    blocks: int = Field(ge=1)
+    blocks: int = Field(ge=1, le=BLOCKS)
     """Depth: units of the body, or blocks in each of them where the network says so."""
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
@@ -67,6 +68,22 @@ class SRNetConfig(ScaledConfig):
     def units(self) -> int:
         """Length of the body, which progressive distillation counts."""
         return self.blocks
+
+    @property
+    def convolutions(self) -> int:
+        """About how many convolutions of 3x3, from features to features, the body has."""
+        return self.blocks
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        if self.convolutions > 2 * BLOCKS:
+            rule = f"a body of {self.convolutions:,} convolutions; at most {2 * BLOCKS:,}"
+            raise ConfigError("blocks", rule)
+        parameters = 9 * self.features**2 * self.convolutions
+        if parameters > PARAMETERS:
+            rule = f"{self.features:,} make a body of {parameters:,} parameters"
+            raise ConfigError("features", f"{rule}; at most {PARAMETERS:,}")
+        return self
 
 
 class SRNet(nn.Module, ABC):
