@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -25,7 +24,7 @@ from tune_sr.nodes import ray_for
 from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
-from tune_sr.provenance import provenance
+from tune_sr.provenance import record
 from tune_sr.resume import driver_seconds, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
@@ -107,6 +106,11 @@ class StudyConfig:
             return self.concurrent
         return max(1, self.share.on(_this_machine(self.share)))
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of each trial, on which bits depend."""
+        return self.space.fixed.get("threads") or max(1, int(self.cpus_per_trial))
+
     def configure(self, point: Mapping[str, Any]) -> TrialConfig:
         """The whole configuration of a trial.
 
@@ -164,6 +168,9 @@ def run_study(
                 signals.listen()
                 live = _begin(config, marks.result())
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
+                    record(
+                        config.folder, sys.argv, config.threads, study=config.name, seed=config.seed
+                    )
                     _append_start(config, live)
                     tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
                     lock.check()
@@ -229,7 +236,7 @@ def _marks(config: StudyConfig, bench: Bench) -> Marks:
 
 
 def _begin(config: StudyConfig, marks: Marks) -> Live:
-    """The ledger, with its first line, and the files that say what the study is."""
+    """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
     from tune_sr.adapters import Live
     from tune_sr.results import replace_text
 
@@ -243,9 +250,7 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
             seed=config.seed,
             marks=marks,
         )
-    made_by = {"study": config.name, "seed": config.seed, **provenance(sys.argv)}
     replace_text(config.folder / "space.yaml", config.space.to_yaml())
-    replace_text(config.folder / "study.json", json.dumps(made_by, indent=1) + "\n")
     return live
 
 
