@@ -59,7 +59,6 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.lock", "tune_sr.lock_file"},
         {"tune_sr.store"},
         {"tune_sr.cluster", "tune_sr.nodes", "tune_sr.places"},
-        {"tune_sr.provenance"},
         {"tune_sr.commands"},
         {"tune_sr.patience"},
         {"tune_sr.bar"},
@@ -92,7 +91,7 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"tune_sr.plan"}, {"tune_sr.resume"}, {"tune_sr.identity"}],
     [{"tune_sr.results"}, {"tune_sr.bench"}],
-    [{"tune_sr.best"}],
+    [{"tune_sr.best"}, {"tune_sr.provenance"}],
     [
         {
             "tune_sr.study",

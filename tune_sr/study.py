@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -26,7 +25,7 @@ from tune_sr.nodes import ray_for
 from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
-from tune_sr.provenance import provenance
+from tune_sr.provenance import record
 from tune_sr.resume import left_to_do, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
@@ -108,6 +107,11 @@ class StudyConfig:
         if self.concurrent != "auto":
             return self.concurrent
         return max(1, self.share.on(_this_machine(self.share)))
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each trial, on which bits depend."""
+        return self.space.fixed.get("threads") or max(1, int(self.cpus_per_trial))
 
     def configure(self, point: Mapping[str, Any]) -> TrialConfig:
         """The whole configuration of a trial.
@@ -217,7 +221,7 @@ def _marks(config: StudyConfig, bench: Bench) -> Marks:
 def _begin(
     config: StudyConfig, marks: Marks, lock: DriverLock, bench: Bench, ending: Callable[[], bool]
 ) -> Live:
-    """The ledger, with its first line, and the files that say what the study is."""
+    """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
     from tune_sr.results import replace_text
 
     live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
@@ -232,14 +236,13 @@ def _begin(
             marks=marks,
             digests=bench.digests,
         )
-    made_by = {"study": config.name, "seed": config.seed, **provenance(sys.argv)}
     replace_text(config.folder / "space.yaml", config.space.to_yaml())
-    replace_text(config.folder / "study.json", json.dumps(made_by, indent=1) + "\n")
     return live
 
 
 def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
     live.make_up(Population.of(config))
+    record(config.folder, sys.argv, config.threads, study=config.name, seed=config.seed)
     live.append(
         "driver_started",
         host=socket.gethostname(),

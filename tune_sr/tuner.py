@@ -48,7 +48,7 @@ def tuner_for(
         configure=config.configure,
         trials=config.folder / "trials",
         start=f"start-{live.history.starts:03d}",
-        threads=max(1, int(config.cpus_per_trial)),
+        threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
         images=replace(bench.images, digests=bench.digests),
         keep=exchange_steps(config.scheduler, config.space.budget),

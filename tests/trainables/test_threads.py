@@ -22,8 +22,6 @@ from trainables.metrics.tiles import Upscale
 from trainables.run import Run
 from trainables.threads import threads, workers
 
-pytestmark = pytest.mark.bits
-
 COUNTS = (1, 2, 4)
 
 
@@ -54,6 +52,7 @@ def test_lr_images_have_the_same_bits_two_hundred_times() -> None:
     assert len(set(found)) == 1
 
 
+@pytest.mark.bits
 def test_what_a_study_is_held_against_is_computed_with_the_runs_threads_in_any_thread(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

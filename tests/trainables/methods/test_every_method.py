@@ -83,6 +83,7 @@ def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
 # --- 2: the seed decides ------------------------------------------------------------------------
 
 
+@pytest.mark.bits
 @each_method
 def test_same_seed_same_numbers_other_seed_other_numbers(
     name: str, make_run: Make, draw_batch: Draw
@@ -126,6 +127,7 @@ def resumed(
     return resume(tmp_path_factory.mktemp("every_method"), jobs)
 
 
+@pytest.mark.bits
 @each_pair
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
     name: str,

@@ -30,7 +30,7 @@ from trainables.methods import METHODS
 from trainables.run import Run
 from trainables.values import Blank, Pairs
 
-pytestmark = [pytest.mark.bits, pytest.mark.usefixtures("float64")]
+pytestmark = pytest.mark.usefixtures("float64")
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 UPDATES = 10
@@ -80,6 +80,7 @@ def first_difference(found: Iterator[dict[str, float]], recorded: Losses) -> str
     return None
 
 
+@pytest.mark.bits
 @each_method
 @pytest.mark.parametrize("network", ["vdsr", "edsr"])
 def test_the_first_ten_losses_are_as_recorded(
