@@ -28,6 +28,7 @@ WITH_RAY = (
     "test_ray_job.py",
     "test_ray_trainable.py",
     "test_run_images.py",
+    "test_secrets.py",
     "test_signals.py",
     "test_study.py",
     "test_thousands.py",

@@ -24,6 +24,7 @@ from tune_sr.judging import Judge
 from tune_sr.ledger import Event, History, Ledger, State, trial_name
 from tune_sr.patience import Patience
 from tune_sr.population import Copy, Population
+from tune_sr.resume import without_secrets_of_old
 from tune_sr.searchers import propose
 from tune_sr.spending import GpuMeter
 
@@ -48,7 +49,7 @@ class Live:
             ledger: the study's.
             keys: the figures of reports that searcher and scheduler look at; None: all.
         """
-        events = list(ledger.events())
+        events = [without_secrets_of_old(event) for event in ledger.events()]
         self.ledger = ledger
         self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
         self.setbacks: dict[str, Again | Loss] = {}

@@ -41,7 +41,7 @@ def prepare(config: StudyConfig) -> Bench:
     from tune_sr.searchers import propose
 
     check_writable(config.folder)
-    Store.of(config.tracking_uri, config.folder.parent)
+    Store.of(config.tracking_uri, config.folder.parent).check(config.folder)
     point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
     try:
         first = config.configure(point)

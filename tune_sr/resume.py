@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
 from tune_sr.ledger import Event, Ledger
+from tune_sr.redact import HIDDEN, without_secrets
 from tune_sr.space import SearchSpace
 from tune_sr.yaml_lines import dump_yaml
 
@@ -75,6 +77,32 @@ def check_extends(stored: SearchSpace, flags: Mapping[str, Any]) -> None:
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
             raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")
+
+
+def without_secrets_of_old(event: Event) -> Event:
+    """An event as it is written today: earlier versions wrote the tracking address as it was given.
+
+    What a searcher remembers of its ledger, Ray writes to disk with it.
+    """
+    study = event.get("space", {}).get("study") if event["event"] == "study_started" else None
+    if not study or not study.get("tracking_uri"):
+        return event
+    kept = {**study, "tracking_uri": without_secrets(study["tracking_uri"])}
+    return {**event, "space": {**event["space"], "study": kept}}
+
+
+def address_again(stored: str | None, given: SearchSpace | None) -> str | None:
+    """The tracking address that a study was begun with, from where it stands with its secrets.
+
+    A study is written down without them. None where neither the space that a resume was given nor
+    MLFLOW_TRACKING_URI has the same address, or where no secret was left out.
+    """
+    if stored is None or HIDDEN not in stored:
+        return None
+    candidates = [given.study["tracking_uri"] if given else None]
+    candidates.append(os.environ.get("MLFLOW_TRACKING_URI"))
+    same = (each for each in candidates if each and without_secrets(each) == stored != each)
+    return next(same, None)
 
 
 def driver_seconds(events: Iterable[Event]) -> float:
