@@ -51,7 +51,12 @@ def deployed(capsys: pytest.CaptureFixture[str], toy_space: ToySpace, tmp_path: 
 
 def command_in(text: str) -> list[str]:
     """The search that a file starts, in words, from its module on."""
-    line = next(line for line in text.splitlines() if "exec python -m tune_sr.search" in line)
+    script = text
+    if not text.startswith("#!"):
+        (script,) = (each for each in scripts_of(text) if "exec python -m tune_sr.search" in each)
+    if "printf %s" in script:  # what the shell that is given this command reads
+        script = shlex.split(script)[shlex.split(script).index("%s") + 1]
+    line = next(line for line in script.splitlines() if "exec python -m tune_sr.search" in line)
     return shlex.split(line)[4:-1]
 
 
