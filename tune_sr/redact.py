@@ -11,6 +11,9 @@ HIDDEN = "***"
 """Stands in an address for what is not kept."""
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/*)")
+_WRITTEN_DOWN = re.compile(
+    r"^(?!sqlite[^:]*:///)[A-Za-z0-9+.-]*:?/*\*\*\*(?:@|$)|[?&;#][^=&]*=\*\*\*(?:&|$)"
+)
 _VARIABLES = re.compile(r"(?:\$\{[^}]*\})+")
 _FROM_ENVIRONMENT = re.compile(r"(?:[^:@/?#]*:)?(?:\$\{[^}]*\})+")
 """User info whose password the environment gives, or that it gives whole."""
@@ -52,6 +55,15 @@ def without_secrets(address: str) -> str:
         if end > begin and not _FROM_ENVIRONMENT.fullmatch(address, begin, end):
             spans.append((begin, end))
     return _with_hidden(address, spans)
+
+
+def lacks_secrets(address: str) -> bool:
+    """Whether an address is one that was written down without the secrets it had.
+
+    >>> lacks_secrets("http://***@host"), lacks_secrets("sqlite:////runs/***/mlflow.db")
+    (True, False)
+    """
+    return _WRITTEN_DOWN.search(address) is not None and without_secrets(address) == address
 
 
 def secrets_in(address: str) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainables.dotted import leaves
 from tune_sr.ledger import Event, Ledger
-from tune_sr.redact import HIDDEN, without_secrets
+from tune_sr.redact import lacks_secrets, without_secrets
 from tune_sr.space import SearchSpace
 from tune_sr.yaml_lines import dump_yaml
 
@@ -97,7 +97,7 @@ def address_again(stored: str | None, given: SearchSpace | None) -> str | None:
     A study is written down without them. None where neither the space that a resume was given nor
     MLFLOW_TRACKING_URI has the same address, or where no secret was left out.
     """
-    if stored is None or HIDDEN not in stored:
+    if stored is None or not lacks_secrets(stored):
         return None
     candidates = [given.study["tracking_uri"] if given else None]
     candidates.append(os.environ.get("MLFLOW_TRACKING_URI"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_sr.cluster import address_of, is_job
 from tune_sr.commands import DONE, FAILED, Parser, refuse, settle_streams, tell
-from tune_sr.redact import HIDDEN
+from tune_sr.redact import lacks_secrets
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
 def _resume_command(config: StudyConfig) -> str:
     storage = shlex.quote(str(config.space.study["storage"]))
     address = "" if config.address is None else f" --address {config.address}"
-    if HIDDEN in (uri := config.space.study["tracking_uri"] or ""):
+    if lacks_secrets(uri := config.space.study["tracking_uri"] or ""):
         address += f" --tracking-uri {shlex.quote(uri)}"
     return f"to go on: {PROG} --resume --name {config.name} --storage {storage}{address}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from tune_sr.redact import HIDDEN, redacted, without_secrets
+from tune_sr.redact import HIDDEN, lacks_secrets, redacted, without_secrets
 from tune_sr.room import check_writable
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -59,7 +59,7 @@ class Store:
             raise _refused(shown, f"{rule}; say sqlite:///FILE.db or http://HOST:PORT")
         if not filled.isprintable():
             raise _refused(shown, "holds a control character: write it as %XX")
-        if HIDDEN in filled and without_secrets(filled) == filled:
+        if lacks_secrets(filled):
             raise _refused(shown, f"{HIDDEN} stands for a secret, which {_AGAIN}")
         if scheme in _SERVERS:
             if scheme != "databricks" and not _host(filled):
@@ -98,15 +98,15 @@ class Store:
             raise ValueError(f"{study}: {rule}")
         if file.is_dir():
             raise _refused(self.shown, f"{file} is a folder, not a database")
+        check_writable(file.parent, "choose another --tracking-uri, or another --storage")
         if not file.exists():
-            check_writable(file.parent, "choose another --tracking-uri, or another --storage")
             return
+        if not os.access(file, os.W_OK):
+            raise _refused(self.shown, f"{file} cannot be written to")
         try:
-            address = f"file:{quote(str(file))}?mode=rw"
+            address = f"file:{quote(str(file))}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, timeout=1.0)) as database:
                 database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                database.execute("BEGIN IMMEDIATE")
-                database.rollback()
         except sqlite3.Error as error:
             if "locked" not in str(error):  # another study's driver is at work on it
                 raise _refused(self.shown, f"{file} cannot be used ({error})") from None
@@ -173,7 +173,9 @@ def _sqlite_address(file: Path) -> str:
     from sqlalchemy import URL
 
     plain = f"sqlite:///{file}"
-    quoted = URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+    # Of a plain `sqlite:///` MLflow would also make the folder that it reads there, unquoted.
+    url = URL.create("sqlite+pysqlite", database=str(file))
+    quoted = url.render_as_string(hide_password=False)
     for address in (plain, quoted):
         if _sqlite_file(address) == file:
             return address
