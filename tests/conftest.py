@@ -30,6 +30,7 @@ WITH_RAY = (
     "test_run_images.py",
     "test_secrets.py",
     "test_signals.py",
+    "test_streams.py",
     "test_study.py",
     "test_thousands.py",
     "test_twenty_kills.py",
