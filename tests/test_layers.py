@@ -43,7 +43,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it
-    [{"tune_sr.room"}],
+    [{"tune_sr.room"}, {"tune_sr.redact"}],
     [
         {"tune_sr.lines"},
         {"tune_sr.curves"},
@@ -112,6 +112,7 @@ DOORS: dict[str, set[str]] = {
     | {"trainables/ray_trainable.py"},
     "optuna": {"tune_sr/searchers.py", "tune_sr/asking.py"},
     "mlflow": {"tune_sr/tracking.py"},
+    "sqlalchemy": {"tune_sr/store.py"},
     "yaml": {"tune_sr/yaml_lines.py"},
     "skimage": {"trainables/data/images.py"},
     "PIL": {"trainables/data/images.py", "tune_sr/panel.py"},

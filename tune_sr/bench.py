@@ -49,7 +49,7 @@ def prepare(config: StudyConfig) -> Bench:
     check_writable(config.folder)
     events = read_events(config.folder)
     check_nothing_lost(config.folder, events)
-    Store.of(config.tracking_uri, config.folder.parent)
+    Store.of(config.tracking_uri, config.folder.parent).check(config.folder)
     point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
     try:
         first = config.configure(point)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from trainables.limits import THREADS
 from trainables.paths import expanded, is_folder, why_no_file
-from tune_sr.commands import DONE, FAILED, Parser, one_line, refuse, refusing
+from tune_sr.commands import (
+    DONE,
+    FAILED,
+    Parser,
+    one_line,
+    refuse,
+    refusing,
+    settle_streams,
+    tell,
+)
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -36,6 +45,7 @@ _EPILOG = """protocols (numbers of two protocols never compare):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         with interruptible():
@@ -51,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if table is None:
         return FAILED
     if not arguments.quiet:
-        print(markdown(table, mark="+" if arguments.self_ensemble else ""))
+        tell(markdown(table, mark="+" if arguments.self_ensemble else ""))
     return DONE
 
 
@@ -216,11 +226,11 @@ def _compared(contest: Contest, arguments: argparse.Namespace) -> list[Row] | No
             table = list(rows(contest, tick))
     except torch.OutOfMemoryError:
         told = f"out of memory: give a --tile-pixels below {arguments.tile_pixels}"
-        print(f"{PROG}: {told}", file=sys.stderr)
+        tell(f"{PROG}: {told}", error=True)
         return None
     for each in contest.approximate(arguments.tile_pixels):
         told = f"{each} looks further than its tiles: seams differ; --tile-pixels avoids it"
-        print(f"{PROG}: {told}", file=sys.stderr)
+        tell(f"{PROG}: {told}", error=True)
     if arguments.json is not None:
         about = {
             "device": str(contest.device),

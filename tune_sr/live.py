@@ -9,6 +9,7 @@ from tune_sr.breaker import CircuitBreaker
 from tune_sr.faults import Again, Fault, Loss, may_be_retried
 from tune_sr.ledger import Event, History, Ledger
 from tune_sr.population import Copy, Population
+from tune_sr.resume import without_secrets_of_old
 from tune_sr.spending import GpuMeter
 
 
@@ -22,7 +23,7 @@ class Live:
             ledger: the study's.
             keys: the figures of reports that searcher and scheduler look at; None: all.
         """
-        events = list(ledger.events())
+        events = [without_secrets_of_old(event) for event in ledger.events()]
         self.ledger = ledger
         self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
         self.setbacks: dict[str, Again | Loss | Fault] = {}

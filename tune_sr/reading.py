@@ -16,9 +16,18 @@ from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
 from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
 from tune_sr.population import check_exchanges
+from tune_sr.redact import redacted_words
 from tune_sr.space import SearchSpace
 from tune_sr.study_section import fit, parse_study
-from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
+from tune_sr.yaml_lines import (
+    ADDRESS,
+    Document,
+    Keys,
+    SpaceError,
+    parse_value,
+    parse_yaml,
+    read_yaml,
+)
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
 _NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "threads")
@@ -127,10 +136,10 @@ class _Reading:
 
     def _override(self, override: str) -> None:
         path, equals, text = override.partition("=")
-        place = f"--set {override}"
+        place = f"--set {redacted_words([override])[0]}"
         if not equals or not all(path.split(".")):
             raise SpaceError(place, "", "takes PATH=VALUE, such as budget.steps=600")
-        value = parse_value(text, place)
+        value = parse_value(text, place, interpolate=path != ADDRESS)
         self.places[path] = place
         if self.dimensions.pop(path, None):
             self.dropped.add(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.dotted import leaves
 from tune_sr.faults import may_be_retried
 from tune_sr.ledger import Event, History, Ledger
+from tune_sr.redact import lacks_secrets, without_secrets
 from tune_sr.space import SearchSpace
 from tune_sr.spending import GpuMeter
 from tune_sr.yaml_lines import dump_yaml
@@ -125,6 +127,32 @@ def left_to_do(config: StudyConfig) -> float | None:
         return math.inf
     left = 3600 * config.hours - driver_seconds(events)
     return left if left > 0 else None
+
+
+def without_secrets_of_old(event: Event) -> Event:
+    """An event as it is written today: earlier versions wrote the tracking address as it was given.
+
+    What a searcher remembers of its ledger, Ray writes to disk with it.
+    """
+    study = event.get("space", {}).get("study") if event["event"] == "study_started" else None
+    if not study or not study.get("tracking_uri"):
+        return event
+    kept = {**study, "tracking_uri": without_secrets(study["tracking_uri"])}
+    return {**event, "space": {**event["space"], "study": kept}}
+
+
+def address_again(stored: str | None, given: SearchSpace | None) -> str | None:
+    """The tracking address that a study was begun with, from where it stands with its secrets.
+
+    A study is written down without them. None where neither the space that a resume was given nor
+    MLFLOW_TRACKING_URI has the same address, or where no secret was left out.
+    """
+    if stored is None or not lacks_secrets(stored):
+        return None
+    candidates = [given.study["tracking_uri"] if given else None]
+    candidates.append(os.environ.get("MLFLOW_TRACKING_URI"))
+    same = (each for each in candidates if each and without_secrets(each) == stored != each)
+    return next(same, None)
 
 
 def driver_seconds(events: Iterable[Event]) -> float:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.cluster import address_of, is_job
-from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing, settle_streams, tell
+from tune_sr.redact import lacks_secrets
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
     config: StudyConfig | None = None
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(config, bench, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if config is not None and (config.folder / "ledger.jsonl").exists():
-            print(f"interrupted; {_resume_command(config)}", file=sys.stderr)
+            tell(f"interrupted; {_resume_command(config)}", error=True)
         return interrupted.exit_code
 
 
@@ -130,7 +132,13 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: there is none, or what is asked is another one.
     """
-    from tune_sr.resume import check_extends, check_unchanged, read_events, stored_space
+    from tune_sr.resume import (
+        address_again,
+        check_extends,
+        check_unchanged,
+        read_events,
+        stored_space,
+    )
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
 
@@ -151,6 +159,9 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
             if key in _FLAGS and flags[key] is None and override.startswith("study."):
                 flags[key] = given.study[key]
         check_unchanged(folder, stored, given.with_flags({"seed": arguments.seed}))
+    flags["tracking_uri"] = flags["tracking_uri"] or address_again(
+        stored.study["tracking_uri"], given
+    )
     check_extends(stored, flags)
     resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
@@ -189,7 +200,7 @@ def _dry_run(config: StudyConfig) -> int:
     from tune_sr.nodes import at_a_time
     from tune_sr.plan import plan_text
 
-    print(plan_text(config.space, at_a_time(config)))
+    tell(plan_text(config.space, at_a_time(config)))
     return DONE
 
 
@@ -201,34 +212,36 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
 
     def taken() -> None:
         if not quiet:
-            print(f"study {config.name} in {config.folder}: starting", flush=True)
-            print(f"should it be cut short, {_resume_command(config)}", flush=True)
+            tell(f"study {config.name} in {config.folder}: starting")
+            tell(f"should it be cut short, {_resume_command(config)}")
 
     try:
         results = run_study(config, bench, quiet=quiet, taken=taken)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
     except (StudyLostError, EnvironmentFault) as error:
-        print(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", file=sys.stderr)
+        tell(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", error=True)
         return FAILED
     except Exception as error:
-        traceback.print_exc()
-        print(f"{PROG}: the study failed: {error}; {_resume_command(config)}", file=sys.stderr)
+        failed = f"{PROG}: the study failed: {error}; {_resume_command(config)}"
+        tell(f"{traceback.format_exc()}{failed}", error=True)
         return FAILED
-    print(_told(config, results))
+    tell(_told(config, results))
     return DONE if results.best is not None else FAILED
 
 
 def _resume_command(config: StudyConfig) -> str:
     storage = shlex.quote(str(config.space.study["storage"]))
     address = "" if config.address is None else f" --address {config.address}"
+    if lacks_secrets(uri := config.space.study["tracking_uri"] or ""):
+        address += f" --tracking-uri {shlex.quote(uri)}"
     return f"to go on: {PROG} --resume --name {config.name} --storage {storage}{address}"
 
 
 def _told(config: StudyConfig, results: Results) -> str:
     """What the study found, and where it lies."""
     from tune_sr.board import short
-    from tune_sr.store import Store, without_password
+    from tune_sr.store import Store
 
     summary = results.summary()
     store = Store.of(config.tracking_uri, config.folder.parent)
@@ -250,7 +263,7 @@ def _told(config: StudyConfig, results: Results) -> str:
     lines += _front_told(summary)
     lines += [
         f"results: {config.folder}",
-        f"curves:  mlflow ui --workers 1 --backend-store-uri {without_password(store.uri)}",
+        f"curves:  mlflow ui --workers 1 --backend-store-uri {store.shown}",
     ]
     return "\n".join(lines)
 

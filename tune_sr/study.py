@@ -26,6 +26,7 @@ from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
 from tune_sr.provenance import record
+from tune_sr.redact import redacted_words
 from tune_sr.resume import left_to_do, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
@@ -61,7 +62,8 @@ class StudyConfig:
     """Of GPUs given to trials, the same."""
     seed: int = 0
     experiment: str
-    tracking_uri: str | None = None
+    tracking_uri: str | None = field(default=None, repr=False)
+    """MLflow's store, with its secrets; without them in `space`, and in what Ray pickles."""
     address: str | None = None
     """The cluster that it runs on; None: this machine."""
     retry_failed: bool = False
@@ -83,6 +85,7 @@ class StudyConfig:
         said = {key: value for key, value in study.items() if key in known}
         said["gpus_per_trial"] = 0.0 if auto else study["gpus_per_trial"]
         folder = (storage / name).absolute()
+        space = space.without_secrets()
         config = cls(name=name, space=space, folder=folder, address=address, **said)
         if config.gpu_hours is not None and config.gpus_per_trial == 0 and not auto:
             rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
@@ -90,6 +93,9 @@ class StudyConfig:
         if address is None:
             check_fits(config.share, [_this_machine(config.share)])
         return config
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "tracking_uri": self.space.study.get("tracking_uri")}
 
     @property
     def share(self) -> Share:
@@ -242,7 +248,8 @@ def _begin(
 
 def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
     live.make_up(Population.of(config))
-    record(config.folder, sys.argv, config.threads, study=config.name, seed=config.seed)
+    argv = redacted_words(sys.argv)
+    record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
     live.append(
         "driver_started",
         host=socket.gethostname(),

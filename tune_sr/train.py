@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing, settle_streams, tell
+from tune_sr.redact import redacted_words
 from tune_sr.signals import Interrupted, end_this_process, interruptible
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CONFIG, REPORTS, STUDENT, PANEL = "config.yaml", "reports.jsonl", "student.safet
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
     output: Path = arguments.output or Path("runs") / f"train-{arguments.space.stem}"
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
-            print(f"\ninterrupted; to go on: {PROG} {shlex.join(words)}", file=sys.stderr)
+            again = shlex.join(redacted_words(words))
+            tell(f"\ninterrupted; to go on: {PROG} {again}", error=True)
         return interrupted.exit_code
 
 
@@ -152,7 +155,7 @@ def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
     except LockedError as error:
         problem = error
     except StudyLostError as error:
-        print(f"{PROG}: the training stopped: {error}", file=sys.stderr)
+        tell(f"{PROG}: the training stopped: {error}", error=True)
         return FAILED
     if new:
         with suppress(OSError):
@@ -184,16 +187,16 @@ def _train(saved: SavedRun, output: Path, *, quiet: bool) -> int:
     log = _ReportLog(output / REPORTS)
     progress = _Progress(config, saved.run.step, bicubic[config.quality])
     if saved.restored and not quiet:
-        print(f"going on from step {saved.run.step} of {config.budget.steps}", flush=True)
+        tell(f"going on from step {saved.run.step} of {config.budget.steps}")
     try:
         for report in saved.reports(log.last_step):
             log.append(report)
             if not quiet:
-                print(progress.line(report), flush=True)
+                tell(progress.line(report))
     except Diverged as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        tell(f"{PROG}: {error}", error=True)
         return FAILED
-    print(_finish(saved, output, bicubic[config.quality]))
+    tell(_finish(saved, output, bicubic[config.quality]))
     return DONE
 
 

@@ -21,6 +21,9 @@ Keys = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NO_FILE = os.strerror(errno.ENOENT).lower()
 _BRACED = re.compile(r"\$\{|\{scale\}")
+ADDRESS = "study.tracking_uri"
+"""Where a variable may be a password: it is filled in where MLflow is spoken to, and written down
+as it stands."""
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$|[-+]?[0-9]+[eE][-+]?[0-9]+$"
     r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
@@ -85,9 +88,9 @@ def parse_yaml(text: str, file: str, *, interpolate: bool = True) -> Document:
     return Document(file, content, reader.lines)
 
 
-def parse_value(text: str, place: str) -> Any:
+def parse_value(text: str, place: str, *, interpolate: bool = True) -> Any:
     """One YAML value, as `--set` takes it; `place` is what messages call it."""
-    return _Reader(place, True, numbered=False).read(text)
+    return _Reader(place, interpolate, numbered=False).read(text)
 
 
 def dump_yaml(content: Any) -> str:
@@ -204,7 +207,8 @@ class _Reader:
                 raise self._error(line, keys, f"{match[0]} is not set in the environment")
             return os.environ[match[1]]
 
-        return _VARIABLE.sub(value_of, text)
+        filled = _VARIABLE.sub(value_of, text)
+        return text if ".".join(map(str, keys)) == ADDRESS else filled
 
     def _place(self, line: int) -> str:
         return f"{self.file}:{line}" if self.numbered else self.file

@@ -612,7 +612,7 @@ def test_the_address_given_comes_before_the_environments(tmp_path, monkeypatch):
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert default.artifacts == f"file://{tmp_path}/mlartifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
-    assert Store.of(None, tmp_path) == Store("http://there:5000", artifacts=None)
+    assert Store.of(None, tmp_path) == Store("http://there:5000", "http://there:5000", None)
     other = Store.of(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
     assert other.artifacts == f"file://{tmp_path}/other/mlartifacts"
 
