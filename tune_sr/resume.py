@@ -22,8 +22,16 @@ _MAY_CHANGE = (
 
 
 def read_events(folder: Path) -> list[Event]:
-    """The ledger of the study in `folder`; empty where there is none."""
-    return list(Ledger(folder / "ledger.jsonl").events())
+    """The ledger of the study in `folder`; empty where there is none.
+
+    Raises:
+        ValueError: what has its name is a folder, or another user's.
+    """
+    try:
+        return list(Ledger(folder / "ledger.jsonl").events())
+    except (IsADirectoryError, PermissionError) as error:
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"{folder / 'ledger.jsonl'}: cannot be read: {why}") from None
 
 
 def exists(events: Sequence[Event]) -> bool:
@@ -42,7 +50,11 @@ def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
         raise ValueError(f"{folder}: no study to resume here; leave --resume out to begin one")
     latest = [event["study"] for event in events if event["event"] == "driver_started"]
     resolved = {**started["space"], "study": latest[-1] if latest else started["space"]["study"]}
-    return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+    try:
+        return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+    except (LookupError, TypeError, AttributeError):
+        rule = "its lines study_started and driver_started hold no space: bring back a copy of it"
+        raise ValueError(f"{folder / 'ledger.jsonl'}: {rule}") from None
 
 
 def check_unchanged(folder: Path, stored: SearchSpace, given: SearchSpace) -> None:
