@@ -28,8 +28,16 @@ _MAY_CHANGE = (
 
 
 def read_events(folder: Path) -> list[Event]:
-    """The ledger of the study in `folder`; empty where there is none."""
-    return list(Ledger(folder / "ledger.jsonl").events())
+    """The ledger of the study in `folder`; empty where there is none.
+
+    Raises:
+        ValueError: what has its name is a folder, or another user's.
+    """
+    try:
+        return list(Ledger(folder / "ledger.jsonl").events())
+    except (IsADirectoryError, PermissionError) as error:
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"{folder / 'ledger.jsonl'}: cannot be read: {why}") from None
 
 
 def exists(events: Sequence[Event]) -> bool:
@@ -49,9 +57,13 @@ def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
         raise ValueError(f"{folder}: no study to resume here; leave --resume out to begin one")
     starts = (event for event in events if event["event"] == "driver_started")
     latest = [event["study"] for event in starts if "study" in event]
-    study = latest[-1] if latest else started["space"].get("study", {})
-    resolved = {**started["space"], "study": study}
-    return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+    try:
+        study = latest[-1] if latest else started["space"].get("study", {})
+        resolved = {**started["space"], "study": study}
+        return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+    except (LookupError, TypeError, AttributeError):
+        rule = "its lines study_started and driver_started hold no space: bring back a copy of it"
+        raise ValueError(f"{folder / 'ledger.jsonl'}: {rule}") from None
 
 
 def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
