@@ -62,14 +62,14 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     config = results.space.at(record.point_at(score.step))
     run = Run(config, images=images)
     run.load_state_dict(state)
-    run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
+    student = run.outcome.settled(run.method.active())
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
     caveat = record.caveat_at(score.step)
     notes |= {"caveat": caveat} if caveat else {}
-    save_network(fresh / STUDENT, run.outcome, notes)
+    save_network(fresh / STUDENT, student, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
     draw_student(fresh / PANEL, run, _chart(results))
