@@ -144,6 +144,10 @@ class TrialConfig(Config):
         yield from method.refusals(self.method, pairing)
         yield from self._heldout_rules()
         if isinstance(self.method, ProgressiveConfig):
+            passing = self.method.P == 1 or self.method.new_block_init == "random"
+            if not passing and not NETWORKS[self.student.name].passes_through:
+                rule = f"no block of {self.student.name} passes its input through: say random"
+                yield "method.new_block_init", rule
             split = self.method.P, self.method.split_points, self.method.part_fraction
             try:
                 plan_parts(self.student.units, self.budget.steps, *split)

@@ -79,7 +79,7 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     state = _state(results.folder, record.name, score.step, folder, mine)
     config = results.space.at(point)
     finished = FinishedStudent(config, state, images)
-    finished.outcome.near_identity(finished.active)  # what has not yet grown passes through
+    finished.student = finished.student.settled(finished.active)
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

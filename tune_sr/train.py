@@ -213,8 +213,7 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     else:
         saved.run.load_state_dict(state)
         report = best.manifest.report
-    student = saved.run.outcome
-    student.near_identity(saved.run.method.active())  # what has not yet grown passes through
+    student = saved.run.outcome.settled(saved.run.method.active())
     key = saved.run.config.quality
     value = report[key]
     notes = {"step": str(int(report["step"])), key: f"{value:.4f}"}

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.images import Images
@@ -88,7 +89,8 @@ def write_teachers(folder: Path) -> dict[str, Path]:
         scales = {"scales": [2, 3, 4]} if name == "vdsr" else {"scale": 2}
         network = build_network({"name": name, **SIZES[name], **scales}, seed=7)
         with torch.no_grad():
-            network.tail.weight.mul_(0.1)  # type: ignore[operator]  # a convolution
+            last = [each for each in network.tail.modules() if isinstance(each, nn.Conv2d)]
+            last[0].weight.mul_(0.1)
         save_network(path, network)
     return paths
 

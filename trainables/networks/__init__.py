@@ -10,9 +10,11 @@ from pydantic import Field, ValidationError
 
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import fitting
+from trainables.networks.compact import Compact, CompactConfig
 from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.foreign import SpandrelConfig, SpandrelTeacher
 from trainables.networks.rcan import RCAN, RCANConfig
+from trainables.networks.span import SPAN, SPANConfig
 from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
@@ -28,17 +30,31 @@ __all__ = [
     "make_network",
 ]
 
-NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN, "swinir": SwinIR}
+NETWORKS: dict[str, type[SRNet]] = {
+    "vdsr": VDSR,
+    "edsr": EDSR,
+    "rcan": RCAN,
+    "swinir": SwinIR,
+    "compact": Compact,
+    "span": SPAN,
+}
 
 NetworkConfig = Annotated[
-    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig, Field(discriminator="name")
+    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | CompactConfig | SPANConfig,
+    Field(discriminator="name"),
 ]
 """Any network's configuration, told apart by `name`."""
 
 TEACHERS: dict[str, type[SRNet]] = {**NETWORKS, "spandrel": SpandrelTeacher}
 
 TeacherConfig = Annotated[
-    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | SpandrelConfig,
+    VDSRConfig
+    | EDSRConfig
+    | RCANConfig
+    | SwinIRConfig
+    | CompactConfig
+    | SPANConfig
+    | SpandrelConfig,
     Field(discriminator="name"),
 ]
 """A network's, or that of a file which only another library can read."""

@@ -96,6 +96,8 @@ class SRNet(nn.Module, ABC):
     """Input sides are padded to a multiple of this and cropped back."""
     micro_batch: int | None = None
     """Images that pass at a time, None: all there are. The result is the same."""
+    passes_through: ClassVar[bool] = True
+    """Whether a unit of the body can be set to return its input: see `near_identity`."""
 
     def __init__(self, config: ScaledConfig) -> None:
         super().__init__()
@@ -153,9 +155,21 @@ class SRNet(nn.Module, ABC):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every parameter afresh, in place."""
 
-    @abstractmethod
     def near_identity(self, first: int) -> None:
-        """Make the units from number `first` on pass their input through, in place."""
+        """Make the units from number `first` on pass their input through, in place.
+
+        Raises:
+            ValueError: no unit of this network can; see `passes_through`.
+        """
+        raise ValueError(f"no unit of {type(self).__name__} passes its input through; from {first}")
+
+    def settled(self, active: int) -> SRNet:
+        """The network that the first `active` units make up, to be saved and used whole.
+
+        Where units can pass their input through it is this one, those behind changed in place.
+        """
+        self.near_identity(active)
+        return self
 
     @final  # type: ignore[misc]  # to torch, forward is an attribute that may be assigned
     def forward(self, lr_BCHW: Tensor, *, scale: int | None = None) -> Tensor:
