@@ -53,13 +53,14 @@ def refuse(prog: str, error: Exception) -> int:
 
 
 def one_line(text: str) -> str:
-    r"""`text` as one line that changes no terminal, cut where it would fill one.
+    r"""`text` as one line that changes no terminal; of a screenful, its beginning and its end.
 
     >>> one_line("a\x1b[2J\n  b")
     'a\\x1b[2J b'
     """
     line = printable(" ".join(text.split()))
-    return line if len(line) <= LINE_LENGTH else f"{line[:LINE_LENGTH]}..."
+    half = LINE_LENGTH // 2
+    return line if len(line) <= LINE_LENGTH else f"{line[:half]} ... {line[-half:]}"
 
 
 def printable(text: str) -> str:

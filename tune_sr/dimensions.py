@@ -209,9 +209,14 @@ def _parse_choice(word: str, args: list[Any]) -> tuple[Any, ...]:
 def _parse_when(says: Any) -> dict[str, tuple[Any, ...]]:
     if not isinstance(says, dict) or any(value in ([], {}) for value in says.values()):
         raise ValueError("when takes {path: value} or {path: [value, ...]}")
-    return {
+    conditions = {
         path: tuple(value) if isinstance(value, list) else (value,) for path, value in says.items()
     }
+    for path, values in conditions.items():
+        for value in values:
+            if not isinstance(value, str | int | float | None):
+                raise ValueError(f"when: {path} has words and numbers, not {_text(value)}")
+    return conditions
 
 
 WORDS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {

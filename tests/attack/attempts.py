@@ -231,6 +231,7 @@ def _child(work: Callable[[], None], writer: int) -> None:
         faulthandler.disable()  # what became of the child is the parent's to say
         # The parent's threads are not here: a parallel region would wait for them.
         torch.set_num_threads(1)
+        torch.set_num_threads = lambda count: None
         most = _memory("VmSize") + 2 * BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -160,8 +161,7 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(file) as image:
-            warnings.simplefilter("ignore")  # of Pillow's, beside a refusal that says as much
+        with _without_warnings(), Image.open(file) as image:
             width, height = image.size
             if width * height > PIXELS:
                 rule = f"{width}x{height}, more than {PIXELS:,} pixels: crop it"
@@ -179,6 +179,14 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
     if array is None:
         raise ValueError(f"{file} has more than 8 bits in a channel; convert it to 8 bits")
     return array, alpha
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of large and of damaged images, in lines of its own beside ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _TooLargeError(ValueError):

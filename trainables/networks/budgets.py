@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from trainables.limits import HEADER_BYTES, NESTING, NODES
+from trainables.limits import HEADER_BYTES, NESTING, NODES, READS
 
 _DIRECTORY = {b"PK\x05\x06": ("<12xL", 22), b"PK\x06\x06": ("<40xQ", 56)}
 """An archive's last record, or the one before it of a 64-bit archive: where the size of its
@@ -19,7 +19,7 @@ class Described:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._left = HEADER_BYTES
+        self._left, self._reads = HEADER_BYTES, READS
 
     def read(self, count: int) -> bytes:
         """As a file's."""
@@ -36,6 +36,9 @@ class Described:
 
     def _take(self, count: int) -> None:
         self._left -= count
+        self._reads -= 1
+        if self._reads < 0:
+            raise ValueError(f"it describes its tensors in more than {READS:,} instructions")
         if self._left < 0:
             raise ValueError(f"it describes its tensors in more than {HEADER_BYTES:,} bytes")
 
