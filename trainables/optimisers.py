@@ -94,7 +94,7 @@ class Optimiser:
         if config.name == "sgd":
             inner = torch.optim.SGD(
                 self.parameters,
-                lr=self.rate,
+                lr=self.lr,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
                 fused=True,
@@ -102,7 +102,7 @@ class Optimiser:
         else:
             inner = torch.optim.Adam(
                 self.parameters,
-                lr=self.rate,
+                lr=self.lr,
                 betas=config.betas,
                 weight_decay=config.weight_decay,
                 fused=True,
@@ -110,6 +110,9 @@ class Optimiser:
             )
             # Torch would warn that it is also used outside of graphs, as it is meant to be.
             inner._warned_capturable_if_run_uncaptured = True
+        # Set afterwards: checking a tensor's range, torch would wait for the device.
+        for group in inner.param_groups:
+            group["lr"] = self.rate
         for parameter in self.parameters:
             inner.state[parameter] = moments_of(parameter, config)
         return inner
