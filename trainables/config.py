@@ -84,6 +84,9 @@ class TrialConfig(Config):
     """`auto` takes a GPU where there is one; or what torch calls a device."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions of training run in bfloat16; parameters and evaluation stay float32."""
+    graphs: bool = True
+    """Whether a GPU repeats updates as CUDA graphs, recorded once; false: the host launches every
+    kernel, which is slower for small networks. The numbers are the same; a CPU has no graphs."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads, on which bits depend; None: as many as the trial was given CPUs."""
 

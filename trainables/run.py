@@ -21,6 +21,7 @@ from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
+from trainables.replay import Replay, replay_on
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
 
@@ -86,6 +87,7 @@ class Run:
         *,
         images: RunImages | None = None,
         micro_batch: int | None = None,
+        replay: Replay | None = None,
     ) -> None:
         """Build everything; nothing is trained yet.
 
@@ -94,11 +96,22 @@ class Run:
             images: its decoded images; read from where `config` says if None.
             micro_batch: images that pass through a network at a time, so that a batch takes less
                 memory and more time; what is learnt is the same but for roundings. None: all.
+            replay: does its updates; None: graphs on a GPU, unless `graphs: false` or a micro-batch
+                turn them off.
         """
         self.config = config
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
+        graphs = config.graphs and micro_batch is None
+        self.replay = replay or replay_on(self.device, graphs=graphs)
+        with self.replay.here():
+            self._build(images, micro_batch)
+        self.step = 0
+        self.watch = Watch()
+
+    def _build(self, images: RunImages, micro_batch: int | None) -> None:
+        config = self.config
         self.student = _network(config, "student").to(self.device)
         self.teacher = load_teacher(config, self.device)
         for network in filter(None, (self.student, self.teacher)):
@@ -111,6 +124,7 @@ class Run:
             patch=config.batch.patch,
             seed=config.seed,
             device=self.device,
+            replay=self.replay,
         )
         self.method = make_method(config.method, setting)
         self.average = None if config.ema is None else Average(self.student, config.ema)
@@ -123,8 +137,6 @@ class Run:
             colour=self.student.colour,
             device=self.device,
         )
-        self.step = 0
-        self.watch = Watch()
 
     def advance(self) -> Report:
         """Train for `steps_per_report` updates and evaluate once.
@@ -133,6 +145,10 @@ class Run:
             Diverged: a loss is not finite, or has exploded.
         """
         assert not self.finished, "the budget is spent"
+        with self.replay.here():
+            return self._advance()
+
+    def _advance(self) -> Report:
         begin = time.perf_counter()
         first = self.step
         history: dict[str, list[Tensor]] = {}
@@ -170,7 +186,8 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """The outcome, as deep as it has grown, on the held-out images."""
-        return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
+        with self.replay.here():
+            return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that has changed since the start: tensors and plain values only."""
@@ -184,6 +201,11 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, bit for bit on the CPU with the same number of threads."""
+        self.replay.forget()
+        with self.replay.here():
+            self._load(state)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.step = int(state["step"])
         self.method.load_state_dict(state["method"])
         self.watch.load_state_dict(state["watch"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BEST, FRONT = "best", "front"
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
-_OF_THE_MACHINE = ("device", "threads")
+_OF_THE_MACHINE = ("device", "graphs", "threads")
 """What a configuration says of the machine it ran on, and nothing else would miss."""
 
 

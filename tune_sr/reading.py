@@ -19,7 +19,7 @@ from tune_sr.study_section import fit, parse_study
 from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
-_NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "threads")
+_NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "graphs", "threads")
 _SAME = {"student.scale": "student.scales", "student.scales": "student.scale"}
 _DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.name"}
 

@@ -18,6 +18,7 @@ from trainables.data.images import Images
 from trainables.methods import METHODS, MethodConfig
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.checkpoint import save_network
+from trainables.replay import Replay
 from trainables.run import Run, RunImages
 from trainables.values import Blank, ConfigError, Pairs
 
@@ -145,8 +146,8 @@ def images() -> RunImages:
 def make_run(toy: Toy, images: RunImages) -> Callable[..., Run]:
     """`make_run(method, section={...})`: a run of the toy configuration on the toy images."""
 
-    def make(method: str, /, **sections: Any) -> Run:
-        return Run(TrialConfig.parse(toy(method, **sections)), images=images)
+    def make(method: str, /, *, replay: Replay | None = None, **sections: Any) -> Run:
+        return Run(TrialConfig.parse(toy(method, **sections)), images=images, replay=replay)
 
     return make
 

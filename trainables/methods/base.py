@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
 from trainables.optimisers import OptimiserConfig
+from trainables.replay import AtOnce, Replay
 from trainables.values import Blank, Pairs, Stateful
 
 Batch = TypeVar("Batch", Pairs, Blank)
@@ -43,6 +44,8 @@ class Setting:
     """Side of an image at the network's body input."""
     seed: int
     device: torch.device
+    replay: Replay = field(default_factory=AtOnce)
+    """Does the device's half of every update."""
 
     def frozen_teacher(self) -> SRNet:
         """The teacher, which `TrialConfig` has promised to a method that needs one."""

@@ -17,12 +17,15 @@ from torch import Tensor
 from trainables.methods.base import Setting
 from trainables.methods.parts import Parts, SplitPoints, plan_parts
 from trainables.methods.terms import LossName, distance
+from trainables.networks.base import frozen
 from trainables.networks.generator import make_generator
 from trainables.optimisers import Optimiser, OptimiserConfig, descend
+from trainables.replay import Results
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
 
-GeneratorTerms = Callable[[Tensor, Tensor, Tensor, int], dict[str, Tensor]]
-"""(x, T(x), S(x), scale) to named terms of the generator's loss, weights included."""
+GeneratorTerms = Callable[..., dict[str, Tensor]]
+"""(x, T(x), S(x), scale, *drawn) to named terms of the generator's loss, weights included; `drawn`
+are the random numbers that the terms need, on the device."""
 
 
 class ImitationConfig(Config):
@@ -75,6 +78,7 @@ class Pupil:
         self.loss = loss
         self.parts = parts
         self.reset_lr = reset_lr
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
@@ -85,17 +89,41 @@ class Pupil:
 
     def imitate(self, x_BCHW: Tensor, scale: int) -> Tensor:
         """Alg. 1 of [DFSR], the student's update: descend L_KD on `x_BCHW`; returns L_KD."""
+
+        def answer(x_BCHW: Tensor) -> Results:
+            return {"target_BCHW": self.answer(x_BCHW, scale)}
+
+        return self.learn(
+            x_BCHW, self.replay(("answer", scale), answer, x_BCHW)["target_BCHW"], scale
+        )
+
+    @torch.no_grad()
+    def answer(self, x_BCHW: Tensor, scale: int) -> Tensor:
+        """The teacher's image, without gradient."""
+        target_BCHW: Tensor = self.teacher(x_BCHW, scale=scale)
+        return target_BCHW
+
+    def learn(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
+        """The student's update where the teacher's answer to `x_BCHW` is known; returns L_KD."""
+
+        def descend(x_BCHW: Tensor, target_BCHW: Tensor) -> Results:
+            loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
+            self.optimiser.descend(loss)
+            return {"loss": loss.detach()}
+
+        self._begin_update()
+        key = "learn", scale, self.active
+        return self.replay(key, descend, x_BCHW, target_BCHW)["loss"]
+
+    def _begin_update(self) -> None:
+        """What the host decides of an update: its part, its rate, and that it is the next one."""
         step = self.updates.value
         part = self.parts.at(step)
         start = self.parts.starts[part]
         if step == start and part > 0:
             self.optimiser.restart()
+        self.optimiser.begin(step - start if self.reset_lr else step)
         self.updates.value += 1  # before the pass: `active` is that of this update
-        with torch.no_grad():
-            target_BCHW = self.teacher(x_BCHW, scale=scale)
-        loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
-        self.optimiser.update(loss, step - start if self.reset_lr else step)
-        return loss.detach()
 
     def predict(self, x_BCHW: Tensor, scale: int) -> Tensor:
         """The student's image, from the units that are active."""
@@ -124,6 +152,7 @@ class Game:
         self.config = config
         self.pupil = pupil
         self.terms = terms
+        self.replay = setting.replay
         self.device = setting.device
         self.scales = setting.student.scales
         self.choices = Randomness(setting.seed, "scale")
@@ -161,9 +190,15 @@ class Game:
     def teach(self, images: int) -> dict[str, Tensor]:
         """One student update, on images that nobody has seen before."""
         scale = self.draw_scale()
-        with torch.no_grad():
-            x_BCHW = self.imagine(images, scale)
-        return {"loss/kd": self.pupil.imitate(x_BCHW, scale)}
+
+        @torch.no_grad()
+        def imagine(z_BK: Tensor) -> Results:
+            x_BCHW = self.generators[scale](z_BK)
+            return {"x_BCHW": x_BCHW, "target_BCHW": self.pupil.answer(x_BCHW, scale)}
+
+        lesson = self.replay(("lesson", scale), imagine, self.draw_latents(images))
+        loss = self.pupil.learn(lesson["x_BCHW"], lesson["target_BCHW"], scale)
+        return {"loss/kd": loss}
 
     @property
     def generators_turn(self) -> bool:
@@ -180,23 +215,39 @@ class Game:
             images, self.config.latent, generator=self.latents.generator, device=self.device
         )
 
-    def imagine(self, images: int, scale: int) -> Tensor:
-        """LR images B C r r in [0, 1] that the generator of `scale` makes of fresh latents."""
-        image: Tensor = self.generators[scale](self.draw_latents(images))
-        return image
+    def imagine(self, z_BK: Tensor, scale: int) -> Tensor:
+        """LR images B C r r in [0, 1] that the generator of `scale` makes of latents."""
 
-    def provoke(self, z_BK: Tensor, scale: int, *others: Optimiser) -> dict[str, Tensor]:
-        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher.
+        @torch.no_grad()
+        def imagine(z_BK: Tensor) -> Results:
+            return {"x_BCHW": self.generators[scale](z_BK)}
+
+        return self.replay(("imagine", scale), imagine, z_BK)["x_BCHW"]
+
+    def provoke(self, z_BK: Tensor, scale: int) -> dict[str, Tensor]:
+        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
+
+        def descend(z_BK: Tensor) -> Results:
+            return self.descend(z_BK, scale)
+
+        self.optimisers[scale].begin(self.pupil.updates.value - 1)
+        return self.replay(("provoke", scale, self.pupil.active), descend, z_BK)
+
+    def descend(
+        self, z_BK: Tensor, scale: int, *others: Optimiser, drawn: tuple[Tensor, ...] = ()
+    ) -> Results:
+        """The device's half of a generator's update, at the rates that were begun.
 
         `others` descend the same loss: whatever beside the generator's parameters led to it.
         """
-        x_BCHW = self.generators[scale](z_BK)
-        teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
-        student_BCHW = self.pupil.predict(x_BCHW, scale)
-        terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale)
-        total = torch.stack(tuple(terms.values())).sum()
-        descend(total, self.pupil.updates.value - 1, self.optimisers[scale], *others)
-        self.pupil.optimiser.clear_gradients()  # the pass went through the student as well
+        self.pupil.optimiser.clear_gradients()  # those of its last update take memory
+        with frozen(self.pupil.student):
+            x_BCHW = self.generators[scale](z_BK)
+            teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
+            student_BCHW = self.pupil.predict(x_BCHW, scale)
+            terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale, *drawn)
+            total = torch.stack(tuple(terms.values())).sum()
+            descend(total, self.optimisers[scale], *others)
         return {name: term.detach() for name, term in terms.items()}
 
     def learners(self) -> dict[str, Stateful]:

@@ -216,10 +216,11 @@ def test_only_the_generator_of_the_chosen_scale_is_updated() -> None:
 def test_imagined_images_have_size_channel_and_range() -> None:
     table = Table(scales=(2, 3, 4), patch=96)
     for scale, side in ((2, 48), (3, 32), (4, 24)):
-        x_BCHW = table.game.imagine(2, scale)
+        x_BCHW = table.game.imagine(table.game.draw_latents(2), scale)
         assert x_BCHW.shape == (2, 1, side, side)
         assert 0.0 <= x_BCHW.min() <= x_BCHW.max() <= 1.0
-    assert not torch.equal(table.game.imagine(2, 2), table.game.imagine(2, 2))
+    one, other = (table.game.imagine(table.game.draw_latents(2), 2) for _ in range(2))
+    assert not torch.equal(one, other)
 
 
 def test_the_generator_learns_to_make_them_disagree() -> None:
