@@ -25,6 +25,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.dotted"},
         {"trainables.memory"},
         {"trainables.notes"},
+        {"trainables.numerics"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [

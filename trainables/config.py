@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from trainables.metrics.evaluate import HeldoutConfig
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
 from trainables.networks.shipped import is_shipped, shipped_file
+from trainables.numerics import Precision
 from trainables.optimisers import OptimiserConfig
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
@@ -82,8 +83,10 @@ class TrialConfig(Config):
     filled in for RGB students of the data-driven methods; [DFSR]: none."""
     device: str = "auto"
     """`auto` takes a GPU where there is one; or what torch calls a device."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: convolutions of training run in bfloat16; parameters and evaluation stay float32."""
+    precision: Precision = "auto"
+    """Of the convolutions in training; parameters, sums and evaluation are float32 in any case.
+    bf16: bfloat16; fp32: IEEE float32; tf32: float32 that a GPU multiplies in 10 bits of mantissa.
+    `auto`: bf16 where the device multiplies it, else fp32; a study chooses once, for all trials."""
     graphs: bool = True
     """Whether a GPU repeats updates as CUDA graphs, recorded once; false: the host launches every
     kernel, which is slower for small networks. The numbers are the same; a CPU has no graphs."""

@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ from trainables.data.training import TrainingSet
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
-from trainables.replay import Replay, replay_on
+from trainables.numerics import hold_in_bfloat16, numerics, resolved
+from trainables.replay import Replay, replay_on, sent
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
 
@@ -103,9 +105,10 @@ class Run:
         torch.set_num_threads(config.threads or os.cpu_count() or 1)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
+        self.precision = resolved(config.precision, self.device)
         graphs = config.graphs and micro_batch is None
         self.replay = replay or replay_on(self.device, graphs=graphs)
-        with self.replay.here():
+        with self.replay.here(), numerics("fp32", self.device):
             self._build(images, micro_batch)
         self.step = 0
         self.watch = Watch()
@@ -152,14 +155,12 @@ class Run:
         begin = time.perf_counter()
         first = self.step
         history: dict[str, list[Tensor]] = {}
-        for _ in range(self.config.budget.steps_per_report):
-            with self._autocast():
-                losses = self.method.step(self._draw())
-            if self.average is not None:
-                self.average.follow()
-            for name, loss in losses.items():
-                history.setdefault(name, []).append(loss)
-            self.step += 1
+        if self.teacher is not None and self.precision == "bf16":
+            hold_in_bfloat16(self.teacher)  # from here on it only teaches
+        with self.numerics():
+            for _ in range(self.config.budget.steps_per_report):
+                for name, loss in self.update().items():
+                    history.setdefault(name, []).append(loss)
         # The one moment between reports at which the host waits for the device.
         values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
         self.watch.look(first, values, self.config.growth_steps())
@@ -168,6 +169,18 @@ class Run:
         report |= {name: statistics.fmean(losses) for name, losses in values.items()}
         report |= {"lr": self.method.lr(), "active_blocks": float(self.method.active())}
         return report | {"seconds_per_step": seconds}
+
+    def update(self) -> dict[str, Tensor]:
+        """One update of the student, within `numerics()`: its losses, still on the device."""
+        losses = self.method.step(self._draw())
+        if self.average is not None:
+            self.average.follow()
+        self.step += 1
+        return losses
+
+    def numerics(self) -> AbstractContextManager[None]:
+        """The context in which updates are computed as `precision` means."""
+        return numerics(self.precision, self.device)
 
     def reports(self) -> Iterator[Report]:
         """Advance until the budget is spent."""
@@ -186,7 +199,7 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """The outcome, as deep as it has grown, on the held-out images."""
-        with self.replay.here():
+        with self.replay.here(), numerics("fp32", self.device):
             return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
@@ -229,17 +242,7 @@ class Run:
         if self.patches is None:
             return Blank(self.config.batch.images, self.config.batch.patch)
         pairs = self.patches.draw()
-        return Pairs(
-            pairs.lr_BCHW.to(self.device, non_blocking=True),
-            pairs.hr_BCHW.to(self.device, non_blocking=True),
-        )
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bf16"
-        # A step updates the student and then uses it again: no cast may be remembered.
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False
-        )
+        return Pairs(*sent(self.device, pairs.lr_BCHW, pairs.hr_BCHW))
 
 
 def _colour(config: TrialConfig) -> Colour:

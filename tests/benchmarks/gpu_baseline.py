@@ -427,13 +427,14 @@ def waits(bench: Bench, found: dict[str, int]) -> Iterator[None]:
 
 def host_ms_while_busy(bench: Bench, run: Run, updates: int) -> tuple[float, float]:
     """Milliseconds the host spends on updates while the device is busy, and how long that is."""
-    run.method.step(run._draw())
+    with run.numerics():
+        run.update()
     bench.wait()
     torch.cuda._sleep(800_000_000)  # cycles: half a second
     start = time.perf_counter()
     for _ in range(updates):
-        with run._autocast():
-            run.method.step(run._draw())
+        with run.numerics():
+            run.update()
     host = time.perf_counter() - start
     bench.wait()
     return round(host * 1e3, 2), round((time.perf_counter() - start) * 1e3, 2)
@@ -484,8 +485,8 @@ def train(bench: Bench, raw: dict[str, Any], images: RunImages) -> dict[str, Any
     places: dict[str, int] = {}
     with waits(bench, places):
         for _ in range(10):
-            with run._autocast():
-                run.method.step(run._draw())
+            with run.numerics():
+                run.update()
     found["waits_in_10_updates"] = places
     if bench.gpu:
         busy = host_ms_while_busy(bench, run, 10)
@@ -530,8 +531,8 @@ def kernels(bench: Bench) -> None:
 
         def updates(run: Run = run) -> None:
             for _ in range(10):
-                with run._autocast():
-                    run.method.step(run._draw())
+                with run.numerics():
+                    run.update()
             bench.wait()
 
         updates()

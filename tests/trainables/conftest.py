@@ -116,6 +116,7 @@ def toy(teacher_files: dict[str, Path]) -> Toy:
             "heldout": {"crop": None},
             "budget": {"steps": 400, "steps_per_report": 2},
             "device": "cpu",
+            "precision": "fp32",  # not what this machine happens to be fast in
             "threads": 1,
         }
         if kind.taught:
