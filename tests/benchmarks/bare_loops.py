@@ -21,7 +21,7 @@ from trainables.methods.fakd import tapped
 from trainables.methods.game import draw_scale
 from trainables.methods.invertible import Augmentation
 from trainables.methods.noise import lr_side, uniform_noise_BCHW
-from trainables.methods.zoom import random_crops_BCHW, zoomed_out_BCHW
+from trainables.methods.zoom import cut_BCHW, random_corners_N2, zoomed_out_BCHW
 from trainables.networks import SRNet
 from trainables.networks.edsr import EDSR
 from trainables.networks.slim import through_slice
@@ -213,7 +213,9 @@ def dukd(run: Run) -> Update:
         sr_BCHW = plain(student, lr_BCHW, scale)
         found = {"loss/pixel": _l1(sr_BCHW, hr_BCHW, config.loss_range)}
         found["loss/kd"] = config.lambda_kd * _l1(sr_BCHW, teacher_BCHW, config.loss_range)
-        x_BCHW = random_crops_BCHW(hr_BCHW, lr_BCHW.shape[-1], config.n_gt_sub, crops)
+        side = lr_BCHW.shape[-1]
+        corners_N2 = random_corners_N2(hr_BCHW.shape, side, config.n_gt_sub, crops)
+        x_BCHW = cut_BCHW(hr_BCHW, corners_N2.to(hr_BCHW.device), side)
         found["loss/zoom_in"] = upcycled(x_BCHW, scale)
         if config.zoom_out:
             found["loss/zoom_out"] = upcycled(zoomed_out_BCHW(lr_BCHW, scale), scale)
@@ -270,7 +272,9 @@ def dfsr(run: Run) -> Update:
         kd = _apart(teacher_BCHW, student_BCHW, config)
         losses["loss/adversarial"] = -torch.log1p(kd)
         if contrast is not None:
-            losses["loss/contrast"] = config.W_C * contrast.loss(x_BCHW, scale)
+            losses["loss/contrast"] = config.W_C * contrast.loss(
+                x_BCHW, scale, *contrast.draw(x_BCHW.shape, scale)
+            )
         return losses
 
     def generators_turn() -> dict[str, Tensor]:

@@ -84,6 +84,7 @@ class CPUGraph:
         return results
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)  # its casts were recorded; it would add others
     def replay(self) -> None:
         """Every operation again, results where they were."""
         for op, args, kwargs, kept in self.tape.calls:
