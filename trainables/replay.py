@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from functools import lru_cache, partial, wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ optimiser's gradients are cleared before it sets its own, and none of them is re
 """
 
 Value = TypeVar("Value")
+Made = ParamSpec("Made")
 
 
 class Replay(Protocol):
@@ -142,20 +143,23 @@ class _Program:
         self.graph: Graph | None = None
         self.given: tuple[Tensor, ...] = ()
         self.results: Results = {}
-        self.constants: list[object] = []
 
     def __call__(self, work: Work, given: tuple[Tensor, ...]) -> Results:
+        global _programs_under_way
+        _programs_under_way += 1
+        try:
+            return self._do(work, given)
+        finally:
+            _programs_under_way -= 1
+
+    def _do(self, work: Work, given: tuple[Tensor, ...]) -> Results:
         self.calls += 1
         if self.calls <= _BY_HAND:
             return work(*given)
         if self.graph is None:
             graph = self.make_graph()
             self.given = tuple(each.detach().clone() for each in given)
-            _readers.append(self.constants)
-            try:
-                self.results = graph.capture(partial(work, *self.given))
-            finally:
-                _readers.pop()
+            self.results = graph.capture(partial(work, *self.given))
             self.graph = graph
         for own, new in zip(self.given, given, strict=True):
             own.copy_(new)
@@ -163,18 +167,33 @@ class _Program:
         return {name: each.clone() for name, each in self.results.items()}
 
 
-_readers: list[list[object]] = []
-"""What the recording under way has read of caches; more than one where works nest."""
+_programs_under_way = 0
 
 
-def constant(value: Value) -> Value:
-    """`value` itself, out of a cache that may drop it, kept by the recording that reads it now.
+def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, Value]]:
+    """Make a cache of constants, such as matrices and masks, that recorded work may read.
 
-    A recording reads the memory that it found, so this must live as long as it does.
+    As `functools.lru_cache(maxsize)`; but what the work of a recording has read stays for good: a
+    recording reads it where it lay, and could not make it anew, as that copies from the host.
     """
-    if _readers:
-        _readers[-1].append(value)
-    return value
+
+    def cached(make: Callable[Made, Value]) -> Callable[Made, Value]:
+        recent = lru_cache(maxsize)(make)
+        kept: dict[Hashable, Value] = {}
+
+        @wraps(make)
+        def look_up(*key: Made.args, **named: Made.kwargs) -> Value:
+            assert not named, "told apart by place alone"
+            if key in kept:
+                return kept[key]
+            value = recent(*key)
+            if _programs_under_way:
+                kept[key] = value
+            return value
+
+        return look_up
+
+    return cached
 
 
 class CUDAGraphs:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -16,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
 from trainables.optimisers import Optimiser, OptimiserConfig
-from trainables.replay import AtOnce, Recorded, Replay, Results, Work, constant, replay_on
+from trainables.replay import AtOnce, Recorded, Replay, Results, Work, constants, replay_on
 from trainables.run import Run
 from trainables.values import Blank, ConfigError, Pairs
 
@@ -98,26 +96,25 @@ def test_after_forgetting_it_is_by_hand_and_recorded_anew() -> None:
     assert len(made) == 6
 
 
-def test_a_recording_keeps_the_constants_that_it_read_out_of_a_cache() -> None:
-    class Cached:
-        def __init__(self) -> None:
-            self.tensor = torch.ones(1)
+def test_what_recorded_work_reads_out_of_a_cache_stays_in_it() -> None:
+    made = []
 
-    cache = [Cached()]
-    last = weakref.ref(cache[0])
+    @constants(maxsize=1)
+    def ones(length: int) -> Tensor:
+        made.append(length)
+        return torch.ones(length)
+
     replay = rehearsed()
 
     def work(x: Tensor) -> Results:
-        return {"sum": x + constant(cache[0]).tensor}
+        return {"sum": x + ones(2)}
 
-    for _ in range(3):
-        replay("key", work, torch.ones(1))
-    cache.clear()
-    gc.collect()
-    assert last() is not None
-    replay.forget()
-    gc.collect()
-    assert last() is None
+    for number in range(5):
+        replay("key", work, torch.ones(2))
+        ones(10 + number)  # as held-out images of many sizes: it holds one
+        ones(3)
+    assert made.count(2) == 1
+    assert made.count(3) == 5
 
 
 def test_a_capture_that_fails_is_tried_again_and_leaves_nothing() -> None:
