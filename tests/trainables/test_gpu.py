@@ -46,7 +46,7 @@ each_pair = pytest.mark.parametrize(("method", "network"), PAIRS)
 PRECISIONS = ("fp32", "bf16") if CUDA else ("fp32",)  # emulated, bfloat16 takes minutes
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images() -> RunImages:
     return RunImages(pictures(1, 48), pictures(2, 112))
 
