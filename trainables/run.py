@@ -206,6 +206,7 @@ class Run:
         """Everything that has changed since the start: tensors and plain values only."""
         state = {"step": self.step, "method": self.method.state_dict()}
         state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
+        state |= {"precision": self.precision}
         if self.patches is not None:
             state["patches"] = self.patches.state_dict()
         if self.average is not None:
@@ -220,6 +221,8 @@ class Run:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.step = int(state["step"])
+        if self.config.precision == "auto":  # what it was resolved to where the run began
+            self.precision = state.get("precision", "fp32")
         self.method.load_state_dict(state["method"])
         self.watch.load_state_dict(state["watch"])
         if self.patches is not None:

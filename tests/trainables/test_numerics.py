@@ -84,3 +84,21 @@ def test_an_evaluation_is_float32_whatever_the_training(make_run: Callable[..., 
     run.student.conv_first.register_forward_hook(note)  # type: ignore[operator]  # as above
     run.advance()
     assert seen == {torch.float32, torch.bfloat16}
+
+
+def test_a_resume_keeps_what_auto_was_resolved_to(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.numerics.multiplies_bfloat16", lambda device: True)
+    begun = make_run("dfsr", precision="auto")
+    assert begun.precision == "bf16"
+    state = begun.state_dict()
+    monkeypatch.setattr("trainables.numerics.multiplies_bfloat16", lambda device: False)
+    for precision, expected in (("auto", "bf16"), ("fp32", "fp32")):
+        resumed = make_run("dfsr", precision=precision)
+        resumed.load_state_dict(state)
+        assert resumed.precision == expected
+    older = {key: value for key, value in state.items() if key != "precision"}
+    resumed = make_run("dfsr", precision="auto")
+    resumed.load_state_dict(older)
+    assert resumed.precision == "fp32"
