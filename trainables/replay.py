@@ -33,6 +33,11 @@ Made = ParamSpec("Made")
 class Replay(Protocol):
     """Does work on a device, and may repeat what it has recorded of it."""
 
+    most_ahead: int
+    """For how many updates at most something may be prepared that they do not change."""
+    pixels_at_once: int
+    """How many pixels of images the device makes as fast in one pass as fewer; 0: no saving."""
+
     def __call__(self, key: Hashable, work: Work, *given: Tensor) -> Results:
         """Do `work(*given)`, or repeat what was recorded of the work of the same key.
 
@@ -57,6 +62,9 @@ class Replay(Protocol):
 
 class AtOnce:
     """Does work as it is handed over: on a CPU, and wherever graphs are off."""
+
+    most_ahead = 8
+    pixels_at_once = 0
 
     def __call__(self, key: Hashable, work: Work, *given: Tensor) -> Results:
         """As `Replay`: `work(*given)`."""
@@ -108,7 +116,17 @@ class Recorded:
     graph can free what the others of its stream use (pytorch issue 193402).
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    most_ahead = 50
+
+    def __init__(self, recorder: Recorder, pixels_at_once: int = 64 * 48**2) -> None:
+        """Record nothing yet.
+
+        Args:
+            recorder: makes the graphs.
+            pixels_at_once: as `Replay`'s; of 64 images of 48 x 48, a map of 64 channels fills 19 MB
+                in bfloat16, which the caches of the GPUs that we know still hold.
+        """
+        self.pixels_at_once = pixels_at_once
         self._recorder = recorder
         self._programs: dict[Hashable, _Program] = {}
 

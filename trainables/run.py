@@ -243,7 +243,9 @@ class Run:
 
     def _draw(self) -> Pairs | Blank:
         if self.patches is None:
-            return Blank(self.config.batch.images, self.config.batch.patch)
+            done = self.step % self.config.budget.steps_per_report
+            ahead = self.config.budget.steps_per_report - done
+            return Blank(self.config.batch.images, self.config.batch.patch, ahead)
         pairs = self.patches.draw()
         return Pairs(*sent(self.device, pairs.lr_BCHW, pairs.hr_BCHW))
 

@@ -116,9 +116,9 @@ class CPUGraphs:
         return nullcontext()
 
 
-def rehearsed() -> Recorded:
-    """`Recorded`, whose graphs are rehearsed on the CPU."""
-    return Recorded(CPUGraphs())
+def rehearsed(recorder: CPUGraphs | None = None, pixels_at_once: int = 0) -> Recorded:
+    """`Recorded`, whose graphs are rehearsed on the CPU; passes are as large as by hand there."""
+    return Recorded(recorder or CPUGraphs(), pixels_at_once)
 
 
 def _refuse(op: Any, args: Any) -> None:

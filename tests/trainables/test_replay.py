@@ -34,7 +34,7 @@ def doubled(x: Tensor) -> Results:
 
 def test_the_third_call_is_recorded_and_later_ones_repeat_it() -> None:
     recorder, made = CPUGraphs(), []
-    replay = Recorded(recorder)
+    replay = rehearsed(recorder)
 
     def work(x: Tensor) -> Results:
         made.append(len(made))
@@ -68,7 +68,7 @@ def test_a_capture_does_nothing_and_each_replay_does_it_once() -> None:
 
 def test_other_shapes_dtypes_and_keys_are_other_programs() -> None:
     recorder = CPUGraphs()
-    replay = Recorded(recorder)
+    replay = rehearsed(recorder)
     given = [torch.ones(2), torch.ones(3), torch.ones(2, dtype=torch.float64)]
     for _ in range(4):
         for key in ("a", "b"):
@@ -79,7 +79,7 @@ def test_other_shapes_dtypes_and_keys_are_other_programs() -> None:
 
 def test_after_forgetting_it_is_by_hand_and_recorded_anew() -> None:
     recorder, made = CPUGraphs(), []
-    replay = Recorded(recorder)
+    replay = rehearsed(recorder)
     place = [torch.ones(1)]
 
     def work(x: Tensor) -> Results:
@@ -237,7 +237,7 @@ def test_every_recorded_update_is_that_done_by_hand(
     name: str, start: Callable[..., Run], draw_batch: Draw, bits_that_differ: Bits
 ) -> None:
     by_hand, recorder = start(name, AtOnce()), CPUGraphs()
-    recorded = start(name, Recorded(recorder))
+    recorded = start(name, rehearsed(recorder))
     assert different(train(by_hand, draw_batch), train(recorded, draw_batch)) == 0
     assert bits_that_differ(by_hand.method.state_dict(), recorded.method.state_dict()) == []
     assert recorder.graphs
@@ -258,7 +258,7 @@ def test_so_it_is_on_every_network(
     except ConfigError as refusal:
         pytest.skip(str(refusal))
     recorder = CPUGraphs()
-    recorded = start(name, Recorded(recorder), **short)
+    recorded = start(name, rehearsed(recorder), **short)
     assert different(train(by_hand, draw_batch, 20), train(recorded, draw_batch, 20)) == 0
     assert bits_that_differ(by_hand.method.state_dict(), recorded.method.state_dict()) == []
     assert recorder.graphs
@@ -293,7 +293,7 @@ def test_so_it_is_whatever_the_configuration(
     bits_that_differ: Bits,
 ) -> None:
     by_hand, recorder = start(name, AtOnce(), **more), CPUGraphs()
-    recorded = start(name, Recorded(recorder), **more)
+    recorded = start(name, rehearsed(recorder), **more)
     one, other = by_hand.advance(), recorded.advance()
     assert bits_that_differ(one, other) == []
     assert bits_that_differ(by_hand.state_dict(), recorded.state_dict()) == []

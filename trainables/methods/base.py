@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, final
@@ -94,6 +95,10 @@ class Distiller(ABC, Generic[Batch]):
     def lr(self) -> float:
         """The student's learning rate at its last update."""
 
+    def prepared(self) -> deque[Any]:
+        """What is prepared for updates to come: nothing wherever a state is taken."""
+        return deque()
+
     def active(self) -> int:
         """How many body units of the student took part in its last update."""
         return len(self.student.body)
@@ -101,6 +106,7 @@ class Distiller(ABC, Generic[Batch]):
     @final
     def state_dict(self) -> dict[str, Any]:
         """The state of every learner, under its name."""
+        assert not self.prepared(), "it would be lost, and what was drawn for it with it"
         return {name: learner.state_dict() for name, learner in self.learners().items()}
 
     @final
@@ -111,3 +117,4 @@ class Distiller(ABC, Generic[Batch]):
             raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")
         for name, learner in learners.items():
             learner.load_state_dict(state[name])
+        self.prepared().clear()

@@ -19,6 +19,7 @@ we fill it after every stage of the generator. [CMI] begins each stage with a ne
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Literal, final
 
@@ -35,6 +36,7 @@ from trainables.methods.game import (
     growing_pupil,
     lr_side,
 )
+from trainables.methods.lessons import Lesson
 from trainables.networks.base import SRNetConfig
 from trainables.optimisers import OptimiserConfig, moments_of
 from trainables.replay import Results, Work
@@ -83,10 +85,14 @@ class DFSRCMI(Distiller[Blank]):
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, and a stage of a generator's when its turn has come."""
-        losses = self.game.teach(batch.images)
+        losses = self.game.teach(batch)
         if self.game.generators_turn:
             losses |= self._stage(batch.images, self.game.draw_scale())
         return losses
+
+    def prepared(self) -> deque[Lesson]:
+        """The lessons that wait for their update."""
+        return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
         """The game's, and what tells images apart."""

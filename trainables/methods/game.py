@@ -15,12 +15,13 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Setting
+from trainables.methods.lessons import Lessons
 from trainables.methods.parts import Parts, SplitPoints, plan_parts
 from trainables.methods.terms import LossName, distance
 from trainables.networks.base import frozen
 from trainables.networks.generator import make_generator
 from trainables.optimisers import Optimiser, OptimiserConfig, descend
-from trainables.replay import Results
+from trainables.replay import Results, Work
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
 
 GeneratorTerms = Callable[..., dict[str, Tensor]]
@@ -87,24 +88,14 @@ class Pupil:
         """Body units that took part in the last update; before the first, those that will."""
         return self.parts.depths[self.parts.at(max(self.updates.value - 1, 0))]
 
-    def imitate(self, x_BCHW: Tensor, scale: int) -> Tensor:
-        """Alg. 1 of [DFSR], the student's update: descend L_KD on `x_BCHW`; returns L_KD."""
-
-        def answer(x_BCHW: Tensor) -> Results:
-            return {"target_BCHW": self.answer(x_BCHW, scale)}
-
-        return self.learn(
-            x_BCHW, self.replay(("answer", scale), answer, x_BCHW)["target_BCHW"], scale
-        )
-
     @torch.no_grad()
     def answer(self, x_BCHW: Tensor, scale: int) -> Tensor:
         """The teacher's image, without gradient."""
         target_BCHW: Tensor = self.teacher(x_BCHW, scale=scale)
         return target_BCHW
 
-    def learn(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
-        """The student's update where the teacher's answer to `x_BCHW` is known; returns L_KD."""
+    def imitate(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
+        """Alg. 1 of [DFSR], the student's update: descend L_KD on x and T(x); returns L_KD."""
 
         def descend(x_BCHW: Tensor, target_BCHW: Tensor) -> Results:
             loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
@@ -112,7 +103,7 @@ class Pupil:
             return {"loss": loss.detach()}
 
         self._begin_update()
-        key = "learn", scale, self.active
+        key = "imitate", scale, self.active
         return self.replay(key, descend, x_BCHW, target_BCHW)["loss"]
 
     def _begin_update(self) -> None:
@@ -155,6 +146,7 @@ class Game:
         self.replay = setting.replay
         self.device = setting.device
         self.scales = setting.student.scales
+        self.lessons = Lessons(setting.replay, largest_side(setting))
         self.choices = Randomness(setting.seed, "scale")
         self.latents = Randomness(setting.seed, "latent", setting.device)
         self.rate = OptimiserConfig(
@@ -182,23 +174,29 @@ class Game:
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update and, every `update_ratio` of them, one of a generator."""
-        losses = self.teach(batch.images)
+        losses = self.teach(batch)
         if self.generators_turn:
             losses |= self.provoke(self.draw_latents(batch.images), self.draw_scale())
         return losses
 
-    def teach(self, images: int) -> dict[str, Tensor]:
+    def teach(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, on images that nobody has seen before."""
-        scale = self.draw_scale()
+        if not self.lessons.prepared:
+            ratio = self.config.update_ratio
+            until_provoked = ratio - self.pupil.updates.value % ratio
+            ahead = range(min(batch.ahead, until_provoked, self.replay.most_ahead))
+            drawn = [(self.draw_scale(), self.draw_latents(batch.images)) for _ in ahead]
+            self.lessons.prepare(drawn, self._lesson)
+        scale, x_BCHW, target_BCHW = self.lessons.next()
+        return {"loss/kd": self.pupil.imitate(x_BCHW, target_BCHW, scale)}
 
+    def _lesson(self, scale: int) -> Work:
         @torch.no_grad()
-        def imagine(z_BK: Tensor) -> Results:
+        def generate(z_BK: Tensor) -> Results:
             x_BCHW = self.generators[scale](z_BK)
             return {"x_BCHW": x_BCHW, "target_BCHW": self.pupil.answer(x_BCHW, scale)}
 
-        lesson = self.replay(("lesson", scale), imagine, self.draw_latents(images))
-        loss = self.pupil.learn(lesson["x_BCHW"], lesson["target_BCHW"], scale)
-        return {"loss/kd": loss}
+        return generate
 
     @property
     def generators_turn(self) -> bool:
@@ -293,3 +291,8 @@ def draw_scale(scales: tuple[int, ...], randomness: Randomness) -> int:
 def lr_side(setting: Setting, scale: int) -> int:
     """Side of an LR image whose body input is `setting.patch`: VDSR upsamples before its body."""
     return setting.patch // scale if setting.student.colour == "y" else setting.patch
+
+
+def largest_side(setting: Setting) -> int:
+    """Side of the largest images that the teacher makes of a batch."""
+    return max(lr_side(setting, scale) * scale for scale in setting.student.scales)
