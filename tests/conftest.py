@@ -13,8 +13,6 @@ import torch
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
-from tune_sr.cluster import local_ray
-from tune_sr.yaml_lines import dump_yaml
 
 ToySpace = Callable[..., Path]
 WITH_RAY = (
@@ -78,6 +76,8 @@ def _group(nodeid: str) -> str:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray of two CPUs for all tests marked `ray`: studies find it running and leave it."""
+    from tune_sr.cluster import local_ray
+
     with local_ray(2):
         yield
 
@@ -115,6 +115,8 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_space(toy_folder: Path, tmp_path: Path) -> ToySpace:
     """`toy_space(fixed={...}, study={...})`: the file of a DFSR space of a few seconds."""
 
+    from tune_sr.yaml_lines import dump_yaml
+
     def write(name: str = "toy", **changes: dict[str, Any]) -> Path:
         network = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
         fixed: dict[str, Any] = {
@@ -126,6 +128,7 @@ def toy_space(toy_folder: Path, tmp_path: Path) -> ToySpace:
             "budget": {"steps": 32, "steps_per_report": 4},
             "optimiser": {"schedule": None},
             "device": "cpu",
+            "precision": "fp32",
         }
         search = {
             "method.w_R": {"uniform": [0.0, 3.0]},

@@ -18,6 +18,7 @@ PACKAGES = ("trainables", "tune_sr")
 
 TIERS: list[list[set[str]]] = [
     # trainables, from the bottom; the modules of one set are one unit, units of a row are siblings
+    [{"trainables.replay"}],
     [
         {"trainables.values"},
         {"trainables.resample"},
@@ -27,6 +28,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.threads"},
         {"trainables.limits"},
         {"trainables.paths"},
+        {"trainables.numerics"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}],
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
 from trainables.networks.generator import parameters_of
 from trainables.networks.shipped import is_shipped, shipped_file
+from trainables.numerics import Precision
 from trainables.optimisers import OptimiserConfig
 from trainables.paths import expanded
 from trainables.presets import expand_presets
@@ -87,8 +88,13 @@ class TrialConfig(Config):
     filled in for RGB students of the data-driven methods; [DFSR]: none."""
     device: str = "auto"
     """`auto` takes a GPU where there is one; or what torch calls a device."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: convolutions of training run in bfloat16; parameters and evaluation stay float32."""
+    precision: Precision = "auto"
+    """Of the convolutions in training; parameters, sums and evaluation are float32 in any case.
+    bf16: bfloat16; fp32: IEEE float32; tf32: float32 that a GPU multiplies in 10 bits of mantissa.
+    `auto`: bf16 where the device multiplies it, else fp32; a study chooses once, for all trials."""
+    graphs: bool = True
+    """Whether a GPU repeats updates as CUDA graphs, recorded once; false: the host launches every
+    kernel, which is slower for small networks. The numbers are the same; a CPU has no graphs."""
     threads: int | None = Field(default=None, ge=1, le=THREADS)
     """CPU threads, on which bits depend; None: as many as the trial was given CPUs."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.replay import Results
 from trainables.values import Config, ConfigError
 
 
@@ -84,31 +85,72 @@ class Optimiser:
 
     @cached_property
     def inner(self) -> torch.optim.Optimizer:
-        """Torch's own, made when first needed: torch takes a second to import what it might use."""
+        """Torch's own, made when first needed: torch takes a second to import what it might use.
+
+        Its state exists from the start, zero for every parameter, and keeps its place in memory.
+        """
         config = self.config
+        inner: torch.optim.Optimizer
         if config.name == "sgd":
-            return torch.optim.SGD(
+            inner = torch.optim.SGD(
                 self.parameters,
-                lr=config.lr,
+                lr=self.lr,
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
+                fused=True,
             )
-        return torch.optim.Adam(
-            self.parameters,
-            lr=config.lr,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        else:
+            inner = torch.optim.Adam(
+                self.parameters,
+                lr=self.lr,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+                fused=True,
+                capturable=True,
+            )
+            # Torch would warn that it is also used outside of graphs, as it is meant to be.
+            inner._warned_capturable_if_run_uncaptured = True
+        # Set afterwards: checking a tensor's range, torch would wait for the device.
+        for group in inner.param_groups:
+            group["lr"] = self.rate
+        for parameter in self.parameters:
+            inner.state[parameter] = moments_of(parameter, config)
+        return inner
 
-    def update(self, loss: Tensor, step: int) -> None:
-        """One descent of `loss` at the rate of update number `step`, from 0."""
-        descend(loss, step, self)
+    @cached_property
+    def rate(self) -> Tensor:
+        """The learning rate as a tensor on the parameters' device, which recorded work reads."""
+        device = self.parameters[0].device
+        # Kernels of GPUs take a float32; on a CPU it is as exact as the float it is made from.
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        return torch.tensor(self.lr, dtype=dtype, device=device)
 
-    def follow_gradients(self, step: int) -> None:
-        """One update along the gradients that are there."""
-        self.lr = self.config.lr_at(step, self.steps)
-        for group in self.inner.param_groups:
-            group["lr"] = self.lr
+    def beside(self, parameters: Sequence[nn.Parameter], moments: Sequence[Results]) -> Optimiser:
+        """An optimiser of other parameters, at the rate of this one, that goes on from `moments`.
+
+        It can be made inside recorded work; `moments`, as of `moments_of`, are updated in place.
+        """
+        other = Optimiser(parameters, self.config, self.steps)
+        other.rate = self.rate
+        for parameter, given in zip(parameters, moments, strict=True):
+            other.inner.state[parameter] = given
+        return other
+
+    def begin(self, step: int) -> None:
+        """Set the learning rate of update number `step`, from 0; what follows may be recorded."""
+        lr = self.config.lr_at(step, self.steps)
+        state = self.inner.state
+        assert len(state) == len(self.parameters), "made here, never inside recorded work"
+        if lr != self.lr:
+            self.lr = lr
+            self.rate.fill_(lr)
+
+    def descend(self, loss: Tensor) -> None:
+        """One descent of `loss`, at the rate that `begin` has set."""
+        descend(loss, self)
+
+    def follow_gradients(self) -> None:
+        """One update along the gradients that are there, at the rate that `begin` has set."""
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.inner.step()
@@ -119,21 +161,49 @@ class Optimiser:
 
     def restart(self) -> None:
         """Forget momentum and moments, as a new optimiser would."""
-        self.inner.state.clear()
+        for moments in self.inner.state.values():
+            for moment in moments.values():
+                moment.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """Momentum, moments and counts."""
-        return self.inner.state_dict()
+        """Momentum, moments and counts of each parameter, under its number."""
+        state = self.inner.state
+        return {"state": {n: dict(state[each]) for n, each in enumerate(self.parameters)}}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Continue from `state_dict`."""
-        self.inner.load_state_dict(state_dict)
+        """Continue from `state_dict`, in place; what it does not have is as at the start.
+
+        Raises:
+            ValueError: it is the state of an optimiser of another kind or other parameters.
+        """
+        state, given = self.inner.state, state_dict["state"]
+        if not set(given) <= set(range(len(self.parameters))):
+            raise ValueError(f"state of {len(given)} parameters, of which {len(state)} are known")
+        self.restart()
+        for number, parameter in enumerate(self.parameters):
+            own, theirs = state[parameter], given.get(number, {})
+            if not set(theirs) <= set(own):
+                raise ValueError(f"state of {sorted(theirs)} does not fit {sorted(own)}")
+            for name, moment in theirs.items():
+                if moment is not None:
+                    own[name].copy_(moment)
 
 
-def descend(loss: Tensor, step: int, *optimisers: Optimiser) -> None:
-    """One descent of `loss` by the parameters of all `optimisers`, at update number `step`."""
+def moments_of(parameter: Tensor, config: OptimiserConfig) -> Results:
+    """What an optimiser remembers of `parameter` before its first update: zeros."""
+    if config.name == "adam":
+        count = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        pair = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
+        return dict(zip(("step", "exp_avg", "exp_avg_sq"), (count, *pair), strict=True))
+    if not config.momentum:
+        return {}
+    return {"momentum_buffer": torch.zeros_like(parameter, requires_grad=False)}
+
+
+def descend(loss: Tensor, *optimisers: Optimiser) -> None:
+    """One descent of `loss` by the parameters of all `optimisers`, at the rates they have begun."""
     for optimiser in optimisers:
         optimiser.clear_gradients()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     for optimiser in optimisers:
-        optimiser.follow_gradients(step)
+        optimiser.follow_gradients()

@@ -3,11 +3,12 @@
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 
 import torch
 from torch import Tensor
+
+from trainables.replay import constants
 
 Scale = int | float | Fraction
 """Output size / input size: 2 enlarges, `Fraction(1, 2)` shrinks."""
@@ -152,7 +153,7 @@ class _Band:
     end: int
 
 
-@lru_cache(maxsize=512)
+@constants(maxsize=512)
 def _bands_on(
     side: int,
     ratio: Fraction,

@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from trainables.digests import check_as_recorded
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
+from trainables.numerics import hold_in_bfloat16, numerics, resolved
+from trainables.replay import Replay, replay_on, sent
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
 
@@ -96,6 +99,7 @@ class Run:
         *,
         images: RunImages | None = None,
         micro_batch: int | None = None,
+        replay: Replay | None = None,
     ) -> None:
         """Build everything; nothing is trained yet.
 
@@ -104,12 +108,24 @@ class Run:
             images: its decoded images; read from where `config` says if None.
             micro_batch: images that pass through a network at a time, so that a batch takes less
                 memory and more time; what is learnt is the same but for roundings. None: all.
+            replay: does its updates; None: graphs on a GPU, unless `graphs: false` or a micro-batch
+                turn them off.
         """
         self.config = config
         self.threads = config.threads or os.cpu_count() or 1
         torch.set_num_threads(self.threads)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
+        self.precision = resolved(config.precision, self.device)
+        graphs = config.graphs and micro_batch is None
+        self.replay = replay or replay_on(self.device, graphs=graphs)
+        with self.replay.here(), numerics("fp32", self.device):
+            self._build(images, micro_batch)
+        self.step = 0
+        self.watch = Watch()
+
+    def _build(self, images: RunImages, micro_batch: int | None) -> None:
+        config = self.config
         self.student = _network(config, "student").to(self.device)
         self.teacher = load_teacher(config, self.device)
         for network in filter(None, (self.student, self.teacher)):
@@ -122,6 +138,7 @@ class Run:
             patch=config.batch.patch,
             seed=config.seed,
             device=self.device,
+            replay=self.replay,
         )
         self.method = make_method(config.method, setting)
         self.average = None if config.ema is None else Average(self.student, config.ema)
@@ -134,8 +151,6 @@ class Run:
             colour=self.student.colour,
             device=self.device,
         )
-        self.step = 0
-        self.watch = Watch()
 
     def advance(self) -> Report:
         """Train for `steps_per_report` updates and evaluate once.
@@ -144,17 +159,19 @@ class Run:
             Diverged: a loss is not finite, or has exploded.
         """
         assert not self.finished, "the budget is spent"
+        with self.replay.here():
+            return self._advance()
+
+    def _advance(self) -> Report:
         begin = time.perf_counter()
         first = self.step
         history: dict[str, list[Tensor]] = {}
-        for _ in range(self.config.budget.steps_per_report):
-            with self._autocast():
-                losses = self.method.step(self._draw())
-            if self.average is not None:
-                self.average.follow()
-            for name, loss in losses.items():
-                history.setdefault(name, []).append(loss)
-            self.step += 1
+        if self.teacher is not None and self.precision == "bf16":
+            hold_in_bfloat16(self.teacher)  # from here on it only teaches
+        with self.numerics():
+            for _ in range(self.config.budget.steps_per_report):
+                for name, loss in self.update().items():
+                    history.setdefault(name, []).append(loss)
         # The one moment between reports at which the host waits for the device.
         values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
         self.watch.look(first, values, self.config.growth_steps())
@@ -163,6 +180,18 @@ class Run:
         report |= {name: statistics.fmean(losses) for name, losses in values.items()}
         report |= {"lr": self.method.lr(), "active_blocks": float(self.method.active())}
         return report | {"seconds_per_step": seconds}
+
+    def update(self) -> dict[str, Tensor]:
+        """One update of the student, within `numerics()`: its losses, still on the device."""
+        losses = self.method.step(self._draw())
+        if self.average is not None:
+            self.average.follow()
+        self.step += 1
+        return losses
+
+    def numerics(self) -> AbstractContextManager[None]:
+        """The context in which updates are computed as `precision` means."""
+        return numerics(self.precision, self.device)
 
     def reports(self) -> Iterator[Report]:
         """Advance until the budget is spent."""
@@ -186,12 +215,14 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """The outcome, as deep as it has grown, on the held-out images."""
-        return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
+        with self.replay.here(), numerics("fp32", self.device):
+            return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that has changed since the start: tensors and plain values only."""
         state = {"step": self.step, "method": self.method.state_dict()}
         state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
+        state |= {"precision": self.precision}
         if self.patches is not None:
             state["patches"] = self.patches.state_dict()
         if self.average is not None:
@@ -200,7 +231,14 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, bit for bit on the CPU with the same number of threads."""
+        self.replay.forget()
+        with self.replay.here():
+            self._load(state)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.step = int(state["step"])
+        if self.config.precision == "auto":  # what it was resolved to where the run began
+            self.precision = state.get("precision", "fp32")
         self.method.load_state_dict(state["method"])
         self.watch.load_state_dict(state["watch"])
         if self.patches is not None:
@@ -221,19 +259,11 @@ class Run:
 
     def _draw(self) -> Pairs | Blank:
         if self.patches is None:
-            return Blank(self.config.batch.images, self.config.batch.patch)
+            done = self.step % self.config.budget.steps_per_report
+            ahead = self.config.budget.steps_per_report - done
+            return Blank(self.config.batch.images, self.config.batch.patch, ahead)
         pairs = self.patches.draw()
-        return Pairs(
-            pairs.lr_BCHW.to(self.device, non_blocking=True),
-            pairs.hr_BCHW.to(self.device, non_blocking=True),
-        )
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bf16"
-        # A step updates the student and then uses it again: no cast may be remembered.
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False
-        )
+        return Pairs(*sent(self.device, pairs.lr_BCHW, pairs.hr_BCHW))
 
 
 def _colour(config: TrialConfig) -> Colour:

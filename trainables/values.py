@@ -93,6 +93,8 @@ class Blank:
 
     images: int
     patch: int
+    ahead: int = 1
+    """Updates until the next report, this one included, for which images may be made together."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ BEST, FRONT = "best", "front"
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
 _OF_A_TRIAL = re.compile(r"\d{4,}(\.new)?")
 """Names of folders in `front/` that are written here; any other is somebody else's."""
-_OF_THE_MACHINE = ("device", "threads")
+_OF_THE_MACHINE = ("device", "graphs", "threads")
 """What a configuration says of the machine it ran on, and nothing else would miss."""
 
 

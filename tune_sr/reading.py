@@ -30,7 +30,7 @@ from tune_sr.yaml_lines import (
 )
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
-_NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "threads")
+_NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "graphs", "threads")
 _SAME = {"student.scale": "student.scales", "student.scales": "student.scale"}
 _DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.name"}
 

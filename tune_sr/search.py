@@ -151,7 +151,9 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     name = arguments.name or of_space.get("name") or arguments.space.stem
     storage = _storage(arguments, of_space)
     folder = (storage / name).absolute()
-    stored = stored_space(folder, read_events(folder))
+    # A study of before there was a choice computed in float32.
+    stored = stored_space(folder, read_events(folder)).settled("fp32")
+    given = given and given.settled(stored.fixed["precision"])
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     if given is not None:
         for override in arguments.overrides:  # study.KEY=VALUE is a flag in other words

@@ -10,6 +10,7 @@ from typing import Any
 from trainables.config import BudgetConfig, TrialConfig
 from trainables.dotted import put
 from trainables.methods import METHODS
+from trainables.numerics import Precision
 from trainables.values import Blank, ConfigError
 from tune_sr.dimensions import Dimension, Point
 from tune_sr.redact import redacted, without_secrets
@@ -80,6 +81,16 @@ class SearchSpace:
         uri = self.study.get("tracking_uri")
         kept = {} if uri is None else {"tracking_uri": without_secrets(uri)}
         return replace(self, study={**self.study, **kept})
+
+    def settled(self, precision: Precision) -> SearchSpace:
+        """The same space with `precision` where it leaves that to the machine (`auto`).
+
+        A study is settled once, by the machine that begins it: its trials are compared, so that all
+        of them compute in one precision, wherever they run and whenever they are resumed.
+        """
+        if self.fixed.get("precision", "auto") != "auto":
+            return self
+        return replace(self, fixed={**self.fixed, "precision": precision})
 
     def at(self, point: Point, seed: int | None = None) -> TrialConfig:
         """The configuration of one point; pure.

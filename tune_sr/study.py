@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -159,6 +159,7 @@ def run_study(
 
     bench = bench or prepare(config)
     config = placed(config, bench)
+    config = replace(config, space=config.space.settled(bench.run.precision))
     with (
         _made(config.folder),
         DriverLock(config.folder / "driver.lock", on_lost=end_this_process) as lock,

@@ -14,6 +14,7 @@ teacher       a frozen teacher's pass, by images and precision
 population    k graphs on k streams against one network of k groups
 bits          are replayed updates those made one by one, and two runs the same
 copies        host time of a copy while the device is busy, pageable and pinned
+determinism   which tensors of one update differ when it is made again
 kernels       CUDA kernels, their time and the host's, of one update of `Run`
 """
 
@@ -427,13 +428,14 @@ def waits(bench: Bench, found: dict[str, int]) -> Iterator[None]:
 
 def host_ms_while_busy(bench: Bench, run: Run, updates: int) -> tuple[float, float]:
     """Milliseconds the host spends on updates while the device is busy, and how long that is."""
-    run.method.step(run._draw())
+    with run.numerics():
+        run.update()
     bench.wait()
     torch.cuda._sleep(800_000_000)  # cycles: half a second
     start = time.perf_counter()
     for _ in range(updates):
-        with run._autocast():
-            run.method.step(run._draw())
+        with run.numerics():
+            run.update()
     host = time.perf_counter() - start
     bench.wait()
     return round(host * 1e3, 2), round((time.perf_counter() - start) * 1e3, 2)
@@ -484,8 +486,8 @@ def train(bench: Bench, raw: dict[str, Any], images: RunImages) -> dict[str, Any
     places: dict[str, int] = {}
     with waits(bench, places):
         for _ in range(10):
-            with run._autocast():
-                run.method.step(run._draw())
+            with run.numerics():
+                run.update()
     found["waits_in_10_updates"] = places
     if bench.gpu:
         busy = host_ms_while_busy(bench, run, 10)
@@ -520,7 +522,7 @@ def kernels(bench: Bench) -> None:
     from torch.profiler import ProfilerActivity, profile
 
     switches()
-    images = RunImages(pictures(2, 64), pictures(2, 64))
+    images = RunImages(pictures(2, 64), pictures(2, 112))
     chosen = [t for t in TRIALS[:8] if t[2] != 4]
     for method, network, batch, more in TRIALS[:1] if bench.quick else chosen:
         if bench.late:
@@ -530,8 +532,8 @@ def kernels(bench: Bench) -> None:
 
         def updates(run: Run = run) -> None:
             for _ in range(10):
-                with run._autocast():
-                    run.method.step(run._draw())
+                with run.numerics():
+                    run.update()
             bench.wait()
 
         updates()
@@ -558,6 +560,60 @@ def kernels(bench: Bench) -> None:
         )
 
 
+def determinism(bench: Bench) -> None:
+    """Which tensors of one update differ when it is made again from the same state."""
+    for conv, dtype in (("ieee", "fp32"), ("tf32", "fp32"), ("tf32", "bf16")):
+        for batch in (2,) if bench.quick else (4, 16, 128):
+            switches(conv, deterministic=True)
+            found: dict[str, list[int]] = {}
+            first = traced_update(bench, batch, dtype)
+            for _ in range(8):
+                again = traced_update(bench, batch, dtype)
+                for name, tensors in first.items():
+                    differ = [
+                        number
+                        for number, (a, b) in enumerate(zip(tensors, again[name], strict=True))
+                        if not torch.equal(a, b)
+                    ]
+                    found[name] = sorted({*found.get(name, []), *differ})
+            precision = "bf16" if dtype == "bf16" else conv
+            bench.row("determinism", precision=precision, batch=batch, differ=found)
+
+
+def traced_update(bench: Bench, batch: int, dtype: str) -> dict[str, list[Tensor]]:
+    """Feature maps, loss, gradients, their norm and the new parameters of one update."""
+    generator = torch.Generator().manual_seed(0)
+    net = Net(32).to(bench.device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]  # stubs lack it
+    with torch.no_grad():
+        for parameter in net.parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(drawn * (2.0 / (9 * parameter.shape[0])) ** 0.5)
+    x, target = (
+        torch.rand(batch, 1, bench.side, bench.side, generator=generator).to(bench.device)
+        for _ in range(2)
+    )
+    maps: list[Tensor] = []
+    for convolution in net.convolutions:
+        convolution.register_forward_hook(lambda m, i, result: maps.append(result.detach().clone()))
+    cast = torch.autocast(bench.device.type, torch.bfloat16, cache_enabled=False)
+    with cast if dtype == "bf16" else nullcontext():
+        loss = (target - net(x)).square().sum()
+    loss.backward()
+    gradients = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    norm = nn.utils.clip_grad_norm_(net.parameters(), 0.4)
+    rate = torch.tensor(1e-2, device=bench.device)
+    torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, fused=True).step()
+    bench.wait()
+    new = [p.detach().clone() for p in net.parameters()]
+    return {
+        "maps": maps,
+        "loss": [loss.detach()],
+        "gradients": gradients,
+        "norm": [norm],
+        "new": new,
+    }
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "environment": environment,
     "runs": runs,
@@ -567,6 +623,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "population": population,
     "student": student,
     "kernels": kernels,
+    "determinism": determinism,
 }
 
 

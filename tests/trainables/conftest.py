@@ -20,6 +20,7 @@ from trainables.data.images import Images
 from trainables.methods import METHODS, MethodConfig
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.checkpoint import save_network
+from trainables.replay import Replay
 from trainables.run import Run, RunImages
 from trainables.values import Blank, ConfigError, Pairs
 
@@ -147,6 +148,7 @@ def toy(teacher_files: dict[str, Path]) -> Toy:
             "heldout": {"crop": None},
             "budget": {"steps": 400, "steps_per_report": 2},
             "device": "cpu",
+            "precision": "fp32",  # not what this machine happens to be fast in
             "threads": 1,
         }
         if kind.taught:
@@ -177,8 +179,8 @@ def images() -> RunImages:
 def make_run(toy: Toy, images: RunImages) -> Callable[..., Run]:
     """`make_run(method, section={...})`: a run of the toy configuration on the toy images."""
 
-    def make(method: str, /, **sections: Any) -> Run:
-        return Run(TrialConfig.parse(toy(method, **sections)), images=images)
+    def make(method: str, /, *, replay: Replay | None = None, **sections: Any) -> Run:
+        return Run(TrialConfig.parse(toy(method, **sections)), images=images, replay=replay)
 
     return make
 

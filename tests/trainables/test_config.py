@@ -148,7 +148,7 @@ def test_a_key_of_another_method_is_unknown(toy: Toy) -> None:
         ("heldout.protocol", "psnr", "'yfloat'"),
         ("budget.steps", 0, "greater than or equal to 1"),
         ("budget.steps", 401, "401 is not a multiple of steps_per_report 2"),
-        ("precision", "fp16", "'fp32' or 'bf16'"),
+        ("precision", "fp16", "'tf32' or 'bf16'"),
         ("threads", 0, "greater than or equal to 1"),
         ("threads", True, "integer"),
         ("batch", None, "dictionary"),

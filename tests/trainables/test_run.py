@@ -127,7 +127,7 @@ def test_bf16_trains_on_the_weights_of_now(make_run: Make) -> None:
     assert math.isfinite(report["loss/kd"])
     assert all(p.dtype == torch.float32 for p in run.student.parameters())
     x = torch.rand(1, 1, 8, 8)
-    with run._autocast():
+    with run.numerics():
         before = run.student(x, scale=2)
         with torch.no_grad():
             for parameter in run.student.parameters():

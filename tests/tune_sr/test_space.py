@@ -1,6 +1,7 @@
 import os
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -439,3 +440,15 @@ def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load)
     space = load(SPACE, none, agreement)
     assert space.at(space.first[0]).quality == "teacher_agreement_db"
     assert SearchSpace.from_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))
+
+
+def test_a_study_has_one_precision_whatever_its_machines_prefer(
+    toy_space: Callable[..., Path],
+) -> None:
+    path = toy_space(fixed={"precision": "auto"})
+    settled = SearchSpace.load(path).settled("bf16")
+    assert settled.at(settled.first[0]).precision == "bf16"
+    stored = SearchSpace.from_resolved(settled.to_yaml())
+    assert stored.settled("fp32").fixed["precision"] == "bf16"
+    chosen = SearchSpace.load(path, ["precision=tf32"])
+    assert chosen.settled("bf16") is chosen

@@ -37,9 +37,8 @@ class Bank:
         self.pushed += count
 
     def draw(self, count: int, randomness: Randomness) -> Tensor:
-        """`count` different rows out of the filled ones; all of them where there are fewer."""
-        places = torch.randperm(len(self), generator=randomness.generator)[:count]
-        return self.rows_KF[places.to(self.rows_KF.device, non_blocking=True)]
+        """Numbers of `count` different rows out of the filled ones, or of all, on the host."""
+        return torch.randperm(len(self), generator=randomness.generator)[:count]
 
     def state_dict(self) -> dict[str, Any]:
         """The filled rows, and how many were ever pushed."""

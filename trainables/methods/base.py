@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
 from trainables.optimisers import OptimiserConfig
+from trainables.replay import AtOnce, Replay
 from trainables.values import Blank, Pairs, Stateful
 
 Batch = TypeVar("Batch", Pairs, Blank)
@@ -43,6 +45,8 @@ class Setting:
     """Side of an image at the network's body input."""
     seed: int
     device: torch.device
+    replay: Replay = field(default_factory=AtOnce)
+    """Does the device's half of every update."""
 
     def frozen_teacher(self) -> SRNet:
         """The teacher, which `TrialConfig` has promised to a method that needs one."""
@@ -91,6 +95,10 @@ class Distiller(ABC, Generic[Batch]):
     def lr(self) -> float:
         """The student's learning rate at its last update."""
 
+    def prepared(self) -> deque[Any]:
+        """What is prepared for updates to come: nothing wherever a state is taken."""
+        return deque()
+
     def active(self) -> int:
         """How many body units of the student took part in its last update."""
         return len(self.student.body)
@@ -98,6 +106,7 @@ class Distiller(ABC, Generic[Batch]):
     @final
     def state_dict(self) -> dict[str, Any]:
         """The state of every learner, under its name."""
+        assert not self.prepared(), "it would be lost, and what was drawn for it with it"
         return {name: learner.state_dict() for name, learner in self.learners().items()}
 
     @final
@@ -108,3 +117,4 @@ class Distiller(ABC, Generic[Batch]):
             raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")
         for name, learner in learners.items():
             learner.load_state_dict(state[name])
+        self.prepared().clear()

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from trainables.limits import COUNT, FEATURES
 from trainables.methods.bank import Bank
 from trainables.methods.base import Setting
-from trainables.methods.views import global_view_BCHW, local_view_BCHW
+from trainables.methods.views import global_places, local_places, sampled_BCHW
 from trainables.networks.base import SRNetConfig
 from trainables.optimisers import Optimiser, OptimiserConfig
+from trainables.replay import Results, sent
 from trainables.values import Config, Randomness, Stateful
 
 Statistics = Literal["mean", "mean_std"]
@@ -118,6 +119,7 @@ class Contrast:
 
     def __init__(self, config: ContrastConfig, setting: Setting, rate: OptimiserConfig) -> None:
         self.config = config
+        self.replay = setting.replay
         self.teacher = setting.frozen_teacher()
         teacher = self.teacher.config
         assert isinstance(teacher, SRNetConfig), "refused before anything was built"
@@ -136,12 +138,23 @@ class Contrast:
         self.views = Randomness(setting.seed, "views")
         self.draws = Randomness(setting.seed, "bank")
 
-    def loss(self, x_BCHW: Tensor, scale: int) -> Tensor:
-        """L_cr of a batch of images, among themselves and what the bank remembers."""
-        local_BF = self.features_BF(local_view_BCHW(x_BCHW, self.views), scale)
+    def draw(self, shape: Sequence[int], scale: int) -> tuple[Tensor, ...]:
+        """The random numbers of `loss` for images of `shape` B C H W, on the device."""
+        places = *local_places(shape, self.views), *global_places(shape, self.views)
+        bank = self.banks[scale]
+        drawn_K = bank.draw(self.config.negatives, self.draws)
+        return sent(bank.rows_KF.device, *places, drawn_K)
+
+    def loss(self, x_BCHW: Tensor, scale: int, *drawn: Tensor) -> Tensor:
+        """L_cr of a batch of images, among themselves and what the bank remembers.
+
+        `drawn` is what `draw` gave for them.
+        """
+        local_rows, local_columns, global_rows, global_columns, drawn_K = drawn
+        local_BF = self.features_BF(sampled_BCHW(x_BCHW, local_rows, local_columns), scale)
         with torch.no_grad():  # the positives take no gradient, so their features need none
-            global_BF = self.features_BF(global_view_BCHW(x_BCHW, self.views), scale)
-        cached_KF = self.banks[scale].draw(self.config.negatives, self.draws)
+            global_BF = self.features_BF(sampled_BCHW(x_BCHW, global_rows, global_columns), scale)
+        cached_KF = self.banks[scale].rows_KF[drawn_K]
         cached_local_KF, cached_global_KF = cached_KF.chunk(2, dim=1)
         local_KF = torch.cat([local_BF, cached_local_KF])
         global_KF = torch.cat([global_BF, cached_global_KF])
@@ -152,12 +165,20 @@ class Contrast:
             positives_KF = self.h(standardised(global_KF, all_KF))
             return contrastive_loss(anchors_KF, positives_KF, self.config.tau, len(x_BCHW))
 
-    @torch.no_grad()
     def remember(self, x_BCHW: Tensor, scale: int) -> None:
         """Put two views of each image into the bank."""
-        views = local_view_BCHW(x_BCHW, self.views), global_view_BCHW(x_BCHW, self.views)
-        rows_BF = [self.features_BF(view_BCHW, scale) for view_BCHW in views]
-        self.banks[scale].push(torch.cat(rows_BF, dim=1))
+
+        @torch.no_grad()
+        def look(x_BCHW: Tensor, *places: Tensor) -> Results:
+            views = sampled_BCHW(x_BCHW, *places[:2]), sampled_BCHW(x_BCHW, *places[2:])
+            rows_BF = [self.features_BF(view_BCHW, scale) for view_BCHW in views]
+            return {"rows_BF": torch.cat(rows_BF, dim=1)}
+
+        shape = x_BCHW.shape
+        places = *local_places(shape, self.views), *global_places(shape, self.views)
+        look_at = sent(x_BCHW.device, *places)
+        rows_BF = self.replay(("look", scale), look, x_BCHW, *look_at)["rows_BF"]
+        self.banks[scale].push(rows_BF)
 
     def features_BF(self, view_BCHW: Tensor, scale: int) -> Tensor:
         """What the teacher's body makes of views: a luma teacher upsamples them first."""

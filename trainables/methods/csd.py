@@ -31,6 +31,7 @@ from trainables.methods.terms import distance
 from trainables.networks.slim import live_inside, slice_refusals, through_slice
 from trainables.networks.vdsr import VDSRConfig
 from trainables.optimisers import Optimiser
+from trainables.replay import Results
 from trainables.resample import upsample_BCHW
 from trainables.values import Config, Counter, Pairs, Stateful
 
@@ -148,24 +149,34 @@ class CSD(Distiller[Pairs]):
             features = make_features(config.features, config.vgg19, teacher)
             self.features = features.to(setting.device)
             self.features.micro_batch = self.student.micro_batch
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.wide.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
         """One update of both widths; `loss/teacher_pixel` is the wide one's, without its weight."""
-        config, lr_BCHW, scale = self.config, batch.lr_BCHW, batch.scale
+        scale = batch.scale
+
+        def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
+            return self._descend(lr_BCHW, hr_BCHW, scale)
+
+        self.optimiser.begin(self.updates.value)
+        self.updates.value += 1
+        return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
+
+    def _descend(self, lr_BCHW: Tensor, hr_BCHW: Tensor, scale: int) -> Results:
+        config = self.config
         student_BCHW = through_slice(self.student, self.wide, lr_BCHW, scale)
         with torch.set_grad_enabled(config.lambda_t > 0.0):
             wide_BCHW = self.wide(lr_BCHW, scale=scale)
-        pixel, wide = pixel_losses(student_BCHW, wide_BCHW, batch.hr_BCHW, config.loss_range)
+        pixel, wide = pixel_losses(student_BCHW, wide_BCHW, hr_BCHW, config.loss_range)
         loss = pixel + config.lambda_t * wide
         losses = {"loss/pixel": pixel, "loss/teacher_pixel": wide}
         if self.features is not None:
             contrast = config.lambda_c * self._contrast(student_BCHW, wide_BCHW, lr_BCHW, scale)
             losses["loss/contrast"] = contrast
             loss = loss + contrast
-        self.optimiser.update(loss, self.updates.value)
-        self.updates.value += 1
+        self.optimiser.descend(loss)
         return {name: value.detach() for name, value in losses.items()}
 
     def learners(self) -> dict[str, Stateful]:

@@ -11,12 +11,14 @@ super-resolution comparison everything but the loss is DFSR's, and so it is here
 
 from __future__ import annotations
 
+from collections import deque
 from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
 from trainables.methods.game import Game, GameConfig, Pupil, adversarial_loss
+from trainables.methods.lessons import Lesson
 from trainables.methods.parts import plan_parts
 from trainables.values import Blank, Stateful
 
@@ -48,6 +50,10 @@ class DFAD(Distiller[Blank]):
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, and a generator's when its turn has come."""
         return self.game.step(batch)
+
+    def prepared(self) -> deque[Lesson]:
+        """The lessons that wait for their update."""
+        return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
         """All of the game's."""

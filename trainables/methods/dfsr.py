@@ -14,6 +14,7 @@ only the one that was used.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import ClassVar, Literal, final
 
 from pydantic import Field
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
 from trainables.methods.game import Game, ProgressiveConfig, adversarial_loss, growing_pupil
+from trainables.methods.lessons import Lesson
 from trainables.methods.terms import LossName, distance
 from trainables.resample import downsample_BCHW
 from trainables.values import Blank, Stateful
@@ -66,6 +68,10 @@ class DFSR(Distiller[Blank]):
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, and a generator's when its turn has come."""
         return self.game.step(batch)
+
+    def prepared(self) -> deque[Lesson]:
+        """The lessons that wait for their update."""
+        return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
         """All of the game's."""

@@ -19,19 +19,27 @@ we fill it after every stage of the generator. [CMI] begins each stage with a ne
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Literal, final
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.contrast import Contrast, ContrastConfig
 from trainables.methods.dfsr import reconstruction_loss
-from trainables.methods.game import Game, ProgressiveConfig, adversarial_loss, growing_pupil
+from trainables.methods.game import (
+    Game,
+    ProgressiveConfig,
+    adversarial_loss,
+    growing_pupil,
+    lr_side,
+)
+from trainables.methods.lessons import Lesson
 from trainables.networks.base import SRNetConfig
-from trainables.optimisers import Optimiser, OptimiserConfig
+from trainables.optimisers import OptimiserConfig, moments_of
+from trainables.replay import Results, Work
 from trainables.values import Blank, Stateful
 
 
@@ -59,7 +67,7 @@ class DFSRCMI(Distiller[Blank]):
     def __init__(self, config: DFSRCMIConfig, setting: Setting) -> None:
         self.config = config
         self.student = setting.student
-        self.steps = setting.steps
+        self.setting = setting
         self.pupil = growing_pupil(setting, config)
         self.game = Game(setting, config, self.pupil, self._terms, betas=(0.5, 0.999))
         default_betas = self.game.rate.model_copy(update={"betas": OptimiserConfig().betas})
@@ -77,10 +85,14 @@ class DFSRCMI(Distiller[Blank]):
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, and a stage of a generator's when its turn has come."""
-        losses = self.game.teach(batch.images)
+        losses = self.game.teach(batch)
         if self.game.generators_turn:
             losses |= self._stage(batch.images, self.game.draw_scale())
         return losses
+
+    def prepared(self) -> deque[Lesson]:
+        """The lessons that wait for their update."""
+        return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
         """The game's, and what tells images apart."""
@@ -96,16 +108,42 @@ class DFSRCMI(Distiller[Blank]):
 
     def _stage(self, images: int, scale: int) -> dict[str, Tensor]:
         """Generator, h and z itself descend; the bank remembers what they arrived at."""
-        z_BK = nn.Parameter(self.game.draw_latents(images))
-        descending = Optimiser([z_BK], self.game.rate, self.steps), self.contrast.optimiser
+        game, contrast, last = self.game, self.contrast, self.pupil.updates.value - 1
+        side, colours = lr_side(self.setting, scale), 1 if self.student.colour == "y" else 3
+        z_BK = game.draw_latents(images)
+        latent = {"z_BK": z_BK, **moments_of(z_BK, game.rate)}
         for _ in range(self.config.generator_steps):
-            terms = self.game.provoke(z_BK, scale, *descending)
-        with torch.no_grad():
-            self.contrast.remember(self.game.generators[scale](z_BK), scale)
+            for optimiser in (game.optimisers[scale], contrast.optimiser):
+                optimiser.begin(last)
+            drawn = contrast.draw((images, colours, side, side), scale)
+            key = "provoke", scale, self.pupil.active
+            terms = game.replay(key, self._descent(scale), *latent.values(), *drawn)
+            latent = {name: terms.pop(name) for name in latent}
+        contrast.remember(game.imagine(latent["z_BK"], scale), scale)
         return terms
 
+    def _descent(self, scale: int) -> Work:
+        """The device's half of one update of generator, h and z, whose moments come with it."""
+
+        def descend(
+            z_BK: Tensor, count: Tensor, first: Tensor, second: Tensor, *drawn: Tensor
+        ) -> Results:
+            moments = {"step": count, "exp_avg": first, "exp_avg_sq": second}
+            latent = {name: each.clone() for name, each in {"z_BK": z_BK, **moments}.items()}
+            z = nn.Parameter(latent.pop("z_BK"))
+            own = self.game.optimisers[scale].beside([z], [latent])
+            terms = self.game.descend(z, scale, own, self.contrast.optimiser, drawn=drawn)
+            return {**terms, "z_BK": z.detach(), **latent}
+
+        return descend
+
     def _terms(
-        self, x_BCHW: Tensor, teacher_BCHW: Tensor, student_BCHW: Tensor, scale: int
+        self,
+        x_BCHW: Tensor,
+        teacher_BCHW: Tensor,
+        student_BCHW: Tensor,
+        scale: int,
+        *drawn: Tensor,
     ) -> dict[str, Tensor]:
         """Eq. L_G of [DFSR+CMI]: L_GEN + W_R L_R + W_C L_cr."""
         config = self.config
@@ -113,5 +151,5 @@ class DFSRCMI(Distiller[Blank]):
         return {
             "loss/reconstruction": config.w_R * rebuilt,
             "loss/adversarial": adversarial_loss(self.pupil.compare(teacher_BCHW, student_BCHW)),
-            "loss/contrast": config.W_C * self.contrast.loss(x_BCHW, scale),
+            "loss/contrast": config.W_C * self.contrast.loss(x_BCHW, scale, *drawn),
         }

@@ -24,12 +24,23 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Pairing, Setting
-from trainables.methods.invertible import OPERATIONS, Augmentation, OperationName
+from trainables.methods.invertible import (
+    OPERATIONS,
+    Augmentation,
+    OperationName,
+    drawn_counts,
+)
 from trainables.methods.kd import kd_loss
 from trainables.methods.terms import distance
-from trainables.methods.zoom import grid_tiles_BCHW, random_crops_BCHW, zoomed_out_BCHW
+from trainables.methods.zoom import (
+    cut_BCHW,
+    grid_corners_N2,
+    random_corners_N2,
+    zoomed_out_BCHW,
+)
 from trainables.networks.base import SRNet
 from trainables.optimisers import Optimiser
+from trainables.replay import Results, sent
 from trainables.values import Config, ConfigError, Counter, Pairs, Randomness, Stateful
 
 
@@ -113,6 +124,7 @@ class DUKD(Distiller[Pairs]):
         self.config = config
         self.student = setting.student
         self.teacher = setting.frozen_teacher()
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
         self.crops = Randomness(setting.seed, "zoom_in")
@@ -128,17 +140,25 @@ class DUKD(Distiller[Pairs]):
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
         """One update towards the true image and the teacher's images, or two."""
-        losses = self._given(batch)
-        if self.config.update == "joint":
-            losses |= self._upcycled(batch)
-            self._descend(losses)
-        else:
-            self._descend(losses)
-            upcycled = self._upcycled(batch)  # by the student as the first update left it
-            self._descend(upcycled, fresh=self.config.update == "split")
-            losses |= upcycled
+        scale = batch.scale
+
+        def descend(lr_BCHW: Tensor, hr_BCHW: Tensor, *drawn: Tensor) -> Results:
+            pairs = Pairs(lr_BCHW, hr_BCHW)
+            losses = self._given(pairs)
+            if self.config.update == "joint":
+                losses |= self._upcycled(pairs, *drawn)
+                self._descend(losses)
+            else:
+                self._descend(losses)
+                upcycled = self._upcycled(pairs, *drawn)  # by the student after the first update
+                self._descend(upcycled, fresh=self.config.update == "split")
+                losses |= upcycled
+            return {name: loss.detach() for name, loss in losses.items()}
+
+        self.optimiser.begin(self.updates.value)
         self.updates.value += 1
-        return {name: loss.detach() for name, loss in losses.items()}
+        drawn = sent(batch.hr_BCHW.device, *self._drawn(batch))
+        return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW, *drawn)
 
     def learners(self) -> dict[str, Stateful]:
         """The student, its optimiser, the count of its updates and both streams."""
@@ -162,18 +182,38 @@ class DUKD(Distiller[Pairs]):
         pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range)
         return {"loss/pixel": pixel, "loss/kd": kd}
 
-    def _upcycled(self, batch: Pairs) -> dict[str, Tensor]:
+    def _drawn(self, batch: Pairs) -> tuple[Tensor, ...]:
+        """All random numbers of an update: corners of crops, and how crops and LR are augmented."""
+        config, side, images = self.config, batch.lr_BCHW.shape[-1], len(batch.hr_BCHW)
+        corners = grid_corners_N2 if config.zoom_in == "grid" else random_corners_N2
+        crops = 0 if config.zoom_in == "off" else config.n_gt_sub
+        corners_N2 = corners(batch.hr_BCHW.shape, side, crops, self.crops)
+        counts_in, counts_out = (
+            drawn_counts(operations, config.aug_prob, count, self.choices)
+            for operations, count in ((config.operations, crops * images), (self._out, images))
+        )
+        return corners_N2, counts_in, counts_out
+
+    @property
+    def _out(self) -> tuple[OperationName, ...]:
+        """By which operations zoom-out is augmented."""
+        config = self.config
+        return config.operations if config.zoom_out and config.augment_on == "both" else ()
+
+    def _upcycled(
+        self, batch: Pairs, corners_N2: Tensor, counts_in: Tensor, counts_out: Tensor
+    ) -> dict[str, Tensor]:
         """The terms of zoom-in and zoom-out."""
         config, scale, side = self.config, batch.scale, batch.lr_BCHW.shape[-1]
         losses = {}
         if config.zoom_in != "off":
-            cut = grid_tiles_BCHW if config.zoom_in == "grid" else random_crops_BCHW
-            x_BCHW = cut(batch.hr_BCHW, side, config.n_gt_sub, self.crops)
-            losses["loss/zoom_in"], _ = self._compare(x_BCHW, scale, config.operations)
+            x_BCHW = cut_BCHW(batch.hr_BCHW, corners_N2, side)
+            augmentation = Augmentation.of(config.operations, counts_in)
+            losses["loss/zoom_in"], _ = self._compare(x_BCHW, scale, augmentation)
         if config.zoom_out:
             x_BCHW = zoomed_out_BCHW(batch.lr_BCHW, scale)
-            operations = config.operations if config.augment_on == "both" else ()
-            losses["loss/zoom_out"], sr_BCHW = self._compare(x_BCHW, scale, operations)
+            augmentation = Augmentation.of(self._out, counts_out)
+            losses["loss/zoom_out"], sr_BCHW = self._compare(x_BCHW, scale, augmentation)
             if config.zoom_out_pix:
                 sr_BCHW = sr_BCHW[..., :side, :side]  # x was rounded up to whole pixels
                 pixel = distance(sr_BCHW, batch.lr_BCHW, "l1_mean", config.loss_range)
@@ -181,11 +221,10 @@ class DUKD(Distiller[Pairs]):
         return losses
 
     def _compare(
-        self, x_BCHW: Tensor, scale: int, operations: tuple[OperationName, ...]
+        self, x_BCHW: Tensor, scale: int, augmentation: Augmentation
     ) -> tuple[Tensor, Tensor]:
         """The upcycled loss on `x_BCHW`, and S~ of it."""
-        config, images, device = self.config, len(x_BCHW), x_BCHW.device
-        augmentation = Augmentation.draw(operations, config.aug_prob, images, self.choices, device)
+        config = self.config
         teacher_BCHW = self._teach(x_BCHW, scale)
         sr_BCHW = consistent_BCHW(self.student, x_BCHW, scale, augmentation)
         loss = upcycled_loss(sr_BCHW, teacher_BCHW, config.lambda_dukd, config.loss_range)
@@ -203,4 +242,4 @@ class DUKD(Distiller[Pairs]):
         if fresh:
             self.optimiser.clear_gradients()
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        self.optimiser.follow_gradients(self.updates.value)
+        self.optimiser.follow_gradients()

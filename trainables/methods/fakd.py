@@ -31,6 +31,7 @@ from trainables.methods.terms import distance
 from trainables.networks.base import SRNet, SRNetConfig, Tap
 from trainables.networks.rcan import RCAN
 from trainables.optimisers import Optimiser
+from trainables.replay import Results
 from trainables.values import Config, Counter, Pairs, Stateful
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -99,6 +100,7 @@ class FAKD(Distiller[Pairs]):
         self.teacher = setting.frozen_teacher()
         self.student_taps = tapped(self.student, config.taps, config.last_map)
         self.teacher_taps = tapped(self.teacher, config.taps, config.last_map)
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
@@ -122,19 +124,24 @@ class FAKD(Distiller[Pairs]):
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
         """One update towards the true image, the teacher's, and its affinities."""
-        config, lr_BCHW, scale = self.config, batch.lr_BCHW, batch.scale
-        with torch.no_grad():
-            theirs = self.teacher.trace(lr_BCHW, scale=scale, taps=self.teacher_taps)
-        ours = self.student.trace(lr_BCHW, scale=scale, taps=self.student_taps)
-        pixel, kd = supervision_loss(
-            ours.sr_BCHW, batch.hr_BCHW, theirs.sr_BCHW, config.alpha, config.loss_range
-        )
-        apart = affinity_loss(ours.taps, theirs.taps, config.memory_gib, config.fakd_pool)
-        affinity = config.w_SA * apart
-        self.optimiser.update(pixel + kd + affinity, self.updates.value)
+        config, scale = self.config, batch.scale
+
+        def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
+            with torch.no_grad():
+                theirs = self.teacher.trace(lr_BCHW, scale=scale, taps=self.teacher_taps)
+            ours = self.student.trace(lr_BCHW, scale=scale, taps=self.student_taps)
+            pixel, kd = supervision_loss(
+                ours.sr_BCHW, hr_BCHW, theirs.sr_BCHW, config.alpha, config.loss_range
+            )
+            apart = affinity_loss(ours.taps, theirs.taps, config.memory_gib, config.fakd_pool)
+            affinity = config.w_SA * apart
+            self.optimiser.descend(pixel + kd + affinity)
+            losses = {"loss/pixel": pixel, "loss/kd": kd, "loss/affinity": affinity}
+            return {name: loss.detach() for name, loss in losses.items()}
+
+        self.optimiser.begin(self.updates.value)
         self.updates.value += 1
-        losses = {"loss/pixel": pixel, "loss/kd": kd, "loss/affinity": affinity}
-        return {name: loss.detach() for name, loss in losses.items()}
+        return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
         """The student, its optimiser and the count of its updates."""

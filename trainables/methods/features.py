@@ -69,7 +69,7 @@ class VGG19(Features):
                 layers.append(nn.MaxPool2d(2))
             for number in range(convolutions):
                 outputs = int(width * channels)
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
                 inputs = outputs
                 if number == 0:
                     self.kept.append(len(layers) - 1)
@@ -116,7 +116,7 @@ class BodyMaps(Features):
     def _lifted(self, images_BCHW: Tensor) -> Tensor:
         """What the first unit sees: `trace` would enlarge images that are enlarged already."""
         if isinstance(self.teacher, VDSR):
-            return torch.relu(self.teacher.input(images_BCHW))
+            return torch.relu_(self.teacher.input(images_BCHW))
         assert isinstance(self.teacher, ResidualSRNet)
         shifted_BCHW = self.teacher.colours(images_BCHW)
         first_BFHW: Tensor = self.teacher.conv_first(shifted_BCHW)

@@ -16,14 +16,18 @@ from torch import Tensor
 
 from trainables.limits import BLOCKS, COUNT
 from trainables.methods.base import Setting
+from trainables.methods.lessons import Lessons
 from trainables.methods.parts import Parts, SplitPoints, plan_parts
 from trainables.methods.terms import LossName, distance
+from trainables.networks.base import frozen
 from trainables.networks.generator import make_generator
 from trainables.optimisers import Optimiser, OptimiserConfig, descend
+from trainables.replay import Results, Work
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
 
-GeneratorTerms = Callable[[Tensor, Tensor, Tensor, int], dict[str, Tensor]]
-"""(x, T(x), S(x), scale) to named terms of the generator's loss, weights included."""
+GeneratorTerms = Callable[..., dict[str, Tensor]]
+"""(x, T(x), S(x), scale, *drawn) to named terms of the generator's loss, weights included; `drawn`
+are the random numbers that the terms need, on the device."""
 
 
 class ImitationConfig(Config):
@@ -76,6 +80,7 @@ class Pupil:
         self.loss = loss
         self.parts = parts
         self.reset_lr = reset_lr
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
@@ -84,19 +89,33 @@ class Pupil:
         """Body units that took part in the last update; before the first, those that will."""
         return self.parts.depths[self.parts.at(max(self.updates.value - 1, 0))]
 
-    def imitate(self, x_BCHW: Tensor, scale: int) -> Tensor:
-        """Alg. 1 of [DFSR], the student's update: descend L_KD on `x_BCHW`; returns L_KD."""
+    @torch.no_grad()
+    def answer(self, x_BCHW: Tensor, scale: int) -> Tensor:
+        """The teacher's image, without gradient."""
+        target_BCHW: Tensor = self.teacher(x_BCHW, scale=scale)
+        return target_BCHW
+
+    def imitate(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
+        """Alg. 1 of [DFSR], the student's update: descend L_KD on x and T(x); returns L_KD."""
+
+        def descend(x_BCHW: Tensor, target_BCHW: Tensor) -> Results:
+            loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
+            self.optimiser.descend(loss)
+            return {"loss": loss.detach()}
+
+        self._begin_update()
+        key = "imitate", scale, self.active
+        return self.replay(key, descend, x_BCHW, target_BCHW)["loss"]
+
+    def _begin_update(self) -> None:
+        """What the host decides of an update: its part, its rate, and that it is the next one."""
         step = self.updates.value
         part = self.parts.at(step)
         start = self.parts.starts[part]
         if step == start and part > 0:
             self.optimiser.restart()
+        self.optimiser.begin(step - start if self.reset_lr else step)
         self.updates.value += 1  # before the pass: `active` is that of this update
-        with torch.no_grad():
-            target_BCHW = self.teacher(x_BCHW, scale=scale)
-        loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
-        self.optimiser.update(loss, step - start if self.reset_lr else step)
-        return loss.detach()
 
     def predict(self, x_BCHW: Tensor, scale: int) -> Tensor:
         """The student's image, from the units that are active."""
@@ -125,8 +144,10 @@ class Game:
         self.config = config
         self.pupil = pupil
         self.terms = terms
+        self.replay = setting.replay
         self.device = setting.device
         self.scales = setting.student.scales
+        self.lessons = Lessons(setting.replay, largest_side(setting))
         self.choices = Randomness(setting.seed, "scale")
         self.latents = Randomness(setting.seed, "latent", setting.device)
         self.rate = OptimiserConfig(
@@ -154,17 +175,29 @@ class Game:
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One student update and, every `update_ratio` of them, one of a generator."""
-        losses = self.teach(batch.images)
+        losses = self.teach(batch)
         if self.generators_turn:
             losses |= self.provoke(self.draw_latents(batch.images), self.draw_scale())
         return losses
 
-    def teach(self, images: int) -> dict[str, Tensor]:
+    def teach(self, batch: Blank) -> dict[str, Tensor]:
         """One student update, on images that nobody has seen before."""
-        scale = self.draw_scale()
-        with torch.no_grad():
-            x_BCHW = self.imagine(images, scale)
-        return {"loss/kd": self.pupil.imitate(x_BCHW, scale)}
+        if not self.lessons.prepared:
+            ratio = self.config.update_ratio
+            until_provoked = ratio - self.pupil.updates.value % ratio
+            ahead = range(min(batch.ahead, until_provoked, self.replay.most_ahead))
+            drawn = [(self.draw_scale(), self.draw_latents(batch.images)) for _ in ahead]
+            self.lessons.prepare(drawn, self._lesson)
+        scale, x_BCHW, target_BCHW = self.lessons.next()
+        return {"loss/kd": self.pupil.imitate(x_BCHW, target_BCHW, scale)}
+
+    def _lesson(self, scale: int) -> Work:
+        @torch.no_grad()
+        def generate(z_BK: Tensor) -> Results:
+            x_BCHW = self.generators[scale](z_BK)
+            return {"x_BCHW": x_BCHW, "target_BCHW": self.pupil.answer(x_BCHW, scale)}
+
+        return generate
 
     @property
     def generators_turn(self) -> bool:
@@ -181,23 +214,39 @@ class Game:
             images, self.config.latent, generator=self.latents.generator, device=self.device
         )
 
-    def imagine(self, images: int, scale: int) -> Tensor:
-        """LR images B C r r in [0, 1] that the generator of `scale` makes of fresh latents."""
-        image: Tensor = self.generators[scale](self.draw_latents(images))
-        return image
+    def imagine(self, z_BK: Tensor, scale: int) -> Tensor:
+        """LR images B C r r in [0, 1] that the generator of `scale` makes of latents."""
 
-    def provoke(self, z_BK: Tensor, scale: int, *others: Optimiser) -> dict[str, Tensor]:
-        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher.
+        @torch.no_grad()
+        def imagine(z_BK: Tensor) -> Results:
+            return {"x_BCHW": self.generators[scale](z_BK)}
+
+        return self.replay(("imagine", scale), imagine, z_BK)["x_BCHW"]
+
+    def provoke(self, z_BK: Tensor, scale: int) -> dict[str, Tensor]:
+        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
+
+        def descend(z_BK: Tensor) -> Results:
+            return self.descend(z_BK, scale)
+
+        self.optimisers[scale].begin(self.pupil.updates.value - 1)
+        return self.replay(("provoke", scale, self.pupil.active), descend, z_BK)
+
+    def descend(
+        self, z_BK: Tensor, scale: int, *others: Optimiser, drawn: tuple[Tensor, ...] = ()
+    ) -> Results:
+        """The device's half of a generator's update, at the rates that were begun.
 
         `others` descend the same loss: whatever beside the generator's parameters led to it.
         """
-        x_BCHW = self.generators[scale](z_BK)
-        teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
-        student_BCHW = self.pupil.predict(x_BCHW, scale)
-        terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale)
-        total = torch.stack(tuple(terms.values())).sum()
-        descend(total, self.pupil.updates.value - 1, self.optimisers[scale], *others)
-        self.pupil.optimiser.clear_gradients()  # the pass went through the student as well
+        self.pupil.optimiser.clear_gradients()  # those of its last update take memory
+        with frozen(self.pupil.student):
+            x_BCHW = self.generators[scale](z_BK)
+            teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
+            student_BCHW = self.pupil.predict(x_BCHW, scale)
+            terms = self.terms(x_BCHW, teacher_BCHW, student_BCHW, scale, *drawn)
+            total = torch.stack(tuple(terms.values())).sum()
+            descend(total, self.optimisers[scale], *others)
         return {name: term.detach() for name, term in terms.items()}
 
     def learners(self) -> dict[str, Stateful]:
@@ -243,3 +292,8 @@ def draw_scale(scales: tuple[int, ...], randomness: Randomness) -> int:
 def lr_side(setting: Setting, scale: int) -> int:
     """Side of an LR image whose body input is `setting.patch`: VDSR upsamples before its body."""
     return setting.patch // scale if setting.student.colour == "y" else setting.patch
+
+
+def largest_side(setting: Setting) -> int:
+    """Side of the largest images that the teacher makes of a batch."""
+    return max(lr_side(setting, scale) * scale for scale in setting.student.scales)

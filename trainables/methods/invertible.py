@@ -64,14 +64,14 @@ class Augmentation:
 
         A quarter turn that happens does so once, twice or three times, equally likely.
         """
-        if not operations:
-            return cls()
+        counts_KB = drawn_counts(operations, probability, images, randomness)
+        return cls.of(operations, counts_KB.to(device, non_blocking=True))
+
+    @classmethod
+    def of(cls, operations: Sequence[OperationName], counts_KB: Tensor) -> Self:
+        """Each operation as often as `drawn_counts` has it, a row for each."""
         chosen = [OPERATIONS[name] for name in operations]
-        # On the host, where nothing waits for the device and each device gets the same choices.
-        counts = torch.stack(
-            [_counts(each.order, probability, images, randomness) for each in chosen]
-        )
-        return cls(tuple(zip(chosen, counts.to(device, non_blocking=True), strict=True)))
+        return cls(tuple(zip(chosen, counts_KB, strict=True)))
 
     def apply(self, x_BCHW: Tensor) -> Tensor:
         """Eq. D of [DUKD]: every operation in turn, on those samples to which it happens."""
@@ -88,6 +88,18 @@ class Augmentation:
         for operation, times_B in reversed(self.steps):
             y_BCHW = _repeated(operation, (operation.order - times_B) % operation.order, y_BCHW)
         return y_BCHW
+
+
+def drawn_counts(
+    operations: Sequence[OperationName], probability: float, images: int, randomness: Randomness
+) -> Tensor:
+    """How often each of K operations happens to each of B images: K B, drawn as `draw` says.
+
+    On the host, where nothing waits for the device and each device gets the same choices.
+    """
+    orders = [OPERATIONS[name].order for name in operations]
+    counts = [_counts(order, probability, images, randomness) for order in orders]
+    return torch.stack(counts) if counts else torch.zeros(0, images, dtype=torch.long)
 
 
 def _counts(order: int, probability: float, images: int, randomness: Randomness) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from trainables.methods.base import Distiller, Setting
 from trainables.methods.terms import distance
 from trainables.optimisers import Optimiser
+from trainables.replay import Results
 from trainables.values import Config, Counter, Pairs, Stateful
 
 
@@ -56,19 +57,26 @@ class KD(Distiller[Pairs]):
         self.config = config
         self.student = setting.student
         self.teacher = setting.frozen_teacher()
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
         """One update towards the true image and the teacher's."""
-        with torch.no_grad():
-            teacher_BCHW = self.teacher(batch.lr_BCHW, scale=batch.scale)
-        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
-        weight, loss_range = self.config.lambda_kd, self.config.loss_range
-        pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range)
-        self.optimiser.update(pixel + kd, self.updates.value)
+        config, scale = self.config, batch.scale
+
+        def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
+            with torch.no_grad():
+                teacher_BCHW = self.teacher(lr_BCHW, scale=scale)
+            sr_BCHW = self.student(lr_BCHW, scale=scale)
+            weight, loss_range = config.lambda_kd, config.loss_range
+            pixel, kd = kd_loss(sr_BCHW, hr_BCHW, teacher_BCHW, weight, loss_range)
+            self.optimiser.descend(pixel + kd)
+            return {"loss/pixel": pixel.detach(), "loss/kd": kd.detach()}
+
+        self.optimiser.begin(self.updates.value)
         self.updates.value += 1
-        return {"loss/pixel": pixel.detach(), "loss/kd": kd.detach()}
+        return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
         """The student, its optimiser and the count of its updates."""

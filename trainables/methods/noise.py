@@ -10,14 +10,17 @@ size (`noise_at: lr`). Everything else is DFSR's student.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
-from trainables.methods.game import ImitationConfig, Pupil, draw_scale, lr_side
+from trainables.methods.game import ImitationConfig, Pupil, draw_scale, largest_side, lr_side
+from trainables.methods.lessons import Lesson, Lessons
 from trainables.methods.parts import plan_parts
+from trainables.replay import Results, Work
 from trainables.values import Blank, Randomness, Stateful
 
 
@@ -51,19 +54,38 @@ class Noise(Distiller[Blank]):
         self.student = setting.student
         whole = plan_parts(len(self.student.body), setting.steps, 1, "even", 0.0)
         self.pupil = Pupil(setting, config, whole)
+        self.lessons = Lessons(setting.replay, largest_side(setting))
         self.choices = Randomness(setting.seed, "scale")
         self.pixels = Randomness(setting.seed, "noise", setting.device)
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
         """One update on fresh noise."""
+        if not self.lessons.prepared:
+            ahead = range(min(batch.ahead, self.setting.replay.most_ahead))
+            drawn = [self._draw(batch.images) for _ in ahead]
+            self.lessons.prepare(drawn, self._lesson)
+        scale, x_BCHW, target_BCHW = self.lessons.next()
+        return {"loss/kd": self.pupil.imitate(x_BCHW, target_BCHW, scale)}
+
+    def _draw(self, images: int) -> tuple[int, Tensor]:
+        """The scale of an update, 1 for noise that is enlarged already, and its noise."""
         scale = draw_scale(self.student.scales, self.choices)
         side, as_scale = lr_side(self.setting, scale), scale
         if self.config.noise_at == "input":
             side, as_scale = self.setting.patch, 1 if self.student.colour == "y" else scale
         colours = 1 if self.student.colour == "y" else 3
-        shape = (batch.images, colours, side, side)
-        x_BCHW = uniform_noise_BCHW(shape, self.pixels, self.setting.device)
-        return {"loss/kd": self.pupil.imitate(x_BCHW, as_scale)}
+        shape = (images, colours, side, side)
+        return as_scale, uniform_noise_BCHW(shape, self.pixels, self.setting.device)
+
+    def _lesson(self, scale: int) -> Work:
+        def answer(x_BCHW: Tensor) -> Results:
+            return {"x_BCHW": x_BCHW, "target_BCHW": self.pupil.answer(x_BCHW, scale)}
+
+        return answer
+
+    def prepared(self) -> deque[Lesson]:
+        """The lessons that wait for their update."""
+        return self.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
         """The student's half and both streams."""

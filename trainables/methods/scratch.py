@@ -18,6 +18,7 @@ from torch import Tensor
 from trainables.methods.base import Distiller, Setting
 from trainables.methods.terms import LossName, distance
 from trainables.optimisers import Optimiser
+from trainables.replay import Results
 from trainables.values import Config, Counter, Pairs, Stateful
 
 
@@ -49,16 +50,23 @@ class Scratch(Distiller[Pairs]):
     def __init__(self, config: ScratchConfig, setting: Setting) -> None:
         self.config = config
         self.student = setting.student
+        self.replay = setting.replay
         self.optimiser = Optimiser(self.student.parameters(), setting.optimiser, setting.steps)
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
         """One update towards the true image."""
-        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
-        loss = pixel_loss(sr_BCHW, batch.hr_BCHW, self.config.loss, self.config.loss_range)
-        self.optimiser.update(loss, self.updates.value)
+        config, scale = self.config, batch.scale
+
+        def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
+            sr_BCHW = self.student(lr_BCHW, scale=scale)
+            loss = pixel_loss(sr_BCHW, hr_BCHW, config.loss, config.loss_range)
+            self.optimiser.descend(loss)
+            return {"loss/pixel": loss.detach()}
+
+        self.optimiser.begin(self.updates.value)
         self.updates.value += 1
-        return {"loss/pixel": loss.detach()}
+        return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
         """The student, its optimiser and the count of its updates."""

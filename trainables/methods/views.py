@@ -4,10 +4,13 @@
 arXiv 2105.08584; its released code makes the views with kornia.
 
 A view samples rows and columns apart, so it is a product of three matrices: one launch for a whole
-batch, and a gradient whose sums have one order on every device. Positions are drawn on the host.
+batch, and a gradient whose sums have one order on every device. Where it samples is drawn on the
+host, before any work on the device begins.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,28 +22,35 @@ SMALLEST_AREA = 0.25
 WIDEST = 4 / 3
 
 
-def global_view_BCHW(x_BCHW: Tensor, randomness: Randomness) -> Tensor:
-    """Not in [DFSR+CMI]: [CMI]'s global view: pad 4 black pixels, crop to size, maybe mirror."""
-    images, _, height, width = x_BCHW.shape
+Places = tuple[Tensor, Tensor]
+"""Rows B H and columns B W that a view samples, in pixels of the image, on the host."""
+
+
+def global_places(shape: Sequence[int], randomness: Randomness) -> Places:
+    """Not in [DFSR+CMI]: [CMI]'s global view: pad 4 black pixels, crop to size, maybe mirror.
+
+    `shape` is that of the images, B C H W.
+    """
+    images, _, height, width = shape
     shifts_2B1 = torch.randint(-PAD, PAD + 1, (2, images, 1), generator=randomness.generator)
     rows_BH = shifts_2B1[0] + torch.arange(height)
     columns_BW = shifts_2B1[1] + torch.arange(width)
-    return sampled_BCHW(x_BCHW, rows_BH, maybe_mirrored(columns_BW, randomness))
+    return rows_BH.float(), maybe_mirrored(columns_BW, randomness).float()
 
 
-def local_view_BCHW(x_BCHW: Tensor, randomness: Randomness) -> Tensor:
+def local_places(shape: Sequence[int], randomness: Randomness) -> Places:
     """Not in [DFSR+CMI]: [CMI]'s local view: a quarter to all of the area enlarged, maybe mirrored.
 
     A window is 3:4 to 4:3 in shape; a side that would be longer than the image's is as long. Its
     sides and place are real numbers: at 12 pixels, whole ones would be few.
     """
-    images, _, height, width = x_BCHW.shape
+    images, _, height, width = shape
     uniform_4B1 = torch.rand(4, images, 1, generator=randomness.generator)
     area_B1 = SMALLEST_AREA + (1.0 - SMALLEST_AREA) * uniform_4B1[0]
     shape_B1 = WIDEST ** (2.0 * uniform_4B1[1] - 1.0)
     rows_BH = window_BN(height, (area_B1 / shape_B1).sqrt(), uniform_4B1[2])
     columns_BW = window_BN(width, (area_B1 * shape_B1).sqrt(), uniform_4B1[3])
-    return sampled_BCHW(x_BCHW, rows_BH, maybe_mirrored(columns_BW, randomness))
+    return rows_BH, maybe_mirrored(columns_BW, randomness)
 
 
 def window_BN(side: int, share_B1: Tensor, place_B1: Tensor) -> Tensor:
@@ -65,9 +75,9 @@ def maybe_mirrored(columns_BW: Tensor, randomness: Randomness) -> Tensor:
 
 
 def sampled_BCHW(x_BCHW: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
-    """Each image at its own rows and columns, on the host: bilinear between pixels, 0 outside."""
-    rows_B1HH = hats_BNN(rows_BH, x_BCHW.shape[-2])[:, None].to(x_BCHW, non_blocking=True)
-    columns_B1WW = hats_BNN(columns_BW, x_BCHW.shape[-1])[:, None].to(x_BCHW, non_blocking=True)
+    """Each image at its own rows and columns: bilinear between pixels, 0 outside."""
+    rows_B1HH = hats_BNN(rows_BH, x_BCHW.shape[-2])[:, None].to(x_BCHW)
+    columns_B1WW = hats_BNN(columns_BW, x_BCHW.shape[-1])[:, None].to(x_BCHW)
     with torch.autocast(x_BCHW.device.type, enabled=False):  # bfloat16 would blur what it shifts
         return rows_B1HH @ x_BCHW @ columns_B1WW.mT
 
@@ -80,4 +90,5 @@ def hats_BNN(positions_BN: Tensor, side: int) -> Tensor:
              [0.0000, 0.0000, 1.0000],
              [0.0000, 0.0000, 0.0000]]])
     """
-    return (1.0 - (positions_BN[..., None] - torch.arange(side)).abs()).clamp(min=0.0)
+    pixels = torch.arange(side, device=positions_BN.device)
+    return (1.0 - (positions_BN[..., None] - pixels).abs()).clamp(min=0.0)

@@ -13,34 +13,45 @@ from trainables.resample import downsample_BCHW
 from trainables.values import Randomness
 
 
-def random_crops_BCHW(hr_BCHW: Tensor, side: int, crops: int, randomness: Randomness) -> Tensor:
-    """Eq. HR_zi of [DUKD]: squares of `side` pixels cut from anywhere in the HR, each its own.
+def random_corners_N2(shape: torch.Size, side: int, crops: int, randomness: Randomness) -> Tensor:
+    """Eq. HR_zi of [DUKD]: corners of squares of `side` pixels anywhere in the HR, each its own.
 
-    B C H W to (crops B) C side side: all images in turn, `crops` times.
+    Returns the rows and columns of (crops B) upper left corners, for HR images of `shape`
+    B C H W: all images in turn, `crops` times. On the host, as every draw.
     """
-    images, _, height, width = hr_BCHW.shape
-    rows_BH, columns_BW = (
-        torch.randint(length - side + 1, (crops * images, 1), generator=randomness.generator)
-        + torch.arange(side)
-        for length in (height, width)
+    images, _, height, width = shape
+    return torch.cat(
+        [
+            torch.randint(length - side + 1, (crops * images, 1), generator=randomness.generator)
+            for length in (height, width)
+        ],
+        dim=1,
     )
-    which_B = torch.arange(images).repeat(crops)
-    places = (which_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :])
-    # Drawn on the host and sent without waiting: no crop is cut by its own call, none is awaited.
-    image, row, column = (place.to(hr_BCHW.device, non_blocking=True) for place in places)
-    return hr_BCHW[image, :, row, column].permute(0, 3, 1, 2)
 
 
-def grid_tiles_BCHW(hr_BCHW: Tensor, side: int, tiles: int, randomness: Randomness) -> Tensor:
+def grid_corners_N2(shape: torch.Size, side: int, tiles: int, randomness: Randomness) -> Tensor:
     """Not in [DUKD]: its release cuts HR_zi along a grid, the same tiles of every image.
 
-    B C H W to (tiles B) C side side, no tile twice; H and W are multiples of `side`.
+    As `random_corners_N2`, of `tiles` tiles, none twice; H and W are multiples of `side`.
     """
-    columns = hr_BCHW.shape[-1] // side
-    count = hr_BCHW.shape[-2] // side * columns
-    chosen = torch.randperm(count, generator=randomness.generator)[:tiles].tolist()
-    corners = [(tile // columns * side, tile % columns * side) for tile in chosen]
-    return torch.cat([hr_BCHW[..., y : y + side, x : x + side] for y, x in corners])
+    images, _, height, width = shape
+    columns = width // side
+    count = height // side * columns
+    chosen_N = torch.randperm(count, generator=randomness.generator)[:tiles]
+    corners_N2 = torch.stack([chosen_N // columns * side, chosen_N % columns * side], dim=1)
+    return corners_N2.repeat_interleave(images, dim=0)
+
+
+def cut_BCHW(hr_BCHW: Tensor, corners_N2: Tensor, side: int) -> Tensor:
+    """Squares of `side` pixels whose upper left corners are `corners_N2`, all images in turn.
+
+    B C H W to N C side side, by one gather on the device, where both lie; N is a multiple of B.
+    """
+    along = torch.arange(side, device=hr_BCHW.device)
+    which_N = torch.arange(len(corners_N2), device=hr_BCHW.device) % len(hr_BCHW)
+    rows_NH, columns_NW = (corners_N2[:, axis, None] + along for axis in (0, 1))
+    cut_NHWC = hr_BCHW[which_N[:, None, None], :, rows_NH[:, :, None], columns_NW[:, None, :]]
+    return cut_NHWC.permute(0, 3, 1, 2)
 
 
 def zoomed_out_BCHW(lr_BCHW: Tensor, scale: int) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, final
 
 import torch
@@ -219,3 +220,16 @@ def channels_innermost(network: Network) -> Network:
     """`network` itself, laid out so that convolutions run fastest, on CPU and GPU alike."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
     return network
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Without gradients for the parameters of `network`, which pass through it all the same."""
+    moving = [each for each in network.parameters() if each.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)

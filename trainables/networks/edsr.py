@@ -51,8 +51,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
         """B F H W to B F H W."""
-        residual_BFHW: Tensor = self.conv2(torch.relu(self.conv1(x_BFHW)))
-        return x_BFHW + self.res_scale * residual_BFHW
+        residual_BFHW: Tensor = self.conv2(torch.relu_(self.conv1(x_BFHW)))
+        return torch.add(x_BFHW, residual_BFHW, alpha=self.res_scale)
 
 
 @final

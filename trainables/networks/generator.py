@@ -40,8 +40,8 @@ class Generator(nn.Module):
         """Images B C size size in [0, 1] from latent vectors `z_BK`."""
         x_BFHW = self.expand(z_BK).view(-1, _WIDE, self.start, self.start)
         x_BFHW = _doubled(self.norm0(x_BFHW))
-        x_BFHW = _doubled(F.leaky_relu(self.norm1(self.conv1(x_BFHW)), 0.2))
-        x_BFHW = F.leaky_relu(self.norm2(self.conv2(x_BFHW)), 0.2)
+        x_BFHW = _doubled(F.leaky_relu_(self.norm1(self.conv1(x_BFHW)), 0.2))
+        x_BFHW = F.leaky_relu_(self.norm2(self.conv2(x_BFHW)), 0.2)
         return (torch.tanh(self.conv3(x_BFHW)) + 1.0) / 2.0
 
     @torch.no_grad()

@@ -49,7 +49,7 @@ class ChannelAttention(nn.Module):
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(features, squeezed, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(squeezed, features, 1),
             nn.Sigmoid(),
         )
@@ -67,7 +67,7 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.rcab = nn.Sequential(
             conv3x3(features, features),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv3x3(features, features),
             ChannelAttention(features, reduction),
         )

@@ -184,7 +184,7 @@ class SwinIR(SRNet):
             self.upsample = nn.Sequential(conv3x3(features, 3 * scale**2), nn.PixelShuffle(scale))
             return
         narrowed = conv3x3(features, _UPSAMPLED_FEATURES)
-        self.conv_before_upsample = nn.Sequential(narrowed, nn.LeakyReLU(0.01))
+        self.conv_before_upsample = nn.Sequential(narrowed, nn.LeakyReLU(0.01, inplace=True))
         self.upsample = upsampler(_UPSAMPLED_FEATURES, scale)
         self.conv_last = conv3x3(_UPSAMPLED_FEATURES, 3)
 

@@ -49,7 +49,7 @@ class ConvReLU(nn.Module):
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
         """B F H W to B F H W, not negative."""
-        return torch.relu(self.conv(x_BFHW))
+        return torch.relu_(self.conv(x_BFHW))
 
 
 @final
@@ -92,7 +92,7 @@ class VDSR(SRNet):
         """
         times = 1 if scale == 1 else self.chosen_scale(scale)
         up_BCHW = upsample_BCHW(lr_BCHW, times).clamp(0.0, 1.0)
-        features_BFHW = torch.relu(self.input(up_BCHW))
+        features_BFHW = torch.relu_(self.input(up_BCHW))
         keep = Keeper(taps, up_BCHW)
         features_BFHW = self.run_body(features_BFHW, keep, active)
         keep("after_skip", keep("before_skip", features_BFHW))

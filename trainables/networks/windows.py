@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
+
+from trainables.replay import constants
 
 WINDOW = 8
 """Side of a window in all published super-resolution files of [SwinIR]."""
@@ -30,7 +30,7 @@ def from_windows(x_NKF: Tensor, height: int, width: int) -> Tensor:
     return cut.reshape(-1, height, width, features)
 
 
-@lru_cache(maxsize=8)
+@constants(maxsize=8)
 def relative_positions(device: torch.device) -> Tensor:
     """For each pair of a window's 64 pixels, flat, the row of the bias table that is theirs.
 
@@ -44,7 +44,7 @@ def relative_positions(device: torch.device) -> Tensor:
         return (down * (2 * WINDOW - 1) + right).flatten()
 
 
-@lru_cache(maxsize=4)  # those of a large image fill tens of MiB
+@constants(maxsize=4)  # those of a large image fill tens of MiB
 def shift_mask(height: int, width: int, device: torch.device) -> Tensor:
     """What to add to the logits, windows 64 64, of an image rolled by `SHIFT`: 0, or -100.
 

@@ -39,6 +39,10 @@ def contrast(network: dict[str, object] = VDSR, seed: int = 0, **config: object)
     return Contrast(small, setting, OptimiserConfig(name="adam", lr=1e-2, clip=None))
 
 
+def loss_of(ours: Contrast, x_BCHW: Tensor, scale: int) -> Tensor:
+    return ours.loss(x_BCHW, scale, *ours.draw(x_BCHW.shape, scale))
+
+
 def pictures(images: int = 3, colours: int = 1) -> Tensor:
     return torch.rand(images, colours, 12, 12, generator=torch.Generator().manual_seed(0))
 
@@ -193,7 +197,7 @@ def test_an_image_is_compared_with_the_batch_and_what_the_bank_holds() -> None:
     for banked, alike in ((0, 3), (2, 5), (8, 7)):  # 4 are drawn of 8
         ours = contrast(tau=1e6)  # at such a temperature nothing tells images apart
         ours.remember(pictures(banked) if banked else pictures(0), 2)
-        loss = ours.loss(pictures(3), 2).item()
+        loss = loss_of(ours, pictures(3), 2).item()
         wanted = math.log(alike) * (2 if banked else 1)
         assert loss == pytest.approx(wanted, rel=1e-3)
 
@@ -201,7 +205,7 @@ def test_an_image_is_compared_with_the_batch_and_what_the_bank_holds() -> None:
 def test_gradients_reach_the_images_and_h_but_not_the_teacher() -> None:
     ours, x = contrast(), pictures().requires_grad_()
     ours.remember(pictures(), 2)
-    ours.loss(x, 2).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    loss_of(ours, x, 2).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     assert x.grad is not None
     assert (x.grad.flatten(1).abs().sum(1) > 0).all()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in ours.h.parameters())
@@ -232,8 +236,9 @@ def test_h_learns_to_tell_images_apart() -> None:
     ours, x = contrast(), pictures(8)
     losses = []
     for step in range(60):
-        loss = ours.loss(x, 2)
-        ours.optimiser.update(loss, step)
+        loss = loss_of(ours, x, 2)
+        ours.optimiser.begin(step)
+        ours.optimiser.descend(loss)
         losses.append(loss.item())
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
@@ -248,12 +253,12 @@ def test_under_bfloat16_the_comparison_stays_float32(
         ours = contrast(network)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             ours.remember(x, 2)
-            losses.append(ours.loss(x, 2))
+            losses.append(loss_of(ours, x, 2))
     assert losses[1].dtype == torch.float32
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.05)
 
 
 def test_the_seed_decides_h_and_the_views() -> None:
     one, same, other = contrast(), contrast(), contrast(seed=1)
-    assert one.loss(pictures(), 2).item() == same.loss(pictures(), 2).item()
+    assert loss_of(one, pictures(), 2).item() == loss_of(same, pictures(), 2).item()
     assert not torch.equal(one.h.widen.weight, other.h.widen.weight)

@@ -240,7 +240,7 @@ def test_an_rgb_student_is_shown_lr_images_as_large_as_the_patch(
 ) -> None:
     run = make_run("dfsr", student={"name": network}, batch={"images": 3, "patch": 24})
     assert isinstance(run.method, DFSR)
-    x_BCHW = run.method.game.imagine(3, 2)
+    x_BCHW = run.method.game.imagine(run.method.game.draw_latents(3), 2)
     assert x_BCHW.shape == (3, 3, 24, 24)
     assert 0.0 <= x_BCHW.min() <= x_BCHW.max() <= 1.0
     assert run.student(x_BCHW).shape == (3, 3, 48, 48)

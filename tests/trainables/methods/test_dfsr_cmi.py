@@ -45,7 +45,7 @@ def test_the_generators_loss_by_hand(start: Start) -> None:
     method = start(w_R=3.0, W_C=0.5, tau=1e6)
     x, teacher = torch.full((2, 1, 8, 8), 0.25), torch.full((2, 1, 16, 16), 0.75)
     student = torch.full((2, 1, 16, 16), 0.25)
-    terms = method._terms(x, teacher, student, 2)
+    terms = method._terms(x, teacher, student, 2, *method.contrast.draw(x.shape, 2))
     # 128 LR pixels off by 1/2: 32. 512 pixels of disagreement 1/2: 128. Two images, not told apart.
     assert terms["loss/reconstruction"].item() == pytest.approx(3.0 * 32.0)
     assert terms["loss/adversarial"].item() == pytest.approx(-math.log(1 + 128.0))
@@ -59,17 +59,19 @@ def test_generator_z_and_h_descend_and_student_and_teacher_stand_still(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = start(generator_steps=3)
-    seen: list[tuple[int, Tensor]] = []
-    provoke = method.game.provoke
+    values: list[Tensor] = []
+    counts: list[int] = []
+    descend = method.game.descend
 
-    def watched(z_BK: Tensor, scale: int, *others: Optimiser) -> dict[str, Tensor]:
-        seen.append((id(z_BK), z_BK.detach().clone()))
-        terms = provoke(z_BK, scale, *others)
+    def watched(z_BK: Tensor, scale: int, own: Optimiser, *others: Any, **drawn: Any) -> Any:
+        values.append(z_BK.detach().clone())
+        terms = descend(z_BK, scale, own, *others, **drawn)
         assert z_BK.grad is not None and z_BK.grad.abs().sum() > 0
-        seen.append((id(z_BK), z_BK.detach().clone()))
+        values.append(z_BK.detach().clone())
+        counts.append(int(own.inner.state[z_BK]["step"]))
         return terms
 
-    monkeypatch.setattr(method.game, "provoke", watched)
+    monkeypatch.setattr(method.game, "descend", watched)
     networks = {
         "student": method.student,
         "teacher": method.pupil.teacher,
@@ -82,8 +84,9 @@ def test_generator_z_and_h_descend_and_student_and_teacher_stand_still(
     assert moved == {"generator", "h"}
     assert all(p.grad is None for p in method.student.parameters())
     assert all(p.grad is None for p in method.pupil.teacher.parameters())
-    assert len({identity for identity, _ in seen}) == 1  # one z for all three updates
-    values = [value for _, value in seen]
+    assert counts == [1, 2, 3]  # one z, and its moments, for all three updates
+    for left, found in ((1, 2), (3, 4)):
+        assert torch.equal(values[left], values[found])
     for old, new in ((0, 1), (2, 3), (4, 5)):
         assert not torch.equal(values[old], values[new])
     for state in method.contrast.optimiser.inner.state.values():
@@ -161,7 +164,9 @@ def test_until_the_first_stage_it_is_dfsr(make_run: Callable[..., Run], start: S
 def spread(method: DFSRCMI) -> float:
     """Mean distance of two imagined images in the teacher's features."""
     with torch.no_grad():
-        features_BF = method.contrast.features_BF(method.game.imagine(64, 2), 2)
+        features_BF = method.contrast.features_BF(
+            method.game.imagine(method.game.draw_latents(64), 2), 2
+        )
     return torch.pdist(features_BF).mean().item()
 
 

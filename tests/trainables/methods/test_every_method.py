@@ -15,11 +15,13 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 import torch
+from rehearsal import rehearsed
 from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.methods import METHODS, Distiller, Pairing
 from trainables.networks import NETWORKS
+from trainables.replay import AtOnce, Recorded, Replay
 from trainables.run import Run
 from trainables.values import Blank, ConfigError, Counter, Pairs, Randomness
 
@@ -42,6 +44,8 @@ each_method = pytest.mark.parametrize("name", METHODS)
 PAIRS = [(name, network) for name in METHODS for network in NETWORKS if takes(name, network)]
 each_pair = pytest.mark.parametrize(("name", "network"), PAIRS)
 each_network = pytest.mark.parametrize("network", NETWORKS)
+each_replay = pytest.mark.parametrize("replay", [AtOnce, rehearsed], ids=["at once", "recorded"])
+"""By hand, and as on a GPU: recorded once and repeated."""
 
 
 def train(run: Run, draw: Draw, steps: int) -> list[dict[str, float]]:
@@ -84,11 +88,14 @@ def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
 
 
 @pytest.mark.bits
+@each_replay
 @each_method
 def test_same_seed_same_numbers_other_seed_other_numbers(
-    name: str, make_run: Make, draw_batch: Draw
+    name: str, replay: Callable[[], Replay], make_run: Make, draw_batch: Draw
 ) -> None:
-    one, same, other = (train(make_run(name, seed=seed), draw_batch, 4) for seed in (0, 0, 1))
+    one, same, other = (
+        train(make_run(name, seed=seed, replay=replay()), draw_batch, 4) for seed in (0, 0, 1)
+    )
     assert one == same
     assert all(a != b for a, b in zip(one, other, strict=True))
 
@@ -128,15 +135,17 @@ def resumed(
 
 
 @pytest.mark.bits
+@each_replay
 @each_pair
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
     name: str,
     network: str,
+    replay: Callable[[], Replay],
     make_run: Make,
     resumed: dict[str, Any],
     bits_that_differ: Callable[[Any, Any], list[str]],
 ) -> None:
-    through = make_run(name, student={"name": network}, **SHORT)
+    through = make_run(name, student={"name": network}, replay=replay(), **SHORT)
     report = list(through.reports())[-1]
     done = resumed[f"{name} {network}"]
     assert bits_that_differ(report, done["reports"][-1]) == []
@@ -155,6 +164,7 @@ def test_a_state_of_other_learners_is_refused(name: str, make_run: Make) -> None
 # --- 4: learners() is complete ------------------------------------------------------------------
 
 _DEAD_ENDS = (str, bytes, type, ModuleType, BuiltinFunctionType, torch.device, torch.dtype)
+_DEAD_ENDS += (Recorded,)  # what a recording holds is written before it is read
 
 
 def parts_of(thing: Any) -> Iterator[Any]:
@@ -220,12 +230,13 @@ def forgotten(method: Distiller[Any], step: Callable[[], object]) -> list[Any]:
     ]
 
 
+@each_replay
 @each_pair
 def test_all_that_changes_belongs_to_a_learner(
-    name: str, network: str, make_run: Make, draw_batch: Draw
+    name: str, network: str, replay: Callable[[], Replay], make_run: Make, draw_batch: Draw
 ) -> None:
-    student = {"name": network}
-    run = make_run(name, student=student, budget={"steps": 8, "steps_per_report": 1})
+    sections = {"student": {"name": network}, "budget": {"steps": 8, "steps_per_report": 1}}
+    run = make_run(name, replay=replay(), **sections)
     streams = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())
     assert forgotten(run.method, lambda: train(run, draw_batch, 8)) == []
     assert torch.equal(torch.get_rng_state(), streams[0])

@@ -86,15 +86,18 @@ def test_one_update_of_the_student_by_hand(
     after: float,
 ) -> None:
     setting = gain_setting(**optimiser)
-    assert pupil(setting, loss).imitate(ONES, 1).item() == pytest.approx(kd)
+    half = pupil(setting, loss)
+    assert half.imitate(ONES, half.answer(ONES, 1), 1).item() == pytest.approx(kd)
     assert weight(setting) == pytest.approx(after)
 
 
 def test_momentum_by_hand(gain_setting: Callable[..., Setting]) -> None:
     setting = gain_setting(momentum=0.5, lr=0.01)
     half = pupil(setting)
-    half.imitate(ONES, 1)  # slope -4: 0.5 + 0.04
-    half.imitate(ONES, 1)  # slope 8 * (0.54 - 1) = -3.68, velocity -3.68 - 2: 0.54 + 0.0568
+    half.imitate(ONES, half.answer(ONES, 1), 1)  # slope -4: 0.5 + 0.04
+    half.imitate(
+        ONES, half.answer(ONES, 1), 1
+    )  # slope 8 * (0.54 - 1) = -3.68, velocity -3.68 - 2: 0.54 + 0.0568
     assert weight(setting) == pytest.approx(0.5968)
 
 
@@ -104,7 +107,7 @@ def test_the_rate_falls_at_its_fractions_of_the_budget(
     half = pupil(gain_setting(lr=1e-3, schedule=ScheduleConfig(at=0.4, factor=0.1)))
     rates = []
     for _ in range(100):
-        half.imitate(ONES, 1)
+        half.imitate(ONES, half.answer(ONES, 1), 1)
         rates.append(half.optimiser.lr)
     expected = [1e-3] * 40 + [1e-4] * 40 + [1e-5] * 20
     assert rates == pytest.approx(expected)
@@ -216,10 +219,11 @@ def test_only_the_generator_of_the_chosen_scale_is_updated() -> None:
 def test_imagined_images_have_size_channel_and_range() -> None:
     table = Table(scales=(2, 3, 4), patch=96)
     for scale, side in ((2, 48), (3, 32), (4, 24)):
-        x_BCHW = table.game.imagine(2, scale)
+        x_BCHW = table.game.imagine(table.game.draw_latents(2), scale)
         assert x_BCHW.shape == (2, 1, side, side)
         assert 0.0 <= x_BCHW.min() <= x_BCHW.max() <= 1.0
-    assert not torch.equal(table.game.imagine(2, 2), table.game.imagine(2, 2))
+    one, other = (table.game.imagine(table.game.draw_latents(2), 2) for _ in range(2))
+    assert not torch.equal(one, other)
 
 
 def test_the_generator_learns_to_make_them_disagree() -> None:

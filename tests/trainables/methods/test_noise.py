@@ -48,7 +48,7 @@ def test_it_is_drawn_as_the_lr_image_or_at_the_bodys_input(
     run = make_run("noise", method={"noise_at": where})
     seen: list[tuple[tuple[int, ...], int]] = []
 
-    def imitate(x_BCHW: Tensor, scale: int) -> Tensor:
+    def imitate(x_BCHW: Tensor, _target_BCHW: Tensor, scale: int) -> Tensor:
         seen.append((tuple(x_BCHW.shape), scale))
         return torch.zeros(())
 
@@ -66,7 +66,7 @@ def test_every_scale_of_the_student_gets_its_turn(
     run = make_run("noise", **sections)
     seen: list[tuple[int, int]] = []
 
-    def imitate(x_BCHW: Tensor, scale: int) -> Tensor:
+    def imitate(x_BCHW: Tensor, _target_BCHW: Tensor, scale: int) -> Tensor:
         seen.append((scale, x_BCHW.shape[-1]))
         return torch.zeros(())
 

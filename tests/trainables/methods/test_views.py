@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainables.methods.views import (
     PAD,
-    global_view_BCHW,
+    global_places,
     hats_BNN,
-    local_view_BCHW,
+    local_places,
     maybe_mirrored,
     sampled_BCHW,
     window_BN,
@@ -19,6 +19,16 @@ from trainables.methods.views import (
 from trainables.values import Randomness
 
 View = Callable[[Tensor, Randomness], Tensor]
+
+
+def global_view_BCHW(x_BCHW: Tensor, randomness: Randomness) -> Tensor:
+    return sampled_BCHW(x_BCHW, *global_places(x_BCHW.shape, randomness))
+
+
+def local_view_BCHW(x_BCHW: Tensor, randomness: Randomness) -> Tensor:
+    return sampled_BCHW(x_BCHW, *local_places(x_BCHW.shape, randomness))
+
+
 each_view = pytest.mark.parametrize("view", [global_view_BCHW, local_view_BCHW])
 
 
@@ -57,7 +67,7 @@ def test_the_global_view_is_a_crop_of_the_padded_image_maybe_mirrored() -> None:
     crops = padded.unfold(2, 8, 1).unfold(3, 8, 1)  # B C 9 9 8 8: every crop there is
     found = set()
     for _ in range(60):
-        view = global_view_BCHW(x, randomness)
+        view = sampled_BCHW(x, *global_places(x.shape, randomness))
         for number, image in enumerate(view):
             for mirrored in (False, True):
                 looked_for = image.flip(-1) if mirrored else image
@@ -79,7 +89,8 @@ def test_the_local_view_shows_a_quarter_to_all_of_the_image() -> None:
     # An image that says where it is: its colours are its rows and its columns.
     ramp = torch.arange(32.0)
     x = torch.stack([ramp[:, None].expand(32, 32), ramp[None].expand(32, 32)])[None]
-    view = local_view_BCHW(x.expand(2000, 2, 32, 32), Randomness(0, "views"))
+    x = x.expand(2000, 2, 32, 32)
+    view = sampled_BCHW(x, *local_places(x.shape, Randomness(0, "views")))
     rows, columns = view[:, 0, :, 0], view[:, 1, 0, :]
     inner = slice(8, 24)  # no edge pixel is repeated there: 16 steps are half the window
     height = (rows[:, inner][:, -1] - rows[:, inner][:, 0]) / 15 * 32

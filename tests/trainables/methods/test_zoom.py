@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.methods.zoom import grid_tiles_BCHW, random_crops_BCHW, zoomed_out_BCHW
+from trainables.methods.zoom import (
+    cut_BCHW,
+    grid_corners_N2,
+    random_corners_N2,
+    zoomed_out_BCHW,
+)
 from trainables.resample import resize_weights
 from trainables.values import Randomness
 
@@ -20,7 +25,8 @@ def numbered(images: int, height: int, width: int) -> torch.Tensor:
 
 
 def test_a_random_crop_is_a_whole_square_of_its_image() -> None:
-    x = random_crops_BCHW(numbered(5, 12, 20), 4, 2, Randomness(0, "zoom_in"))
+    hr = numbered(5, 12, 20)
+    x = cut_BCHW(hr, random_corners_N2(hr.shape, 4, 2, Randomness(0, "zoom_in")), 4)
     assert x.shape == (10, 3, 4, 4)
     offset = torch.arange(4.0)
     assert torch.equal(x[:, 0], x[:, 0, :1, :1] + offset[:, None].expand(10, 4, 4))
@@ -30,7 +36,8 @@ def test_a_random_crop_is_a_whole_square_of_its_image() -> None:
 
 
 def test_random_crops_lie_anywhere_each_for_itself() -> None:
-    x = random_crops_BCHW(numbered(9_000, 4, 4), 2, 1, Randomness(0, "zoom_in"))
+    hr = numbered(9_000, 4, 4)
+    x = cut_BCHW(hr, random_corners_N2(hr.shape, 2, 1, Randomness(0, "zoom_in")), 2)
     places = 3 * x[:, 0, 0, 0] + x[:, 1, 0, 0]
     shares = places.long().bincount() / 9_000
     assert shares.tolist() == pytest.approx([1 / 9] * 9, abs=0.015)
@@ -38,12 +45,14 @@ def test_random_crops_lie_anywhere_each_for_itself() -> None:
 
 def test_a_crop_as_large_as_its_image_is_the_image() -> None:
     hr = numbered(2, 4, 4)
-    assert torch.equal(random_crops_BCHW(hr, 4, 1, Randomness(0, "zoom_in")), hr)
+    corners = random_corners_N2(hr.shape, 4, 1, Randomness(0, "zoom_in"))
+    assert torch.equal(cut_BCHW(hr, corners, 4), hr)
 
 
 def test_grid_tiles_are_those_of_every_image_and_all_differ() -> None:
     hr = numbered(3, 8, 8)
-    x = grid_tiles_BCHW(hr, 4, 4, Randomness(0, "zoom_in")).view(4, 3, 3, 4, 4)
+    tiles = grid_corners_N2(hr.shape, 4, 4, Randomness(0, "zoom_in"))
+    x = cut_BCHW(hr, tiles, 4).reshape(4, 3, 3, 4, 4)
     corners = x[:, :, :2, 0, 0]
     assert torch.equal(corners, corners[:, :1].expand_as(corners))
     expected = {(0, 0), (0, 4), (4, 0), (4, 4)}
@@ -54,7 +63,8 @@ def test_grid_tiles_are_those_of_every_image_and_all_differ() -> None:
 
 def test_every_tile_of_the_grid_has_its_turn() -> None:
     stream, hr = Randomness(0, "zoom_in"), numbered(1, 6, 6)
-    tiles = [grid_tiles_BCHW(hr, 2, 1, stream)[0, :2, 0, 0].tolist() for _ in range(200)]
+    corners = [grid_corners_N2(hr.shape, 2, 1, stream) for _ in range(200)]
+    tiles = [cut_BCHW(hr, each, 2)[0, :2, 0, 0].tolist() for each in corners]
     assert {(y, x) for y, x in tiles} == {(y, x) for y in (0, 2, 4) for x in (0, 2, 4)}
 
 
