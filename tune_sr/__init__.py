@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tune_sr.results import load_results
     from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig, run_study
+    from tune_sr.space_file import load_space
+    from tune_sr.study import run_study
+    from tune_sr.study_config import StudyConfig
 
-__all__ = ["SearchSpace", "StudyConfig", "load_results", "run_study"]
+__all__ = ["SearchSpace", "StudyConfig", "load_results", "load_space", "run_study"]
 
 _HOMES = {
     "SearchSpace": "tune_sr.space",
-    "StudyConfig": "tune_sr.study",
+    "StudyConfig": "tune_sr.study_config",
     "load_results": "tune_sr.results",
+    "load_space": "tune_sr.space_file",
     "run_study": "tune_sr.study",
 }
 

@@ -15,16 +15,7 @@ import ray
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from trainables.ray_trainable import (
-    CLONED,
-    FAILED,
-    FAULT,
-    HEARD,
-    MICRO_BATCH,
-    NOTES,
-    REPORT,
-    TRIAL,
-)
+from trainables.ray_trainable import CLONED, FAILED, FAULT, HEARD, MICRO_BATCH, NOTES, REPORT, TRIAL
 from trainables.values import ConfigError
 from tune_sr.faults import (
     ATTEMPTS,
@@ -40,8 +31,8 @@ from tune_sr.judging import Judge
 from tune_sr.ledger import State, trial_name
 from tune_sr.live import Live
 from tune_sr.patience import Patience
-from tune_sr.population import Population
 from tune_sr.searchers import propose
+from tune_sr.study_config import StudyConfig
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -49,7 +40,6 @@ if TYPE_CHECKING:
 
     from tune_sr.asking import Told
     from tune_sr.places import Places
-    from tune_sr.study import StudyConfig
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +172,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._judge = Judge(
             config.scheduler, config.space.budget, live.history, config.objective, config.seed
         )
-        self._population = Population.of(config)
+        self._population = config.population()
         self._patience = Patience()
         self._unplaced: dict[str, Trial] = {}
         self._reporting: set[str] = set()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.values import ConfigError
 from tune_sr.ledger import History
+from tune_sr.places import check_this_machine
 from tune_sr.room import check_room, check_writable
 from tune_sr.store import Store
+from tune_sr.study_config import StudyConfig
 from tune_sr.yaml_lines import SpaceError, read_yaml
 
 if TYPE_CHECKING:
     from trainables.run import Run, RunImages
-    from tune_sr.study import StudyConfig
 
 Marks = dict[str, dict[str, float] | None]
 """The held-out figures of `bicubic` and of the `teacher`."""
@@ -32,6 +33,10 @@ class Bench:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of all files that trials read, as `trainables.digests` has them."""
 
+    def shared(self) -> RunImages:
+        """The images for the trials, with the digests of all files that they read."""
+        return replace(self.images, digests=self.digests)
+
 
 def prepare(config: StudyConfig) -> Bench:
     """Find out what can be found out before anything is started: images, weights, sizes, room.
@@ -40,12 +45,13 @@ def prepare(config: StudyConfig) -> Bench:
         ValueError: names, in one line, what cannot be used, or what is no longer what a study
             that exists was begun with.
     """
+    from trainables.checkpoint_size import largest_checkpoint
     from trainables.run import Run, RunImages, check_teacher
     from tune_sr.identity import check_digests, configs_of_files, found_digests
-    from tune_sr.plan import largest_checkpoint
     from tune_sr.resume import check_nothing_lost, read_events
     from tune_sr.searchers import propose
 
+    check_this_machine(config)
     check_writable(config.folder)
     events = read_events(config.folder)
     check_nothing_lost(config.folder, events)

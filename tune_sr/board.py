@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_sr.ledger import Event, History, TrialRecord
+from tune_sr.fitting import Event
+from tune_sr.ledger import History, TrialRecord
 from tune_sr.objectives import Objective, front
 
 

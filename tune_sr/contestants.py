@@ -13,7 +13,8 @@ from torch import Tensor
 
 from trainables.metrics.cost import Cost, cost_of
 from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
-from trainables.networks.checkpoint import load_network, read_caveat
+from trainables.networks.checkpoint import read_caveat
+from trainables.networks.loading import load_network
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.paths import expanded, why_no_file
 from trainables.resample import upsample_BCHW

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainables.dotted import look_up
 from trainables.limits import STEPS
 
 Point = Mapping[str, Any]
@@ -223,20 +224,6 @@ WORDS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
     "choice": _parse_choice,
 }
 """What a `search` entry can say, in Ray Tune's words, and what reads its arguments."""
-
-
-def look_up(nested: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of nested mappings.
-
-    Raises:
-        KeyError: there is none.
-    """
-    here: Any = nested
-    for key in path.split("."):
-        if not isinstance(here, Mapping):
-            raise KeyError(path)
-        here = here[key]
-    return here
 
 
 _ABSENT = object()

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainables.limits import THREADS
 from trainables.paths import expanded, is_folder, why_no_file
-from tune_sr.commands import (
-    DONE,
-    FAILED,
-    Parser,
-    one_line,
-    refuse,
-    refusing,
-    settle_streams,
-    tell,
-)
+from tune_sr.commands import DONE, FAILED, Parser, one_line, refuse, refusing, settle_streams, tell
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:

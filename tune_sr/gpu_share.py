@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tune_sr.room import megabytes
-from tune_sr.study import StudyConfig
+from tune_sr.study_config import StudyConfig
+from tune_sr.study_section import with_flags
 
 if TYPE_CHECKING:
     from tune_sr.bench import Bench
@@ -69,7 +70,7 @@ def placed(config: StudyConfig, bench: Bench) -> StudyConfig:
         raise ValueError(f"--gpus-per-trial auto: {rule}")
     else:
         _log.warning("--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone")
-    space = config.space.with_flags({"gpus_per_trial": gpus})
+    space = with_flags(config.space, {"gpus_per_trial": gpus})
     now = StudyConfig.of(space, config.name, config.folder.parent, config.address)
     return replace(now, tracking_uri=config.tracking_uri)  # which the space has without its secrets
 

@@ -16,7 +16,7 @@ from trainables.networks import NETWORKS
 from trainables.problems import EnvironmentFault
 from trainables.values import ConfigError
 from tune_sr.dimensions import Dimension, combinations
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.space import SearchSpace
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tune_sr.curves import Reported, packed
-from tune_sr.fitting import Event as Event
-from tune_sr.fitting import Reader, json_line
+from tune_sr.fitting import Event, Reader, json_line
 from tune_sr.lines import LineFile
 
 State = Literal["completed", "stopped", "failed"]

@@ -7,7 +7,8 @@ from typing import Any
 
 from tune_sr.breaker import CircuitBreaker
 from tune_sr.faults import Again, Fault, Loss, may_be_retried
-from tune_sr.ledger import Event, History, Ledger
+from tune_sr.fitting import Event
+from tune_sr.ledger import History, Ledger
 from tune_sr.population import Copy, Population
 from tune_sr.resume import without_secrets_of_old
 from tune_sr.spending import GpuMeter

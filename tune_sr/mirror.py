@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from tune_sr.ledger import Event, State
+from tune_sr.fitting import Event
+from tune_sr.ledger import State
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 

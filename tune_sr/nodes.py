@@ -10,13 +10,19 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tune_sr.cluster import ClusterError, joined_ray, local_ray, usable_cpus
-from tune_sr.places import Node, Places, Share, check_fits
-
-if TYPE_CHECKING:
-    from tune_sr.study import StudyConfig
+from tune_sr.places import (
+    Node,
+    Places,
+    Share,
+    check_fits,
+    local_workers,
+    most_at_a_time,
+    trial_resources,
+)
+from tune_sr.study_config import StudyConfig
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +41,9 @@ def ray_for(config: StudyConfig) -> Iterator[Places | None]:
         with local_ray(_cpus(config)):
             yield None
         return
-    with joined_places(config.address, config.share, config.most, config.folder) as places:
+    with joined_places(
+        config.address, trial_resources(config), most_at_a_time(config), config.folder
+    ) as places:
         gpus = sum(node.gpus for node in living_nodes())
         if gpus and not config.gpus_per_trial and config.space.fixed.get("device") != "cpu":
             _log.warning(
@@ -53,8 +61,8 @@ def at_a_time(config: StudyConfig) -> int:
         ClusterError: the cluster cannot be joined, or cannot run it.
     """
     if config.address is None:
-        return config.workers
-    with joined_places(config.address, config.share, config.most) as places:
+        return local_workers(config)
+    with joined_places(config.address, trial_resources(config), most_at_a_time(config)) as places:
         return places.count()
 
 
@@ -177,4 +185,4 @@ def _node(described: Mapping[str, Any]) -> Node:
 
 def _cpus(config: StudyConfig) -> int:
     """For Ray: all there are, or as many as were asked for by name."""
-    return max(usable_cpus(), math.ceil(config.workers * config.cpus_per_trial))
+    return max(usable_cpus(), math.ceil(local_workers(config) * config.cpus_per_trial))

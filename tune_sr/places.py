@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tune_sr.cluster import ClusterError
+from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
+from tune_sr.study_config import StudyConfig
 
 _CALLED = {"cpus": "CPUs", "gpus": "GPUs"}
 _LOOK_S = 1.0
@@ -72,6 +73,37 @@ def check_fits(share: Share, nodes: Sequence[Node]) -> None:
     else:
         rule = f"none of the {len(nodes)} nodes has both"
     raise ClusterError(f"{asked}: {rule}; no trial could start")
+
+
+def trial_resources(config: StudyConfig) -> Share:
+    """What each trial of a study is given."""
+    return Share(config.cpus_per_trial, config.gpus_per_trial)
+
+
+def most_at_a_time(config: StudyConfig) -> int | None:
+    """Trials of a study at a time at most; None: as many as fit."""
+    return None if config.concurrent == "auto" else config.concurrent
+
+
+def local_workers(config: StudyConfig) -> int:
+    """Trials of a study at a time on this machine, at least one."""
+    share = trial_resources(config)
+    return most_at_a_time(config) or max(1, share.on(_this_machine(share)))
+
+
+def check_this_machine(config: StudyConfig) -> None:
+    """Refuse a study whose trials this machine cannot run, unless an address names a cluster.
+
+    Raises:
+        ClusterError: names the flag, and what there is.
+    """
+    if config.address is None:
+        share = trial_resources(config)
+        check_fits(share, [_this_machine(share)])
+
+
+def _this_machine(share: Share) -> Node:
+    return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
 class Places:

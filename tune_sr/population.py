@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainables.values import ConfigError, derive_seed
 from tune_sr.dimensions import Dimension
-from tune_sr.ledger import Event, History, TrialRecord
+from tune_sr.fitting import Event
+from tune_sr.ledger import History, TrialRecord
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, rungs
 
 if TYPE_CHECKING:
     from trainables.config import BudgetConfig, TrialConfig
-    from tune_sr.study import StudyConfig
 
 _FACTORS = (0.8, 1.2)
 """By one of which a quantity is multiplied, as in the paper."""
@@ -77,19 +77,6 @@ class Population:
         self._configure, self._seed, self._objective = configure, seed, objective
         self._unchanged = unchanged
         self._kinds: dict[tuple[str, int], Hashable] = {}
-
-    @classmethod
-    def of(cls, study: StudyConfig) -> Self:
-        """The trials of `study`; no exchange where its scheduler has none."""
-        return cls(
-            exchange_steps(study.scheduler, study.space.budget),
-            study.scheduler.reduction_factor,
-            study.space.dimensions,
-            study.configure,
-            study.seed,
-            study.objective.value,
-            len(study.space.first),
-        )
 
     def copy(self, history: History, trial: str, step: int) -> Copy | None:
         """What `trial` goes on as after its report at `step`, which `history` ends with.

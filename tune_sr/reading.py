@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.dotted import leaves, put
+from trainables.dotted import get, leaves, look_up, put, remove
 from trainables.limits import DIMENSIONS
 from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
-from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
-from tune_sr.population import check_exchanges
+from tune_sr.dimensions import Dimension, in_order, parse_dimension
 from tune_sr.redact import redacted_words
 from tune_sr.space import SearchSpace
-from tune_sr.study_section import fit, parse_study
 from tune_sr.yaml_lines import (
     ADDRESS,
     Document,
     Keys,
     SpaceError,
     parse_value,
-    parse_yaml,
-    read_yaml,
 )
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
@@ -35,29 +31,12 @@ _SAME = {"student.scale": "student.scales", "student.scales": "student.scale"}
 _DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.name"}
 
 
-def read_space(path: Path, overrides: Sequence[str]) -> SearchSpace:
-    """As `SearchSpace.load`."""
-    document = read_yaml(path)
-    _check_sections(document)
-    return _Reading(document, path, overrides).space()
+def check_sections(document: Document) -> None:
+    """Refuse what is no section of a space.
 
-
-def read_resolved(text: str, path: Path) -> SearchSpace:
-    """As `SearchSpace.from_resolved`."""
-    document = parse_yaml(text, str(path), interpolate=False)
-    _check_sections(document)
-    content = document.content
-    return SearchSpace(
-        name=content["study"]["experiment"],
-        dimensions={key: parse_dimension(key, says) for key, says in content["search"].items()},
-        fixed=content["fixed"],
-        first=tuple(content["first"]),
-        study=content["study"],
-        path=path,
-    )
-
-
-def _check_sections(document: Document) -> None:
+    Raises:
+        SpaceError: one line with file, line, the section and the known ones.
+    """
     known = ", ".join(_SECTIONS)
     for section, says in document.content.items():
         if section not in _SECTIONS:
@@ -71,7 +50,7 @@ def _check_sections(document: Document) -> None:
         raise document.error((), "fixed", rule)
 
 
-class _Reading:
+class SpaceReading:
     """One file with its overrides, and which of the two each setting came from."""
 
     def __init__(self, document: Document, path: Path, overrides: Sequence[str]) -> None:
@@ -86,12 +65,17 @@ class _Reading:
         for override in overrides:
             self._override(override)
 
-    def space(self) -> SearchSpace:
+    def space(self) -> tuple[SearchSpace, list[TrialConfig]]:
+        """The space without its `study` section, and its configurations (see `check_corners`).
+
+        Raises:
+            SpaceError: one line with file, line, dotted path, rule and the known keys.
+        """
         self._check_dimensions()
         if not _DECIDES_PRESET & set(self.dimensions):
             self.fixed = expand_presets(self.fixed)
             for path in self.dimensions:
-                _remove(self.fixed, path)
+                remove(self.fixed, path)
         space = SearchSpace(
             name=self.path.stem,
             dimensions=self.dimensions,
@@ -105,17 +89,9 @@ class _Reading:
         try:
             configs = check_corners(space)
         except BadCornerError as problem:
-            raise self._located(problem, problem.point, space) from None
+            raise self.located(problem, problem.point, space) from None
         self._make_absolute({config.method.name: config for config in configs})
-        last_growth = max((step for each in configs for step in each.growth_steps()), default=0)
-        self.study.setdefault("experiment", self.path.stem)
-        try:
-            study = parse_study(self.study, configs[0].budget, last_growth)
-            check_exchanges(study["scheduler"]["name"], self.dimensions)
-            study = fit(study, space, all_of_them="trials" not in self.study)
-        except ConfigError as problem:
-            raise self._located(problem, {}, space) from None
-        return replace(space, study=study)
+        return space, configs
 
     def _dimensions(self, search: Mapping[str, Any]) -> dict[str, Dimension]:
         if len(search) > DIMENSIONS:
@@ -146,7 +122,7 @@ class _Reading:
         section, key = (self.study, path[6:]) if path.startswith("study.") else (self.fixed, path)
         try:
             put(section, key, value)
-            _remove(section, _SAME.get(key, ""))
+            remove(section, _SAME.get(key, ""))
         except ValueError as error:
             raise SpaceError(place, path, str(error)) from None
 
@@ -171,7 +147,7 @@ class _Reading:
         else:
             raise self.document.error(keys, path, "is given under fixed as well: keep one")
         for prefix in above:
-            held = _get(self.fixed, prefix, {})
+            held = get(self.fixed, prefix, {})
             if prefix in self.dimensions or not isinstance(held, dict):
                 raise self.document.error(keys, path, f"{prefix} is a value, not a mapping")
 
@@ -179,7 +155,7 @@ class _Reading:
         keys: Keys = ("search", dimension.path, "when", parent)
         searched = self.dimensions.get(parent)
         if searched is None and parent not in self.dropped:
-            if _get(self.fixed, parent, self) is self:
+            if get(self.fixed, parent, self) is self:
                 rule = f"when: {parent} is neither searched nor fixed"
                 raise self.document.error(keys, dimension.path, rule)
             return
@@ -202,7 +178,7 @@ class _Reading:
             space.at(point)
         except ConfigError as problem:
             if problem.path in point:
-                raise self._located(problem, point, space) from None
+                raise self.located(problem, point, space) from None
 
     def _first_points(self) -> tuple[dict[str, Any], ...]:
         points: list[dict[str, Any]] = []
@@ -245,12 +221,12 @@ class _Reading:
         for config in configs.values():
             parsed = config.model_dump(mode="json")
             for path, value in list(leaves(self.fixed)):
-                read = _get(parsed, path, None)
+                read = get(parsed, path, None)
                 words = isinstance(value, str) and isinstance(read, str) and read != value
                 if words and Path(read).is_absolute():
                     put(self.fixed, path, str(expanded(value).absolute()))
 
-    def _located(
+    def located(
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace
     ) -> SpaceError:
         """Where the user wrote what `problem` is about: the override, dimension or line."""
@@ -275,17 +251,3 @@ class _Reading:
                 if inside in self.document.lines:
                     return self.document.error(inside, problem.path, problem.rule)
         return self.document.error(("fixed",), problem.path, problem.rule)
-
-
-def _get(nested: Mapping[str, Any], path: str, default: Any) -> Any:
-    try:
-        return look_up(nested, path)
-    except KeyError:
-        return default
-
-
-def _remove(nested: dict[str, Any], path: str) -> None:
-    above, _, last = path.rpartition(".")
-    owner = _get(nested, above, {}) if above else nested
-    if isinstance(owner, dict):
-        owner.pop(last, None)

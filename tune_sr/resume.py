@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainables.dotted import leaves
-from tune_sr.faults import may_be_retried
-from tune_sr.ledger import Event, History, Ledger
+from tune_sr.fitting import Event
+from tune_sr.ledger import Ledger
 from tune_sr.redact import lacks_secrets, without_secrets
 from tune_sr.space import SearchSpace
-from tune_sr.spending import GpuMeter
+from tune_sr.space_file import read_resolved
 from tune_sr.yaml_lines import dump_yaml
-
-if TYPE_CHECKING:
-    from tune_sr.study import StudyConfig
 
 _MAY_CHANGE = (
     "name", "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
@@ -51,7 +47,7 @@ def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
     latest = [event["study"] for event in starts if "study" in event]
     study = latest[-1] if latest else started["space"].get("study", {})
     resolved = {**started["space"], "study": study}
-    return SearchSpace.from_resolved(dump_yaml(resolved), folder / "space.yaml")
+    return read_resolved(dump_yaml(resolved), folder / "space.yaml")
 
 
 def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
@@ -109,24 +105,6 @@ def check_extends(stored: SearchSpace, flags: Mapping[str, Any]) -> None:
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
             raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")
-
-
-def left_to_do(config: StudyConfig) -> float | None:
-    """Seconds that a study may still take, infinite without a limit; None where it is finished.
-
-    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
-    """
-    events = read_events(config.folder)
-    history = History.of(events)
-    retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
-    if len(history.trials) >= config.trials and not history.running() and not retried:
-        return None
-    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
-        return None
-    if config.hours is None:
-        return math.inf
-    left = 3600 * config.hours - driver_seconds(events)
-    return left if left > 0 else None
 
 
 def without_secrets_of_old(event: Event) -> Event:

@@ -20,7 +20,7 @@ from tune_sr.signals import Interrupted, interruptible
 if TYPE_CHECKING:
     from tune_sr.bench import Bench
     from tune_sr.results import Results
-    from tune_sr.study import StudyConfig
+    from tune_sr.study_config import StudyConfig
 
 PROG = "python -m tune_sr.search"
 _FLAGS = (
@@ -109,14 +109,15 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
         ValueError: the space cannot be used, or the name is taken.
     """
     from tune_sr.resume import check_nothing_lost, exists, read_events
-    from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig
+    from tune_sr.space_file import load_space
+    from tune_sr.study_config import StudyConfig
+    from tune_sr.study_section import with_flags
 
-    space = SearchSpace.load(arguments.space, arguments.overrides)
+    space = load_space(arguments.space, arguments.overrides)
     name = arguments.name or space.study["name"] or arguments.space.stem
     storage = _storage(arguments, space.study)
     flags = {key: getattr(arguments, key) for key in _FLAGS}
-    space = space.with_flags({**flags, "name": name, "storage": str(storage)})
+    space = with_flags(space, {**flags, "name": name, "storage": str(storage)})
     config = StudyConfig.of(space, name, storage, address_of(arguments.address))
     events = read_events(config.folder)
     if exists(events):
@@ -140,11 +141,13 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
         stored_space,
     )
     from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig
+    from tune_sr.space_file import load_space
+    from tune_sr.study_config import StudyConfig
+    from tune_sr.study_section import with_flags
 
     given: SearchSpace | None = None
     if arguments.space is not None:
-        given = SearchSpace.load(arguments.space, arguments.overrides)
+        given = load_space(arguments.space, arguments.overrides)
     elif arguments.overrides:
         raise ValueError("--set: a resume takes it with --space only")
     of_space: Mapping[str, Any] = given.study if given else {}
@@ -158,12 +161,12 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
             key = override.partition("=")[0].removeprefix("study.")
             if key in _FLAGS and flags[key] is None and override.startswith("study."):
                 flags[key] = given.study[key]
-        check_unchanged(folder, stored, given.with_flags({"seed": arguments.seed}))
+        check_unchanged(folder, stored, with_flags(given, {"seed": arguments.seed}))
     flags["tracking_uri"] = flags["tracking_uri"] or address_again(
         stored.study["tracking_uri"], given
     )
     check_extends(stored, flags)
-    resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
+    resumed = with_flags(stored, {**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
     config = StudyConfig.of(resumed, name, storage, address_of(arguments.address))
     return replace(config, retry_failed=arguments.retry_failed)
@@ -207,7 +210,8 @@ def _dry_run(config: StudyConfig) -> int:
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from trainables.problems import EnvironmentFault
     from tune_sr.cluster import ClusterError
-    from tune_sr.lock import LockedError, StudyLostError
+    from tune_sr.lock import StudyLostError
+    from tune_sr.lock_file import LockedError
     from tune_sr.study import run_study
 
     def taken() -> None:

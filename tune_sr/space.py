@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 from trainables.config import BudgetConfig, TrialConfig
 from trainables.dotted import put
 from trainables.methods import METHODS
-from trainables.values import Blank, ConfigError
+from trainables.values import Blank
 from tune_sr.dimensions import Dimension, Point
-from tune_sr.redact import redacted, without_secrets
-from tune_sr.yaml_lines import SpaceError, dump_yaml
-
-__all__ = ["SearchSpace", "SpaceError"]
+from tune_sr.redact import without_secrets
+from tune_sr.yaml_lines import dump_yaml
 
 
 @dataclass(frozen=True)
@@ -34,46 +32,6 @@ class SearchSpace:
     """Every key of the `study` section, defaults filled in."""
     path: Path
     """The file it was read from."""
-
-    @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
-        """Read a space and check it at every corner.
-
-        Args:
-            path: a YAML file; `search_spaces/README.md` has the grammar.
-            overrides: `PATH=VALUE`, as `--set` takes them: a path under `fixed`, or `study.KEY`.
-                Setting a searched quantity fixes it.
-
-        Raises:
-            SpaceError: one line with file, line, dotted path, rule and the known keys.
-        """
-        from tune_sr.reading import read_space
-
-        return read_space(Path(path), overrides)
-
-    @classmethod
-    def from_resolved(cls, text: str, path: Path = Path("space.yaml")) -> SearchSpace:
-        """The space whose `to_yaml` gave `text`, which was checked when it was loaded."""
-        from tune_sr.reading import read_resolved
-
-        return read_resolved(text, path)
-
-    def with_flags(self, flags: Mapping[str, Any]) -> SearchSpace:
-        """The same with keys of `study` replaced by the command line's; None leaves one alone.
-
-        Raises:
-            SpaceError: one line with the flag, the rule and the known keys.
-        """
-        from tune_sr.study_section import complete, fit
-
-        given = {key: value for key, value in flags.items() if value is not None}
-        try:
-            study = complete({**self.study, **given})
-            return replace(self, study=fit(study, self, all_of_them=False))
-        except ConfigError as problem:
-            key = problem.path.removeprefix("study.")
-            flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
-            raise SpaceError(redacted(flag), problem.path, redacted(problem.rule)) from None
 
     def without_secrets(self) -> SearchSpace:
         """The same as it may be written down: a tracking address without user info and tokens."""
@@ -130,7 +88,7 @@ class SearchSpace:
         }
 
     def to_yaml(self) -> str:
-        """`resolved` as YAML, which `from_resolved` reads back."""
+        """`resolved` as YAML, which `read_resolved` reads back."""
         return dump_yaml(self.resolved())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 
 
 class GpuMeter:

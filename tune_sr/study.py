@@ -3,129 +3,38 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING
 
 from tune_sr.bench import Bench, Marks, measure, prepare
-from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
+from tune_sr.cluster import ClusterError
+from tune_sr.faults import may_be_retried
 from tune_sr.guarded import guarded_ledger
 from tune_sr.identity import new_digests
 from tune_sr.ledger import History
 from tune_sr.live import Live
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
-from tune_sr.objectives import ALONE, Objective
-from tune_sr.places import Node, Share, check_fits
-from tune_sr.population import Population
 from tune_sr.provenance import record
 from tune_sr.redact import redacted_words
-from tune_sr.resume import left_to_do, read_events
+from tune_sr.resume import driver_seconds, read_events
 from tune_sr.room import when_there_is_room
-from tune_sr.schedulers import SchedulerConfig
 from tune_sr.signals import Interrupted, LoopSignals, end_this_process
-from tune_sr.space import SearchSpace
+from tune_sr.spending import GpuMeter
+from tune_sr.study_config import StudyConfig
 from tune_sr.watchers import Watchers
 
 if TYPE_CHECKING:
-    from trainables.config import TrialConfig
     from tune_sr.results import Results
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """Everything about a study that is decided before it starts."""
-
-    name: str
-    space: SearchSpace
-    folder: Path
-    """The study's own, absolute: `<storage>/<name>`."""
-    searcher: str = "tpe"
-    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    objective: Objective = ALONE
-    trials: int
-    concurrent: int | Literal["auto"] = "auto"
-    """Trials at a time; auto: as many as there are CPUs and GPUs for."""
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    """0: trials are placed by CPUs alone; on this machine they share its GPU, if there is one."""
-    hours: float | None = None
-    """Of drivers' work on it, all starts together; then it is finished as it stands."""
-    gpu_hours: float | None = None
-    """Of GPUs given to trials, the same."""
-    seed: int = 0
-    experiment: str
-    tracking_uri: str | None = field(default=None, repr=False)
-    """MLflow's store, with its secrets; without them in `space`, and in what Ray pickles."""
-    address: str | None = None
-    """The cluster that it runs on; None: this machine."""
-    retry_failed: bool = False
-    """Whether this start tries trials again that failed and `may_be_retried`."""
-
-    @classmethod
-    def of(cls, space: SearchSpace, name: str, storage: Path, address: str | None = None) -> Self:
-        """What a space's `study` section says, for a study called `name` in `storage`.
-
-        Raises:
-            ValueError: this machine cannot run it, and no `address` names another.
-        """
-        study = dict(space.study)
-        study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
-        study["objective"] = Objective.of(study["objective"])
-        own = {"name", "space", "folder", "address", "retry_failed"}
-        known = {each.name for each in fields(cls)} - own
-        auto = study["gpus_per_trial"] == "auto"  # tune_sr/gpu_share.py
-        said = {key: value for key, value in study.items() if key in known}
-        said["gpus_per_trial"] = 0.0 if auto else study["gpus_per_trial"]
-        folder = (storage / name).absolute()
-        space = space.without_secrets()
-        config = cls(name=name, space=space, folder=folder, address=address, **said)
-        if config.gpu_hours is not None and config.gpus_per_trial == 0 and not auto:
-            rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
-            raise ValueError(f"--gpu-hours {config.gpu_hours:g}: {rule}")
-        if address is None:
-            check_fits(config.share, [_this_machine(config.share)])
-        return config
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "tracking_uri": self.space.study.get("tracking_uri")}
-
-    @property
-    def share(self) -> Share:
-        """What each trial is given."""
-        return Share(self.cpus_per_trial, self.gpus_per_trial)
-
-    @property
-    def most(self) -> int | None:
-        """Trials at a time at most; None: as many as fit."""
-        return None if self.concurrent == "auto" else self.concurrent
-
-    @property
-    def workers(self) -> int:
-        """Trials at a time on this machine."""
-        if self.concurrent != "auto":
-            return self.concurrent
-        return max(1, self.share.on(_this_machine(self.share)))
-
-    @property
-    def threads(self) -> int:
-        """CPU threads of each trial, on which bits depend."""
-        return self.space.fixed.get("threads") or max(1, int(self.cpus_per_trial))
-
-    def configure(self, point: Mapping[str, Any]) -> TrialConfig:
-        """The whole configuration of a trial.
-
-        Raises:
-            ConfigError: the point cannot be trained.
-        """
-        return self.space.at(point)
+    from tune_sr.study_config import StudyConfig
 
 
 def run_study(
@@ -172,14 +81,14 @@ def run_study(
             # While Ray starts, which is mostly waiting.
             marks = beside.submit(_marks, config, bench)
             with ray_for(config) as places:
-                from tune_sr.tuner import tuner_for
+                from tune_sr.tuner import tuner_for  # Ray reads its environment as it is imported
 
                 signals.listen()
                 live = _begin(config, marks.result(), lock, bench, signals.arrived)
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
                     _append_start(config, live, bench)
                     signals.await_loop()
-                    tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
+                    tuner_for(config, live, bench.shared(), seconds, places, signals.overhear).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
                     watchers.quieten()
@@ -202,10 +111,6 @@ def _made(folder: Path) -> Iterator[None]:
             for each in new:
                 each.rmdir()
         raise
-
-
-def _this_machine(share: Share) -> Node:
-    return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
 def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
@@ -247,7 +152,7 @@ def _begin(
 
 
 def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
-    live.make_up(Population.of(config))
+    live.make_up(config.population())
     argv = redacted_words(sys.argv)
     record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
     live.append(
@@ -289,3 +194,21 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
+
+
+def left_to_do(config: StudyConfig) -> float | None:
+    """Seconds that a study may still take, infinite without a limit; None where it is finished.
+
+    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
+    """
+    events = read_events(config.folder)
+    history = History.of(events)
+    retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
+    if len(history.trials) >= config.trials and not history.running() and not retried:
+        return None
+    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
+        return None
+    if config.hours is None:
+        return math.inf
+    left = 3600 * config.hours - driver_seconds(events)
+    return left if left > 0 else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -13,11 +14,11 @@ from trainables.limits import NAME_LENGTH, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
 from tune_sr.objectives import AGREEMENT, QUALITY, Objective
+from tune_sr.redact import redacted
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig, rungs
 from tune_sr.searchers import SEARCHERS, most_trials
-
-if TYPE_CHECKING:
-    from tune_sr.space import SearchSpace
+from tune_sr.space import SearchSpace
+from tune_sr.yaml_lines import SpaceError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -148,6 +149,22 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
         rule = f"{section['trials']} are too many: the {section['searcher']} has {most} points"
         raise ConfigError("study.trials", rule)
     return dict(section)
+
+
+def with_flags(space: SearchSpace, flags: Mapping[str, Any]) -> SearchSpace:
+    """Replace keys of a space's `study` by the command line's; None leaves one alone.
+
+    Raises:
+        SpaceError: one line with the flag, the rule and the known keys.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        study = complete({**space.study, **given})
+        return replace(space, study=fit(study, space, all_of_them=False))
+    except ConfigError as problem:
+        key = problem.path.removeprefix("study.")
+        flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
+        raise SpaceError(redacted(flag), problem.path, redacted(problem.rule)) from None
 
 
 def _check_objective(section: Mapping[str, Any], space: SearchSpace) -> None:

@@ -81,10 +81,10 @@ def _configured(arguments: argparse.Namespace) -> TrialConfig:
         ValueError: the space or the point cannot be used.
     """
     from trainables.config import TrialConfig
-    from tune_sr.space import SearchSpace
+    from tune_sr.space_file import load_space
     from tune_sr.yaml_lines import read_yaml
 
-    space = SearchSpace.load(arguments.space, arguments.overrides)
+    space = load_space(arguments.space, arguments.overrides)
     if arguments.point is None:
         if not space.first and space.dimensions:
             raise ValueError(f"{arguments.space}: has no first point: name one with --point")
@@ -134,7 +134,8 @@ def _check_same(output: Path, config: TrialConfig) -> None:
 
 def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
     """`_train`, where no other process trains into `output` and everything can be used."""
-    from tune_sr.lock import DriverLock, LockedError, StudyLostError
+    from tune_sr.lock import DriverLock, StudyLostError
+    from tune_sr.lock_file import LockedError
 
     new = not output.exists()
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -14,22 +13,22 @@ from trainables.job import Job
 from trainables.ray_trainable import DistillTrainable, register_trainables
 from tune_sr.adapters import LedgerScheduler, LedgerSearcher
 from tune_sr.identity import owner_of
+from tune_sr.places import Places, local_workers, trial_resources
 from tune_sr.population import exchange_steps
 from tune_sr.stoppers import GpuHours, Tripped
+from tune_sr.study_config import StudyConfig
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from tune_sr.bench import Bench
+    from trainables.run import RunImages
     from tune_sr.live import Live
-    from tune_sr.places import Places
-    from tune_sr.study import StudyConfig
 
 
 def tuner_for(
     config: StudyConfig,
     live: Live,
-    bench: Bench,
+    images: RunImages,
     seconds: float,
     places: Places | None,
     begun: Callable[[], None],
@@ -39,7 +38,7 @@ def tuner_for(
     Args:
         config: the study.
         live: its ledger, which has the line of this start.
-        bench: with the images that its trials share.
+        images: decoded once, and shared by its trials.
         seconds: that it may still take.
         places: of a cluster; None: this machine.
         begun: called once Ray's loop has begun, in its thread.
@@ -50,11 +49,11 @@ def tuner_for(
         start=f"start-{live.history.starts:03d}",
         threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
-        images=replace(bench.images, digests=bench.digests),
+        images=images,
         keep=exchange_steps(config.scheduler, config.space.budget),
         costs=() if config.objective.cost is None else (config.objective.cost,),
         owner=owner_of(live.history.study),
-        digests=bench.digests,
+        digests=images.digests,
     )
     stoppers = [Tripped(live)]
     if config.gpu_hours is not None:
@@ -62,12 +61,12 @@ def tuner_for(
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
-        tune.with_resources(trainable, config.share.resources()),
+        tune.with_resources(trainable, trial_resources(config).resources()),
         tune_config=tune.TuneConfig(
             search_alg=LedgerSearcher(config, live, places),
             scheduler=LedgerScheduler(config, live),
             num_samples=-1,  # the searcher knows when it is done
-            max_concurrent_trials=config.workers if places is None else config.trials,
+            max_concurrent_trials=local_workers(config) if places is None else config.trials,
             reuse_actors=True,
             time_budget_s=None if math.isinf(seconds) else seconds,
             trial_name_creator=_name_of,

@@ -6,16 +6,14 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tune_sr.board import Frame
 from tune_sr.progress import Progress
 from tune_sr.schedulers import rungs
 from tune_sr.store import Store
+from tune_sr.study_config import StudyConfig
 from tune_sr.tracking import Tracker
-
-if TYPE_CHECKING:
-    from tune_sr.study import StudyConfig
 
 _CLOSE_S, _CLOSE_EARLY_S = 60.0, 10.0
 """How long MLflow may take for what is left to send: at the end of a study, and of a broken one."""

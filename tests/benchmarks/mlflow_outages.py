@@ -35,7 +35,8 @@ from toys import run, study
 from tune_sr.cluster import local_ray
 from tune_sr.ledger import History
 from tune_sr.resume import read_events
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 _SERVES = """
 import sys, time

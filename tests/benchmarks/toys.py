@@ -74,8 +74,8 @@ def study(
     searcher: str = "random",
 ) -> Any:
     """The configuration of a study whose trials `toy` stands in for."""
-    from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig
+    from tune_sr.space_file import load_space
+    from tune_sr.study_config import StudyConfig
 
     said = {
         "budget.steps": STEPS,
@@ -85,7 +85,7 @@ def study(
         "study.searcher": searcher,
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
-    space = SearchSpace.load(SPACE, [f"{path}={value}" for path, value in said.items()])
+    space = load_space(SPACE, [f"{path}={value}" for path, value in said.items()])
     return StudyConfig.of(space, "toy", folder)
 
 

@@ -19,16 +19,16 @@ from tune_sr.breaker import PAUSES_S, CircuitBreaker
 from tune_sr.faults import ATTEMPTS, Fault, Loss
 from tune_sr.ledger import Ledger
 from tune_sr.live import Live
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import load_space
 from tune_sr.stoppers import Tripped
-from tune_sr.study import StudyConfig
+from tune_sr.study_config import StudyConfig
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(SearchSpace.load(toy_space(study={"trials": 3})), "toy", tmp_path)
+    return StudyConfig.of(load_space(toy_space(study={"trials": 3})), "toy", tmp_path)
 
 
 @pytest.fixture

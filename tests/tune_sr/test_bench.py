@@ -8,8 +8,8 @@ import pytest
 
 from trainables.data.training import TrainingSet
 from tune_sr.bench import prepare
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 ToySpace = Callable[..., Path]
 DFSR = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.01}
@@ -28,7 +28,7 @@ def searched_method(toy_space: ToySpace, toy_folder: Path) -> Callable[..., Stud
         }
         fixed = {"method": {}, "data": data or {"images": str(toy_folder / "images")}}
         path = toy_space(fixed=fixed, search=search, first=list(first))
-        return StudyConfig.of(SearchSpace.load(path), "bench", toy_folder / "runs")
+        return StudyConfig.of(load_space(path), "bench", toy_folder / "runs")
 
     return make
 

@@ -22,10 +22,10 @@ import pytest
 
 from trainables.checkpoints import STATE, find_checkpoints
 from trainables.run import Run
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def end_of(driver: subprocess.Popen[str], nodes: Nodes) -> tuple[str, list[Event
     told = driver.communicate(timeout=240)[0]
     assert driver.returncode == 0, told
     folder = folder_of(driver)
-    space = SearchSpace.load(folder / "space.yaml")
+    space = load_space(folder / "space.yaml")
     check_complete(
         read_events(folder), 2, StudyConfig.of(space, "toy", folder.parent, nodes.address)
     )

@@ -25,10 +25,11 @@ from trainables.saved_run import SavedRun
 from trainables.values import Report
 from tune_sr import patience
 from tune_sr.adapters import LedgerScheduler
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_cluster")]
 
@@ -95,7 +96,7 @@ def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     """Twelve trials, one after the other, that nobody stops."""
     budget = {"steps": STEPS, "steps_per_report": EVERY}
     study = {"trials": 12, "scheduler": "none", "searcher": "random"}
-    space = SearchSpace.load(toy_space("faults", fixed={"budget": budget}, study=study))
+    space = load_space(toy_space("faults", fixed={"budget": budget}, study=study))
     return StudyConfig.of(space, "faults", tmp_path / "runs")
 
 

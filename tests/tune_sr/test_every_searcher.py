@@ -14,7 +14,7 @@ from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger import History, trial_name
 from tune_sr.objectives import Objective
 from tune_sr.searchers import SEARCHERS, STARTUP_TRIALS, most_trials, propose
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import read_resolved
 
 SPACE = """\
 fixed:
@@ -37,7 +37,7 @@ first:
      method.update_ratio: 5, method.latent: 8, optimiser.clip: 0.4, optimiser.lr: 0.1}
 study: {experiment: toy}
 """
-SPACE_OBJECT = SearchSpace.from_resolved(SPACE)
+SPACE_OBJECT = read_resolved(SPACE)
 STEPS = {
     "{uniform: [0.0, 3.0]}": "{quniform: [0.0, 3.0, 1.0]}",
     "{lograndint: [1, 50]}": "{choice: [5]}",
@@ -66,7 +66,7 @@ def text_for(searcher):
 
 @functools.cache
 def space_for(searcher):
-    return SearchSpace.from_resolved(text_for(searcher))
+    return read_resolved(text_for(searcher))
 
 
 def quality(point):
@@ -152,8 +152,8 @@ def test_another_process_proposes_the_same():
     asked = {name: (text_for(name), beginning(name, 12)[0]) for name in SEARCHERS}
     code = (
         "import json, sys; from tune_sr.ledger import History;"
-        "from tune_sr.space import SearchSpace; from tune_sr.searchers import propose;"
-        "print(json.dumps({name: [propose(name, SearchSpace.from_resolved(text), 0,"
+        "from tune_sr.space_file import read_resolved; from tune_sr.searchers import propose;"
+        "print(json.dumps({name: [propose(name, read_resolved(text), 0,"
         " History.of(events), number) for number in range(12)]"
         " for name, (text, events) in json.load(sys.stdin).items()}))"
     )
@@ -240,7 +240,7 @@ def test_no_warning_reaches_the_user(searcher, capsys):
 
 
 def test_a_space_of_nothing_is_one_point(searcher):
-    space = SearchSpace.from_resolved(SPACE[: SPACE.index("search:")] + "search: {}\nfirst: []\n"
+    space = read_resolved(SPACE[: SPACE.index("search:")] + "search: {}\nfirst: []\n"
                                       "study: {experiment: toy}\n")  # fmt: skip
     assert propose(searcher, space, 0, History(), 0) == {}
 
@@ -312,7 +312,7 @@ def test_a_grid_holds_every_point_once():
 
 
 def test_a_point_that_was_tried_is_not_tried_again_while_others_are_left():
-    space = SearchSpace.from_resolved(
+    space = read_resolved(
         SPACE[: SPACE.index("search:")] + "search: {method.P: {choice: [1, 2, 3]}}\nfirst: []\n"
         "study: {experiment: toy}\n"
     )

@@ -25,13 +25,13 @@ from tune_sr.faults import (
 )
 from tune_sr.ledger import Ledger, TrialRecord
 from tune_sr.live import Live
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(SearchSpace.load(toy_space()), "toy", tmp_path)
+    return StudyConfig.of(load_space(toy_space()), "toy", tmp_path)
 
 
 def record(micro_batch: int | None = None) -> TrialRecord:

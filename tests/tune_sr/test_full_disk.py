@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from tune_sr.bench import prepare
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, _write
+from tune_sr.space_file import load_space
+from tune_sr.study import _write
+from tune_sr.study_config import StudyConfig
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def test_results_wait_for_room(
     results = ["summary.json", "results.csv", "best/student.safetensors", "best/panel.png"]
     for name in results:
         (folder / name).unlink()
-    config = StudyConfig.of(SearchSpace.load(space), "toy", small_disk)
+    config = StudyConfig.of(load_space(space), "toy", small_disk)
     bench = prepare(config)
     filler = fill(small_disk)
     with ThreadPoolExecutor(1) as beside:

@@ -13,15 +13,15 @@ import torch
 from tune_sr import gpu_share
 from tune_sr.bench import prepare
 from tune_sr.gpu_share import part_of_gpu, placed
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 GB = 10**9
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    space = SearchSpace.load(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
+    space = load_space(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
     return StudyConfig.of(space, "toy", tmp_path)
 
 

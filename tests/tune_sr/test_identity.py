@@ -25,8 +25,9 @@ from tune_sr.identity import owner_of, recorded_digests
 from tune_sr.ledger import Ledger
 from tune_sr.results import load_results
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 RECORDED = Path(__file__).parent / "recorded" / "study-3cb7bf0.tar.gz"
 KD = {
@@ -91,7 +92,7 @@ def study(toy_space: Callable[..., Path], files: Path, tmp_path: Path) -> Config
         searched = changes.pop("search", {"optimiser.lr": {"loguniform": [0.001, 0.1]}})
         rest = tail[tail.index("first:") :]
         whole.write_text(f"{head}search: {json.dumps(searched)}\n{rest}")
-        return StudyConfig.of(SearchSpace.load(whole), name, tmp_path / "runs")
+        return StudyConfig.of(load_space(whole), name, tmp_path / "runs")
 
     return make
 

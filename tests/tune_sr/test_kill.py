@@ -17,11 +17,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.results import load_results
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     space = toy_space("killed")
-    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
     run_study(whole, quiet=True)
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")
@@ -181,7 +182,7 @@ def test_killed_among_copies_a_population_is_the_one_never_killed(
 ) -> None:
     pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
     space = toy_space("population", study={"scheduler": pbt, "trials": 4})
-    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
     run_study(whole, quiet=True)
     never_killed = read_events(whole.folder)
     copies = count(never_killed, "cloned")
@@ -250,7 +251,7 @@ def test_a_study_with_two_objectives_is_the_one_never_killed(
     toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     space = toy_space("sizes", **SIZES)
-    whole = StudyConfig.of(SearchSpace.load(space), "whole", tmp_path / "runs")
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
     front = run_study(whole, quiet=True).summary()["front"]
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")

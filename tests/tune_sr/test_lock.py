@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tune_sr import lock
-from tune_sr.lock import DriverLock, LockedError, StudyLostError
-from tune_sr.lock_file import process_of, whereabouts
+from tune_sr.lock import DriverLock, StudyLostError
+from tune_sr.lock_file import LockedError, process_of, whereabouts
 
 
 @pytest.fixture

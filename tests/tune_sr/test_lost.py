@@ -18,8 +18,9 @@ from trainables.problems import EnvironmentFault
 from trainables.ray_trainable import DistillTrainable
 from tune_sr import breaker
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
             only_here.needed()
 
     monkeypatch.setattr("tune_sr.tuner.DistillTrainable", Lacking)
-    space = SearchSpace.load(toy_space(study={"trials": 1}))
+    space = load_space(toy_space(study={"trials": 1}))
     config = StudyConfig.of(space, "toy", tmp_path / "runs")
     monkeypatch.setattr(breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"

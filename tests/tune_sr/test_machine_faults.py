@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 
 from tune_sr import breaker, search
-from tune_sr.ledger import Event, History, Ledger
+from tune_sr.fitting import Event
+from tune_sr.ledger import History, Ledger
 from tune_sr.live import Live
 from tune_sr.resume import read_events
 from tune_sr.searchers import propose
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
+from tune_sr.study_section import with_flags
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
@@ -75,7 +78,7 @@ def attempts(events: list[Event]) -> list[str]:
 
 @pytest.fixture
 def config(space: Path, tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(SearchSpace.load(space), "faults", tmp_path / "runs")
+    return StudyConfig.of(load_space(space), "faults", tmp_path / "runs")
 
 
 class FileServer:
@@ -150,7 +153,7 @@ def test_trials_that_failed_for_the_machines_sake_are_tried_again_where_that_is_
     ledger = Ledger(config.folder / "ledger.jsonl")
     config.folder.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 20.0}, "teacher": None}
-    resolved = config.space.with_flags({"name": "faults", "trials": 3}).resolved()
+    resolved = with_flags(config.space, {"name": "faults", "trials": 3}).resolved()
     ledger.append("study_started", name="faults", id="0" * 32, space=resolved, seed=0, marks=marks)
     ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
     reasons = ["its process was lost 4 times", "diverged at step 2: x", "OSError: [Errno 116] x"]

@@ -13,8 +13,10 @@ from tune_sr.cluster import ClusterError, address_of
 from tune_sr.nodes import at_a_time, check_shared, living_nodes
 from tune_sr.places import Node, Share
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
+from tune_sr.study_section import with_flags
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 ToySpace = Callable[..., Path]
@@ -64,7 +66,7 @@ def test_a_study_joins_and_leaves(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert address_of(None) is None  # a shell's variable: where it hands jobs in
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    space = SearchSpace.load(toy_space(study={"trials": 3, "concurrent": "auto"}))
+    space = load_space(toy_space(study={"trials": 3, "concurrent": "auto"}))
     config = StudyConfig.of(space, "toy", tmp_path / "runs", address_of(None))
     assert config.address == "auto" and at_a_time(config) == 2
     results = run_study(config, quiet=True)
@@ -78,10 +80,10 @@ def test_gpu_hours_end_a_study_and_more_go_on_with_it(
     pretended = [each._replace(gpus=1.0) for each in living_nodes()]
     monkeypatch.setattr(nodes, "living_nodes", lambda: pretended)
     monkeypatch.setattr(Share, "resources", lambda share: {"cpu": share.cpus})
-    space = SearchSpace.load(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
+    space = load_space(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
 
     def study(gpu_hours: float) -> StudyConfig:
-        flags = space.with_flags({"gpu_hours": gpu_hours})
+        flags = with_flags(space, {"gpu_hours": gpu_hours})
         return StudyConfig.of(flags, "toy", tmp_path / "runs", "auto")
 
     assert run_study(study(1e-6), quiet=True).summary()["finished"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from trainables.checkpoint_size import checkpoint_bytes
 from trainables.config import TrialConfig
 from trainables.methods import Setting, make_method
 from trainables.networks import build_network, make_network
@@ -12,10 +13,11 @@ from trainables.networks.checkpoint import save_network
 from trainables.run import Run
 from trainables.values import Blank, Randomness
 from tune_sr.ledger import History
-from tune_sr.plan import SAMPLES, checkpoint_bytes, plan_text, simulate
+from tune_sr.plan import SAMPLES, plan_text, simulate
 from tune_sr.schedulers import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers import SEARCHERS, propose
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import load_space
+from tune_sr.study_section import with_flags
 
 SPACE = """\
 fixed:
@@ -39,7 +41,7 @@ study:
 def space(tmp_path):
     path = tmp_path / "toy.yaml"
     path.write_text(SPACE)
-    return SearchSpace.load(path)
+    return load_space(path)
 
 
 def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch):
@@ -56,14 +58,14 @@ def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch)
 
 
 def test_a_plan_without_rungs_says_so(space):
-    text = plan_text(space.with_flags({"scheduler": SchedulerConfig(name="none").model_dump()}), 1)
+    text = plan_text(with_flags(space, {"scheduler": SchedulerConfig(name="none").model_dump()}), 1)
     assert "nothing is stopped early" in text
     assert "about 900 of at most 900" in text
 
 
 def test_a_plan_says_which_trials_each_bracket_spares(space):
     hyperband = SchedulerConfig(name="hyperband", grace_period=3)
-    text = plan_text(space.with_flags({"scheduler": hyperband.model_dump()}), 1)
+    text = plan_text(with_flags(space, {"scheduler": hyperband.model_dump()}), 1)
     _, _, told = text.partition("# the scheduler, hyperband\n")
     assert told.splitlines()[:6] == [
         "  of about 55% of the trials, drawn by number and seed:",
@@ -78,7 +80,7 @@ def test_a_plan_says_which_trials_each_bracket_spares(space):
 
 def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
     median = SchedulerConfig(name="median", grace_period=3)
-    text = plan_text(space.with_flags({"scheduler": median.model_dump()}), 1)
+    text = plan_text(with_flags(space, {"scheduler": median.model_dump()}), 1)
     line = "  after update 30 (report 3 of 10), and after every later one, a trial goes on if its"
     assert text.partition("# the scheduler, median\n")[2].startswith(line)
 
@@ -87,7 +89,7 @@ def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
 def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
     if searcher == "grid":
         space = replace(space, dimensions={"method.P": space.dimensions["method.P"]}, first=())
-        shown = plan_text(space.with_flags({"searcher": "grid", "trials": 2}), concurrent=1)
+        shown = plan_text(with_flags(space, {"searcher": "grid", "trials": 2}), concurrent=1)
         assert "  0000  method.P=" in shown and "  0001  method.P=" in shown
         return
     history = History()

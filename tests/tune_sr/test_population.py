@@ -11,21 +11,23 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.ray_trainable import CLONED, HEARD, TRIAL, DistillTrainable, Job
+from trainables.job import Job
+from trainables.ray_trainable import CLONED, HEARD, TRIAL, DistillTrainable
 from trainables.run import RunImages
 from trainables.values import ConfigError, derive_seed
 from tune_sr.adapters import LedgerScheduler, LedgerSearcher
 from tune_sr.best import write_best
 from tune_sr.dimensions import Dimension
-from tune_sr.ledger import Event, History, Ledger, trial_name
+from tune_sr.fitting import Event
+from tune_sr.ledger import History, Ledger, trial_name
 from tune_sr.live import Live
 from tune_sr.mirror import Mirror
 from tune_sr.plan import plan_text
 from tune_sr.population import Population, changeable, exchange_steps, perturbed
 from tune_sr.results import write_results
 from tune_sr.searchers import propose
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 ToySpace = Callable[..., Path]
 PBT = {"name": "pbt", "grace_period": 2, "reduction_factor": 2}
@@ -37,7 +39,7 @@ W_R = Dimension("method.w_R", "uniform", (0.0, 3.0))
 def config(toy_space: ToySpace, tmp_path: Path) -> StudyConfig:
     fixed = {"budget": {"steps": 16, "steps_per_report": 4}}
     space = toy_space(fixed=fixed, study={"scheduler": PBT, "trials": 3, "seed": 8})
-    return StudyConfig.of(SearchSpace.load(space), "toy", tmp_path)
+    return StudyConfig.of(load_space(space), "toy", tmp_path)
 
 
 def added(number: int, **point: Any) -> Event:
@@ -167,9 +169,9 @@ def test_a_space_without_anything_to_change_is_refused(toy_space: ToySpace) -> N
     path = toy_space(study={"scheduler": {**PBT, "grace_period": 3}})
     fixed = ("method.w_R=1.0", "optimiser.lr=0.01")
     with pytest.raises(ValueError, match=r"study.scheduler.name: pbt changes weights and rates"):
-        SearchSpace.load(path, fixed)
-    SearchSpace.load(path, fixed[:1])
-    SearchSpace.load(path, (*fixed, "study.scheduler=none"))
+        load_space(path, fixed)
+    load_space(path, fixed[:1])
+    load_space(path, (*fixed, "study.scheduler=none"))
 
 
 def test_a_plan_says_when_and_what_is_kept_for_it(config: StudyConfig) -> None:
@@ -245,7 +247,7 @@ def drive(config: StudyConfig, images: RunImages, deaths: Sequence[int] = ()) ->
     if live.history.study is None:
         space = config.space.resolved()
         live.append("study_started", name=config.name, space=space, seed=config.seed, marks={})
-    live.make_up(Population.of(config))
+    live.make_up(config.population())
     live.append("driver_started", study=config.space.resolved()["study"])
     live.settle()
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.resume import read_events
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(600)]

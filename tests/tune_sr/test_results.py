@@ -16,13 +16,14 @@ from trainables.checkpoints import find_checkpoints, point_digest
 from trainables.config import TrialConfig
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import build_network
-from trainables.networks.checkpoint import load_network, save_network
+from trainables.networks.checkpoint import save_network
+from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
 from tune_sr.best import remove_beaten, write_best
 from tune_sr.ledger import Ledger
 from tune_sr.results import load_results, write_results
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import load_space
 from tune_sr.yaml_lines import read_yaml
 
 SPACE = """
@@ -68,7 +69,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def space(home):
-    return SearchSpace.load(home / "space.yaml")
+    return load_space(home / "space.yaml")
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def trained(ledger, space):
     [(GROWN, 8, "null"), (GROWN, 2, "null"), (WHOLE, 4, "null"), (GROWN, 8, "0.5")],
 )
 def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, home, point, steps, ema):
-    space = SearchSpace.load(home / "space.yaml", [f"ema={ema}"])
+    space = load_space(home / "space.yaml", [f"ema={ema}"])
     folder = trained(point, steps, space)
     results = write_results(folder)
     assert write_best(results)
@@ -356,7 +357,7 @@ def test_a_study_with_two_objectives_has_a_front(ledger, home):
     text = text.replace("- {", "- {student.features: 8, ")
     text = text.replace("study: {", "study: {objective: [psnr_y_db, params], ")
     (home / "sizes.yaml").write_text(text)
-    space = SearchSpace.load(home / "sizes.yaml")
+    space = load_space(home / "sizes.yaml")
     begin(ledger, space)
     told = [(16, 29.0, "completed"), (8, 28.0, "stopped"), (8, 28.0, "completed")]
     told += [(4, 26.0, "stopped"), (16, 28.5, "completed"), (4, 40.0, "failed")]
@@ -386,7 +387,7 @@ def test_what_somebody_else_put_beside_the_front_stays(trained, home):
     text = text.replace("- {", "- {student.features: 8, ")
     (home / "front.yaml").write_text(text)
     folder = trained(
-        {**WHOLE, "student.features": 8}, 2, SearchSpace.load(home / "front.yaml"), cost=400.0
+        {**WHOLE, "student.features": 8}, 2, load_space(home / "front.yaml"), cost=400.0
     )
     front = folder / "front"
     for name in ("mine", "0007", "0008"):

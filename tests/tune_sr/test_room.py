@@ -12,8 +12,8 @@ import pytest
 from tune_sr import room, search
 from tune_sr.bench import prepare
 from tune_sr.room import check_room, check_writable, when_there_is_room
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 
 ToySpace = Callable[..., Path]
 
@@ -45,7 +45,7 @@ def test_looking_leaves_nothing(tmp_path: Path) -> None:
 def test_a_disk_without_room_for_one_checkpoint_is_refused(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = SearchSpace.load(toy_space())
+    space = load_space(toy_space())
     config = StudyConfig.of(space, "toy", tmp_path / "runs")
     prepare(config)
     asked = []

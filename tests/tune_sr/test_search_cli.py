@@ -17,7 +17,8 @@ from trainables.problems import EnvironmentFault
 from tune_sr import search, train
 from tune_sr.ledger import Ledger
 from tune_sr.lock import DriverLock
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import load_space
+from tune_sr.study_section import with_flags
 
 ROOT = Path(__file__).parents[2]
 ToySpace = Callable[..., Path]
@@ -227,7 +228,7 @@ def test_a_storage_below_home_is_there_however_it_is_said(
 
 def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] = ()) -> Path:
     """The folder of a study that a driver has begun; an older one, that had no keys `lacking`."""
-    loaded = SearchSpace.load(space).with_flags({"name": name, "storage": str(storage)})
+    loaded = with_flags(load_space(space), {"name": name, "storage": str(storage)})
     folder = storage / name
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.jsonl")

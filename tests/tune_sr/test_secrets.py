@@ -16,8 +16,10 @@ from tune_sr import search, watchers
 from tune_sr.adapters import LedgerSearcher
 from tune_sr.ledger import Ledger
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, _append_start, _begin
+from tune_sr.space_file import load_space
+from tune_sr.study import _append_start, _begin
+from tune_sr.study_config import StudyConfig
+from tune_sr.study_section import with_flags
 
 ToySpace = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -48,7 +50,7 @@ def run(capsys: Capture, *words: object) -> tuple[int, str]:
 
 
 def config_of(space: Path, **flags: str) -> StudyConfig:
-    loaded = SearchSpace.load(space).with_flags(flags)
+    loaded = with_flags(load_space(space), flags)
     return StudyConfig.of(loaded, "toy", space.parent / "runs")
 
 
@@ -117,7 +119,7 @@ def test_a_variable_is_written_down_as_it_stands_and_filled_in_at_every_start(
 
 def begun_at_3cb7bf0(space: Path) -> Path:
     """A study as that version wrote it down: its address with all that it holds."""
-    loaded = SearchSpace.load(space).with_flags({"name": "toy", "storage": str(space.parent)})
+    loaded = with_flags(load_space(space), {"name": "toy", "storage": str(space.parent)})
     resolved = loaded.resolved()
     ledger = Ledger(space.parent / "runs" / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)

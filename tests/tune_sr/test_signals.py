@@ -15,10 +15,10 @@ import pytest
 from trainables.run import Run
 from tune_sr import search
 from tune_sr.adapters import LedgerScheduler
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.resume import read_events
 from tune_sr.signals import ASKED_TO_END, Interrupted, LoopSignals, held_back, interruptible
-from tune_sr.space import SearchSpace
+from tune_sr.space_file import load_space
 
 ToySpace = Callable[..., Path]
 
@@ -154,7 +154,7 @@ def test_a_study_is_saved_marked_and_goes_on_where_it_was_moved_to(
     assert search.main(["--resume", "--name", "night", *storage, "--quiet"]) == 0
     assert statuses(space, toy_folder) == {"0000": "FINISHED", "study": "FINISHED"}
     events = read_events(moved)
-    config = SearchSpace.load(space).at(events[2]["point"]).model_copy(update={"threads": 1})
+    config = load_space(space).at(events[2]["point"]).model_copy(update={"threads": 1})
     whole = {report["step"]: report["psnr_y_db"] for report in Run(config).reports()}
     assert curve(events) == whole  # from its checkpoints in the folder that was moved
     assert sum(event["event"] == "reported" for event in events) == len(whole)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tune_sr.corners import LIMIT, corner_points
-from tune_sr.space import SearchSpace, SpaceError
+from tune_sr.space_file import load_space, read_resolved
+from tune_sr.study_section import with_flags
+from tune_sr.yaml_lines import SpaceError
 
 SPACE = """\
 fixed:
@@ -36,7 +38,7 @@ def load(tmp_path):
         assert old in text
         path = tmp_path / "toy.yaml"
         path.write_text(text.replace(old, new) if old else text)
-        return SearchSpace.load(path, overrides)
+        return load_space(path, overrides)
 
     return load
 
@@ -164,7 +166,7 @@ def test_a_file_that_is_no_space(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SpaceError, match=message):
-        SearchSpace.load(path)
+        load_space(path)
 
 
 def test_quantities_that_wait_for_each_other_are_refused(load):
@@ -206,7 +208,7 @@ def test_environment_variables_and_scale_are_filled_in(load, monkeypatch):
     space = load(old="weights: shipped", new='weights: "${TEACHERS}/x{scale}.pt"')
     assert space.at(FIRST).teacher.weights == "/somewhere/x2.pt"
     fixed = dict(space.fixed)
-    again = SearchSpace.from_resolved(space.to_yaml())
+    again = read_resolved(space.to_yaml())
     assert again.fixed == fixed
 
 
@@ -229,13 +231,13 @@ def test_at_is_pure(load):
 
 def test_a_resolved_space_reads_back_equal(load, tmp_path):
     space = load()
-    again = SearchSpace.from_resolved(space.to_yaml(), space.path)
+    again = read_resolved(space.to_yaml(), space.path)
     assert again.resolved() == space.resolved()
     assert again.at(FIRST) == space.at(FIRST)
     assert pickle.loads(pickle.dumps(space)) == space
     reloaded = tmp_path / "again.yaml"
     reloaded.write_text(space.to_yaml())
-    assert SearchSpace.load(reloaded).resolved() == space.resolved()
+    assert load_space(reloaded).resolved() == space.resolved()
 
 
 def test_a_searched_preset_is_not_decided_beforehand(load):
@@ -315,10 +317,10 @@ def test_a_mistake_in_set_names_it(load, override, message):
 
 
 def test_flags_win_and_are_checked(load):
-    space = load().with_flags({"trials": 3, "hours": None, "seed": 5})
+    space = with_flags(load(), {"trials": 3, "hours": None, "seed": 5})
     assert (space.study["trials"], space.study["seed"]) == (3, 5)
     with pytest.raises(SpaceError, match=r"^--cpus-per-trial 0: study.cpus_per_trial: "):
-        space.with_flags({"cpus_per_trial": 0})
+        with_flags(space, {"cpus_per_trial": 0})
 
 
 def test_grace_left_out_is_the_least_the_space_allows(load):
@@ -336,7 +338,7 @@ def test_every_corner_of_a_small_space_is_tried_once(load):
 def test_every_pair_of_a_large_space_is_tried(load):
     paths = [f"p{n}" for n in range(14)]
     lines = "".join(f"  {path}: {{choice: [0, 1]}}\n" for path in paths)
-    large = SearchSpace.from_resolved(
+    large = read_resolved(
         f"fixed: {{a: 1}}\nsearch:\n{lines}  q: {{choice: [0, 1], when: {{p0: 1}}}}\n"
         "first: []\nstudy: {experiment: x}\n"
     )
@@ -379,13 +381,13 @@ def test_the_trials_of_a_grid_are_its_points(load):
     text = SPACE[: SPACE.index("search:")] + STEPS
     space = load(text)
     assert space.study["trials"] == 3 * (1 + 2)
-    assert space.with_flags({"trials": 4}).study["trials"] == 4
+    assert with_flags(space, {"trials": 4}).study["trials"] == 4
     assert load(text, "method.P=1").study["trials"] == 3
     assert load(text, "study.trials=2").study["trials"] == 2
     with pytest.raises(
         SpaceError, match=r"^--trials 10: study.trials: 10 .*: the grid has 9 points"
     ):
-        space.with_flags({"trials": 10})
+        with_flags(space, {"trials": 10})
     with pytest.raises(SpaceError, match=r"^--set study.trials=10: study.trials: 10 are too many"):
         load(text, "study.trials=10")
 
@@ -421,7 +423,7 @@ def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
     text = text.replace("- {", "- {student.features: 8, ")
     space = load(text, both)
     assert space.study["objective"] == ["psnr_y_db", "params"]
-    assert SearchSpace.from_resolved(space.to_yaml()).study == space.study
+    assert read_resolved(space.to_yaml()).study == space.study
     with pytest.raises(SpaceError, match=r"study.searcher: cmaes has one objective"):
         load(text, both, "study.searcher=cmaes")
     with pytest.raises(SpaceError, match=r"study.scheduler: pbt copies what is best and has one"):
@@ -438,4 +440,4 @@ def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load)
         load(SPACE, none)
     space = load(SPACE, none, agreement)
     assert space.at(space.first[0]).quality == "teacher_agreement_db"
-    assert SearchSpace.from_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))
+    assert read_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))

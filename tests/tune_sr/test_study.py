@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 import ray
 
-from trainables.networks.checkpoint import load_network
+from trainables.networks.loading import load_network
 from trainables.run import Run
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.results import Results
 from tune_sr.resume import read_events
 from tune_sr.search import _told
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space, read_resolved
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
+from tune_sr.study_section import with_flags
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 SIZES: dict[str, Any] = {
@@ -40,7 +42,7 @@ def study(toy_space: Callable[..., Path], tmp_path: Path) -> Configure:
 
     def make(trials: int = 6, **changes: Any) -> StudyConfig:
         flags = {"trials": trials, **changes.pop("flags", {})}
-        space = SearchSpace.load(toy_space(**changes)).with_flags(flags)
+        space = with_flags(load_space(toy_space(**changes)), flags)
         return StudyConfig.of(space, "toy", tmp_path / "runs")
 
     return make
@@ -99,7 +101,7 @@ def check_files(config: StudyConfig, results: Results) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["finished"] and summary["trials"]["total"] == 6
     assert summary["best"]["trial"] == results.best.name
-    assert SearchSpace.from_resolved((folder / "space.yaml").read_text()) is not None
+    assert read_resolved((folder / "space.yaml").read_text()) is not None
     made_by = json.loads((folder / "study.json").read_text())
     assert {"seed", "argv", "git", "packages", "devices", "version"} <= set(made_by)
     assert made_by["devices"]["threads"] == 1

@@ -22,11 +22,13 @@ from ray.cloudpickle import register_pickle_by_value
 from toys import REPORTS, START_S, by_value, pause
 
 from trainables.ray_trainable import DistillTrainable
-from tune_sr.ledger import Event, History
+from tune_sr.fitting import Event
+from tune_sr.ledger import History
 from tune_sr.live import Live
 from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 
 TRIALS, LOOK_EVERY, WORKERS = 2000, 250, 4
 PER_TRIAL = 48 * 1024
@@ -79,7 +81,7 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
     scheduler = {"name": "asha", "grace_period": 35, "reduction_factor": 2}
     budget = {"steps": 4 * REPORTS, "steps_per_report": 4}
     changes = {"study": {**study, "scheduler": scheduler}, "fixed": {"budget": budget}}
-    space = SearchSpace.load(toy_space("thousands", **changes))
+    space = load_space(toy_space("thousands", **changes))
     config = StudyConfig.of(space, "thousands", tmp_path / "runs")
     looks: list[tuple[int, int]] = []
     moments: list[float] = []

@@ -10,7 +10,7 @@ import pytest
 from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.metrics.evaluate import evaluate
-from trainables.networks.checkpoint import load_network
+from trainables.networks.loading import load_network
 from trainables.run import Run, upscaler
 from tune_sr import train
 from tune_sr.lock import DriverLock

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig
+from tune_sr.space_file import load_space
+from tune_sr.study_config import StudyConfig
 from tune_sr.tracking import Tracker
 from tune_sr.watchers import Watchers
 
@@ -17,7 +17,7 @@ def test_while_someone_watches_threads_give_way_to_one_another_at_once(
 ) -> None:
     for method in ("start", "close"):
         monkeypatch.setattr(Tracker, method, lambda *_: None)
-    config = StudyConfig.of(SearchSpace.load(toy_space()), "toy", tmp_path)
+    config = StudyConfig.of(load_space(toy_space()), "toy", tmp_path)
     before = sys.getswitchinterval()
     with Watchers(config, {}, quiet=True):
         assert sys.getswitchinterval() <= 0.001

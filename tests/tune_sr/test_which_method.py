@@ -16,11 +16,13 @@ from trainables.methods import METHODS
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.ray_trainable import DistillTrainable
-from tune_sr.ledger import Event
+from tune_sr.fitting import Event
 from tune_sr.results import load_results
 from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.space_file import load_space
+from tune_sr.study import run_study
+from tune_sr.study_config import StudyConfig
 from tune_sr.yaml_lines import dump_yaml
 
 GROWN = ["dfsr", "dfsr_cmi"]
@@ -83,7 +85,7 @@ def space(toy_folder: Path, tmp_path: Path) -> SearchSpace:
         },
     }
     (tmp_path / "which.yaml").write_text(dump_yaml(content))
-    return SearchSpace.load(tmp_path / "which.yaml")
+    return load_space(tmp_path / "which.yaml")
 
 
 def params_by_trial(space: SearchSpace, study: str) -> dict[str, Mapping[str, str]]:
