@@ -13,8 +13,8 @@ import torch
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
-from tune_sr.cluster import local_ray
-from tune_sr.yaml_lines import dump_yaml
+from tune_sr.execution.session import local_ray
+from tune_sr.space.yaml_file import dump_yaml
 
 ToySpace = Callable[..., Path]
 WITH_RAY = (

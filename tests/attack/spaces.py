@@ -10,10 +10,10 @@ from PIL import Image
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
-from tune_sr.ledger import Ledger
-from tune_sr.space_file import load_space
-from tune_sr.study_section import with_flags
-from tune_sr.yaml_lines import dump_yaml
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 NETWORK = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
 

@@ -24,7 +24,7 @@ from trainables.data.images import read_images
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, RunImages, upscaler
-from tune_sr.space_file import load_space
+from tune_sr.study.space_file import load_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 

@@ -4,10 +4,11 @@ import pytest
 
 from trainables.methods import METHODS
 from trainables.values import ConfigError
-from tune_sr.ledger import History
-from tune_sr.plan import plan_text
-from tune_sr.searchers import SEARCHERS, most_trials, propose
-from tune_sr.space_file import load_space, read_resolved
+from tune_sr.ledger.history import History
+from tune_sr.searchers.algorithms import SEARCHERS, most_trials
+from tune_sr.searchers.propose import propose
+from tune_sr.study.dry_run import plan_text
+from tune_sr.study.space_file import load_space, read_resolved
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {str(path.relative_to(SPACES)): path for path in sorted(SPACES.rglob("*.yaml"))}

@@ -15,9 +15,9 @@ import mlflow
 import optuna
 from ray import tune
 
-import tune_sr.asking
-import tune_sr.tracking
-import tune_sr.tuner
+import tune_sr.execution.tuner
+import tune_sr.searchers.optuna_trials
+import tune_sr.tracking.tracker
 from trainables.run import Run
 from tune_sr.search import main
 

@@ -13,15 +13,16 @@ from ray.tune.search import Searcher
 from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
-from tune_sr import patience
-from tune_sr.adapters import LedgerScheduler, LedgerSearcher
-from tune_sr.breaker import PAUSES_S, CircuitBreaker
-from tune_sr.faults import ATTEMPTS, Fault, Loss
-from tune_sr.ledger import Ledger
-from tune_sr.live import Live
-from tune_sr.space_file import load_space
-from tune_sr.stoppers import Tripped
-from tune_sr.study_config import StudyConfig
+from tune_sr.execution import watchdog
+from tune_sr.execution.circuit_breaker import PAUSES_S, CircuitBreaker
+from tune_sr.execution.recovery import ATTEMPTS, Fault, Loss
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.execution.searcher import LedgerSearcher
+from tune_sr.execution.state import Live
+from tune_sr.execution.stoppers import Tripped
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 
@@ -326,8 +327,8 @@ def test_a_lost_node_is_not_held_against_its_trials(config: StudyConfig, live: L
 def test_a_trial_that_waits_for_a_place_does_not_hang(
     config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_S", 0.0)
-    monkeypatch.setattr(patience, "_LOOK_S", 0.0)
+    monkeypatch.setattr(watchdog, "FIRST_S", 0.0)
+    monkeypatch.setattr(watchdog, "_LOOK_S", 0.0)
     LedgerSearcher(config, live).suggest("a")
     killed: list[Any] = []
     monkeypatch.setattr("ray.kill", killed.append)

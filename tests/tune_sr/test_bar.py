@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from tune_sr.bar import bar
+from tune_sr.cli.progress_bar import bar
 
 
 class Terminal(io.StringIO):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from trainables.data.training import TrainingSet
-from tune_sr.bench import prepare
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.preflight import prepare
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 DFSR = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.01}

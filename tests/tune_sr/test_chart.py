@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tune_sr.chart import Chart, Dot, draw_chart
-from tune_sr.panel import Tile, draw_panel
+from tune_sr.visualization.panel import Tile, draw_panel
+from tune_sr.visualization.pareto_front import Chart, Dot, draw_chart
 
 DOTS = (
     Dot("0000", 28.0, 9000.0),

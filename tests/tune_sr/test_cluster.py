@@ -22,10 +22,10 @@ import pytest
 
 from trainables.checkpoints import STATE, find_checkpoints
 from trainables.run import Run
-from tune_sr.fitting import Event
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tune_sr.curves import Packed, Reported, packed
-from tune_sr.ledger import History
+from tune_sr.ledger.history import History
+from tune_sr.ledger.reports import Packed, Reported, packed
 
 
 def told(count: int) -> dict[int, Reported]:

@@ -23,13 +23,13 @@ from trainables.ray_trainable import REPORT, DistillTrainable
 from trainables.run import Run
 from trainables.saved_run import SavedRun
 from trainables.values import Report
-from tune_sr import patience
-from tune_sr.adapters import LedgerScheduler
-from tune_sr.fitting import Event
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution import watchdog
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_cluster")]
 
@@ -104,15 +104,15 @@ def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
 def everything_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are `Faulty`, and of the one that hangs nobody is patient."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("tune_sr.tuner.DistillTrainable", Faulty)
+    monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", Faulty)
     original = LedgerScheduler.on_trial_result
 
     def impatient(self: Any, controller: Any, trial: Any, result: Any) -> str:
         decision = original(self, controller, trial, result)
         told = dict(result.get(REPORT, ()))
         hangs = (trial.config["trial"], told.get("step")) == (HANGS, AT)
-        monkeypatch.setattr(patience, "LEAST_S", 1.0 if hangs else 600.0)
-        monkeypatch.setattr(patience, "FACTOR", 0.0)
+        monkeypatch.setattr(watchdog, "LEAST_S", 1.0 if hangs else 600.0)
+        monkeypatch.setattr(watchdog, "FACTOR", 0.0)
         return decision
 
     monkeypatch.setattr(LedgerScheduler, "on_trial_result", impatient)

@@ -6,20 +6,12 @@ import pytest
 
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
-from tune_sr import judging
-from tune_sr.judging import Judge
-from tune_sr.ledger import History, trial_name
-from tune_sr.objectives import ALONE, Objective
-from tune_sr.schedulers import (
-    SCHEDULERS,
-    SchedulerConfig,
-    asha,
-    bracket_of,
-    bracket_shares,
-    median,
-    rungs,
-)
-from tune_sr.study_section import least_grace
+from tune_sr.ledger.history import History, trial_name
+from tune_sr.objectives.objective import ALONE, Objective
+from tune_sr.schedulers.decide import Judge
+from tune_sr.schedulers.grace_period import least_grace
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig, asha, median
+from tune_sr.schedulers.rungs import bracket_of, bracket_shares, rungs
 
 BUDGET = BudgetConfig(steps=270, steps_per_report=10)
 AND_SIZE = Objective("psnr_y_db", "params")
@@ -41,7 +33,7 @@ def added(number):
 
 def decide(scheduler, budget, history, trial, step, value, **more):
     report = {"psnr_y_db": value}
-    return judging.decide(scheduler, budget, history, trial, step, report, **more)
+    return Judge(scheduler, budget, history, **more).decide(trial, step, report)
 
 
 def reported(trial, step, value, decision, **more):

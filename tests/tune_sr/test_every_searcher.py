@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from trainables.values import ConfigError, derive_seed
-from tune_sr.ledger import History, trial_name
-from tune_sr.objectives import Objective
-from tune_sr.searchers import SEARCHERS, STARTUP_TRIALS, most_trials, propose
-from tune_sr.space_file import read_resolved
+from tune_sr.ledger.history import History, trial_name
+from tune_sr.objectives.objective import Objective
+from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, most_trials
+from tune_sr.searchers.propose import propose
+from tune_sr.study.space_file import read_resolved
 
 SPACE = """\
 fixed:
@@ -151,8 +152,9 @@ def test_no_proposal_is_made_twice(searcher):
 def test_another_process_proposes_the_same():
     asked = {name: (text_for(name), beginning(name, 12)[0]) for name in SEARCHERS}
     code = (
-        "import json, sys; from tune_sr.ledger import History;"
-        "from tune_sr.space_file import read_resolved; from tune_sr.searchers import propose;"
+        "import json, sys; from tune_sr.ledger.history import History;"
+        "from tune_sr.study.space_file import read_resolved;"
+        "from tune_sr.searchers.propose import propose;"
         "print(json.dumps({name: [propose(name, read_resolved(text), 0,"
         " History.of(events), number) for number in range(12)]"
         " for name, (text, events) in json.load(sys.stdin).items()}))"
@@ -286,7 +288,8 @@ def distance(one, other):
 
 @pytest.mark.parametrize("searcher", ["gp", "cmaes", "nsga2"])
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
-    from tune_sr.asking import Question, _valued  # all three ask by it
+    from tune_sr.searchers.context import Question
+    from tune_sr.searchers.optuna_trials import worths  # all three ask by it
 
     points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
     history = History()
@@ -294,7 +297,7 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
         for event in life(number, points[number], end):
             history.apply(event)
     question = Question(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
-    completed, stopped, diverged = (value for _, (value,) in _valued(question))
+    completed, stopped, diverged = (value for _, (value,) in worths(question))
     assert completed == pytest.approx(quality(points[0]) - 0.5)
     assert stopped == pytest.approx(quality(points[1]) - 0.5)
     assert diverged == min(completed, stopped)

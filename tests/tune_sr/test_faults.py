@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from tune_sr.adapters import LedgerScheduler
-from tune_sr.curves import Reported
-from tune_sr.faults import (
+from tune_sr.execution.recovery import (
     ATTEMPTS,
     Again,
     Fault,
@@ -23,10 +21,13 @@ from tune_sr.faults import (
     read_error,
     why_lost,
 )
-from tune_sr.ledger import Ledger, TrialRecord
-from tune_sr.live import Live
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.execution.state import Live
+from tune_sr.ledger.history import TrialRecord
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.reports import Reported
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 
 @pytest.fixture

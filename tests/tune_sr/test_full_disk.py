@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr.bench import prepare
-from tune_sr.fitting import Event
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import _write
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.preflight import prepare
+from tune_sr.driver.run_study import _write
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tune_sr import gpu_share
-from tune_sr.bench import prepare
-from tune_sr.gpu_share import part_of_gpu, placed
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver import gpu_fraction
+from tune_sr.driver.gpu_fraction import part_of_gpu, placed
+from tune_sr.driver.preflight import prepare
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 GB = 10**9
 
@@ -64,7 +64,7 @@ def test_what_a_trial_is_found_to_take_is_what_each_is_given(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GB, 80 * GB))
-    monkeypatch.setattr(gpu_share, "tried_bytes", lambda _: 20 * GB)
+    monkeypatch.setattr(gpu_fraction, "tried_bytes", lambda _: 20 * GB)
     found = placed(config, bench)  # type: ignore[arg-type]  # all that is asked of it
     assert found.gpus_per_trial == found.space.study["gpus_per_trial"] == 0.3333
     assert "20,000.0 MB of a GPU's 80,000.0 MB: 0.3333 of one for each" in caplog.text
@@ -74,7 +74,7 @@ def test_a_trial_of_its_own_is_tried(config: StudyConfig, monkeypatch: pytest.Mo
     figures = {"empty_cache": None, "memory_reserved": 5, "max_memory_reserved": 12}
     for name, value in (*figures.items(), ("reset_peak_memory_stats", None)):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
-    monkeypatch.setattr(gpu_share, "_UPDATES", 4)
+    monkeypatch.setattr(gpu_fraction, "_UPDATES", 4)
     bench = prepare(config)
-    assert gpu_share.tried_bytes(bench) == 7
+    assert gpu_fraction.tried_bytes(bench) == 7
     assert bench.run.step == 0, "the study's own run is left as it was"

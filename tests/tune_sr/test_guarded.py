@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tune_sr import lock
-from tune_sr.guarded import guarded_ledger
-from tune_sr.lock import DriverLock, StudyLostError
-from tune_sr.lock_file import LockedError
+from tune_sr.ledger.guarded import guarded_ledger
+from tune_sr.storage import lock
+from tune_sr.storage.lock import DriverLock, StudyLostError
+from tune_sr.storage.lock_file import LockedError
 
 
 def test_a_trial_is_not_added_by_a_driver_that_lost_its_lock(tmp_path: Path) -> None:

@@ -19,15 +19,15 @@ from trainables.job import Job
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.ray_trainable import FAILED, REPORT, TRIAL, DistillTrainable
-from tune_sr import lock, search
-from tune_sr.bench import prepare
-from tune_sr.identity import owner_of, recorded_digests
-from tune_sr.ledger import Ledger
-from tune_sr.results import load_results
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
+from tune_sr import search
+from tune_sr.driver.preflight import prepare
+from tune_sr.driver.run_study import run_study
+from tune_sr.ledger.ledger import Ledger, read_events
+from tune_sr.results.results import load_results
+from tune_sr.storage import lock
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.identity import owner_of, recorded_digests
+from tune_sr.study.space_file import load_space
 
 RECORDED = Path(__file__).parent / "recorded" / "study-3cb7bf0.tar.gz"
 KD = {

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from tune_sr.fitting import Event
-from tune_sr.results import load_results
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.run_study import run_study
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.results.results import load_results
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,12 @@ import threading
 
 import pytest
 
-from tune_sr.curves import Reported
-from tune_sr.ledger import History, Ledger, trial_name
-from tune_sr.mirror import Mirror
-from tune_sr.spending import GpuMeter
-from tune_sr.tail import Tail, follow
+from tune_sr.ledger.history import History, trial_name
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.reports import Reported
+from tune_sr.ledger.tail import Tail, follow
+from tune_sr.ledger.usage import GpuMeter
+from tune_sr.tracking.runs import Mirror
 
 
 def added(number, **point):
@@ -145,7 +146,7 @@ def test_follow_ends_with_a_last_line_that_lacks_only_its_end(ledger):
 
 
 def test_a_reader_holds_a_chunk_at_a_time_and_loses_no_line_between_two(ledger, monkeypatch):
-    monkeypatch.setattr("tune_sr.tail._CHUNK", 64)
+    monkeypatch.setattr("tune_sr.ledger.tail._CHUNK", 64)
     written = [ledger.append("driver_started", pid=pid, note="x" * (40 * pid)) for pid in range(6)]
     tail, rounds = Tail(ledger.path), []
     while events := tail.read():

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr import lines, room
-from tune_sr.ledger import Ledger
-from tune_sr.lines import LineFile
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.storage import append_file, disk
+from tune_sr.storage.append_file import LineFile
 
 
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(
@@ -31,8 +31,8 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(descriptor, line)
 
-    monkeypatch.setattr(lines.os, "write", full_at_first)
-    monkeypatch.setattr(room, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(append_file.os, "write", full_at_first)
+    monkeypatch.setattr(disk, "_LOOK_AGAIN_S", 0.01)
     with caplog.at_level(logging.WARNING):
         second = ledger.append("driver_started", host="here", pid=8, start=2)
     said = [record.message for record in caplog.records]
@@ -54,8 +54,8 @@ def test_lines_that_wait_for_the_disk_share_one_wait_and_one_that_does_not_ends_
         if os.fstat(descriptor).st_ino == path.stat().st_ino:  # threads of other tests sync as well
             synced.append(descriptor)
 
-    monkeypatch.setattr(lines.os, "fsync", sync)
-    monkeypatch.setattr(lines, "_SYNC_S", 0.05)
+    monkeypatch.setattr(append_file.os, "fsync", sync)
+    monkeypatch.setattr(append_file, "_SYNC_S", 0.05)
     file = LineFile(path)
     file.append(b"the first one")
     before = len(synced)
@@ -74,13 +74,13 @@ def test_what_the_disk_refuses_afterwards_is_written_once_more(
 ) -> None:
     file = LineFile(tmp_path / "lines")
     file.append(b"kept")
-    monkeypatch.setattr(lines, "_SYNC_S", 0.01)
+    monkeypatch.setattr(append_file, "_SYNC_S", 0.01)
 
     def refuse(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full, caplog.at_level(logging.WARNING):
-        full.setattr(lines.os, "fsync", refuse)
+        full.setattr(append_file.os, "fsync", refuse)
         file.append(b"refused", sync=False)
         wait_until(lambda: bool(caplog.records))
     assert "No space left on device; to be written once more" in caplog.text

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tune_sr import lock
-from tune_sr.lock import DriverLock, StudyLostError
-from tune_sr.lock_file import LockedError, process_of, whereabouts
+from tune_sr.storage import lock
+from tune_sr.storage.lock import DriverLock, StudyLostError
+from tune_sr.storage.lock_file import LockedError, process_of, whereabouts
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.Mo
 def test_of_many_that_come_at_once_one_gets_it(path: Path) -> None:
     """Processes, since one process is one driver."""
     code = (
-        "import sys, time; from pathlib import Path; from tune_sr.lock import *\n"
+        "import sys, time; from pathlib import Path; from tune_sr.storage.lock import *\n"
         "try:\n"
         "    with DriverLock(Path(sys.argv[1])): print('got', flush=True); time.sleep(3)\n"
         "except LockedError: print('refused')\n"

@@ -16,11 +16,11 @@ from ray.cloudpickle import register_pickle_by_value
 
 from trainables.problems import EnvironmentFault
 from trainables.ray_trainable import DistillTrainable
-from tune_sr import breaker
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution import circuit_breaker
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 ROOT = Path(__file__).parents[2]
@@ -47,10 +47,10 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
         def _begin(self, config: Mapping[str, Any]) -> None:
             only_here.needed()
 
-    monkeypatch.setattr("tune_sr.tuner.DistillTrainable", Lacking)
+    monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", Lacking)
     space = load_space(toy_space(study={"trials": 1}))
     config = StudyConfig.of(space, "toy", tmp_path / "runs")
-    monkeypatch.setattr(breaker, "PAUSES_S", (0.1, 0.2))
+    monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"
     with pytest.raises(EnvironmentFault, match=re.escape(reason)):
         run_study(config, quiet=True)

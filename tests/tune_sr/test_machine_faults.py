@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
-from tune_sr import breaker, search
-from tune_sr.fitting import Event
-from tune_sr.ledger import History, Ledger
-from tune_sr.live import Live
-from tune_sr.resume import read_events
-from tune_sr.searchers import propose
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
-from tune_sr.study_section import with_flags
+from tune_sr import search
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution import circuit_breaker
+from tune_sr.execution.state import Live
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import Ledger, read_events
+from tune_sr.searchers.propose import propose
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ def test_a_teacher_that_is_away_for_a_while_costs_no_trial(
     config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = tmp_path / "teacher.safetensors"
-    monkeypatch.setattr(breaker, "PAUSES_S", (0.1, 0.2, 0.4, 0.8))
+    monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2, 0.4, 0.8))
     FileServer(teacher, monkeypatch, attempts=3)
     run_study(config, quiet=True)
     events = read_events(config.folder)
@@ -128,7 +129,7 @@ def test_a_teacher_that_stays_away_stops_the_driver_which_can_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder, teacher = tmp_path / "runs" / "faults", tmp_path / "teacher.safetensors"
-    monkeypatch.setattr(breaker, "PAUSES_S", (0.1, 0.2))
+    monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2))
     server = FileServer(teacher, monkeypatch, attempts=99)
     assert search.main(["--space", str(space), "--quiet"]) == 1
     told = capsys.readouterr().err

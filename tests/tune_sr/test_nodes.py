@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import ray
 
-from tune_sr import nodes, search
-from tune_sr.cluster import ClusterError, address_of
-from tune_sr.nodes import at_a_time, check_shared, living_nodes
-from tune_sr.places import Node, Share
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
-from tune_sr.study_section import with_flags
+from tune_sr import search
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution import cluster, shared_folder
+from tune_sr.execution.cluster import at_a_time
+from tune_sr.execution.resources import Node, Share, living_nodes
+from tune_sr.execution.session import ClusterError, address_of
+from tune_sr.execution.shared_folder import check_shared
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 ToySpace = Callable[..., Path]
@@ -31,7 +33,7 @@ def test_a_folder_that_nodes_share(tmp_path: Path) -> None:
 def test_a_folder_that_is_another_one_elsewhere(
     exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "_SEEN_S", 0.3)
+    monkeypatch.setattr(shared_folder, "_SEEN_S", 0.3)
     monkeypatch.chdir(tmp_path)
     here = Path("/proc/self/cwd") if exists else Path("/proc/self/cwd/runs")  # of each process
     here.mkdir(exist_ok=True)
@@ -78,7 +80,7 @@ def test_gpu_hours_end_a_study_and_more_go_on_with_it(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretended = [each._replace(gpus=1.0) for each in living_nodes()]
-    monkeypatch.setattr(nodes, "living_nodes", lambda: pretended)
+    monkeypatch.setattr(cluster, "living_nodes", lambda: pretended)
     monkeypatch.setattr(Share, "resources", lambda share: {"cpu": share.cpus})
     space = load_space(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
 

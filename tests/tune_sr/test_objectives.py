@@ -4,7 +4,8 @@ import pytest
 
 from trainables.metrics import cost as measured
 from trainables.values import QUALITIES, derive_seed
-from tune_sr.objectives import AGREEMENT, ALONE, COSTS, Objective, front
+from tune_sr.objectives.objective import AGREEMENT, ALONE, COSTS, Objective
+from tune_sr.objectives.pareto import front
 
 
 def test_what_a_study_can_be_after_is_what_reports_can_say():

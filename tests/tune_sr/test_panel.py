@@ -12,8 +12,8 @@ from trainables.data.images import Images
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.run import Run, RunImages
-from tune_sr import panel
-from tune_sr.panel import Tile, draw_panel, draw_student
+from tune_sr.visualization import panel
+from tune_sr.visualization.panel import Tile, draw_panel, draw_student
 
 
 def picture(seed, height=96, width=96):

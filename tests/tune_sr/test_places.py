@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from tune_sr import places
-from tune_sr.cluster import ClusterError
-from tune_sr.places import Node, Places, Share, check_fits
+from tune_sr.execution import resources
+from tune_sr.execution.resources import Node, Places, Share, check_fits
+from tune_sr.execution.session import ClusterError
 
 
 def node(name: str, cpus: float, gpus: float = 0) -> Node:
@@ -50,7 +50,7 @@ def test_what_no_node_can_give_is_refused(share: Share, told: str) -> None:
 def test_nodes_come_and_go(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(places, "_LOOK_S", 0.0)
+    monkeypatch.setattr(resources, "_LOOK_S", 0.0)
     there = [node("a", 4, 2), node("b", 4, 1)]
     fitting, two = (Places(Share(1, 1), most, lambda: list(there)) for most in (None, 2))
     assert (fitting.count(), two.count(), fitting.lost()) == (3, 2, 0)
@@ -68,5 +68,5 @@ def test_nodes_come_and_go(
 def test_nodes_are_not_asked_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
     fitting = Places(Share(1), None, lambda: looks.append(1) or [node("a", 4)])
-    monkeypatch.setattr(places, "_LOOK_S", 3600.0)
+    monkeypatch.setattr(resources, "_LOOK_S", 3600.0)
     assert [fitting.count() for _ in range(3)] == [4, 4, 4] and len(looks) == 1

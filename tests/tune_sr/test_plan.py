@@ -12,12 +12,13 @@ from trainables.networks import build_network, make_network
 from trainables.networks.checkpoint import save_network
 from trainables.run import Run
 from trainables.values import Blank, Randomness
-from tune_sr.ledger import History
-from tune_sr.plan import SAMPLES, plan_text, simulate
-from tune_sr.schedulers import SCHEDULERS, SchedulerConfig
-from tune_sr.searchers import SEARCHERS, propose
-from tune_sr.space_file import load_space
-from tune_sr.study_section import with_flags
+from tune_sr.ledger.history import History
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
+from tune_sr.searchers.algorithms import SEARCHERS
+from tune_sr.searchers.propose import propose
+from tune_sr.study.dry_run import SAMPLES, plan_text, simulate
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 SPACE = """\
 fixed:

@@ -15,19 +15,21 @@ from trainables.job import Job
 from trainables.ray_trainable import CLONED, HEARD, TRIAL, DistillTrainable
 from trainables.run import RunImages
 from trainables.values import ConfigError, derive_seed
-from tune_sr.adapters import LedgerScheduler, LedgerSearcher
-from tune_sr.best import write_best
-from tune_sr.dimensions import Dimension
-from tune_sr.fitting import Event
-from tune_sr.ledger import History, Ledger, trial_name
-from tune_sr.live import Live
-from tune_sr.mirror import Mirror
-from tune_sr.plan import plan_text
-from tune_sr.population import Population, changeable, exchange_steps, perturbed
-from tune_sr.results import write_results
-from tune_sr.searchers import propose
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.execution.searcher import LedgerSearcher
+from tune_sr.execution.state import Live
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.history import History, trial_name
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.results.results import write_results
+from tune_sr.results.student import write_best
+from tune_sr.schedulers.pbt import Population, changeable, exchange_steps, perturbed
+from tune_sr.searchers.propose import propose
+from tune_sr.space.dimension import Dimension
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.dry_run import plan_text
+from tune_sr.study.space_file import load_space
+from tune_sr.tracking.runs import Mirror
 
 ToySpace = Callable[..., Path]
 PBT = {"name": "pbt", "grace_period": 2, "reduction_factor": 2}

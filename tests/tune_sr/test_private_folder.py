@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray._common.utils import try_to_create_directory
 
-from tune_sr.cluster import ClusterError, local_ray
+from tune_sr.execution.session import ClusterError, local_ray
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -112,7 +112,7 @@ def test_another_users_folder_is_left_though_his_process_is_not_seen(
 HOLD = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from tune_sr.private_folder import private_folder
+from tune_sr.execution.private_folder import private_folder
 with private_folder() as folder:
     (folder / "socket").touch()
     print(folder, flush=True)

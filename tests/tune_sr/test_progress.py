@@ -11,9 +11,11 @@ import time
 import pytest
 from rich.console import Console
 
-from tune_sr.board import Board, Frame
-from tune_sr.ledger import Ledger
-from tune_sr.progress import Progress, render
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.progress.display import Progress
+from tune_sr.progress.event_lines import event_line, opening_line
+from tune_sr.progress.live_table import render
+from tune_sr.progress.status import Board, Frame
 
 FRAME = Frame(name="dfsr", trials=4, steps=300, bicubic=27.47, teacher=30.61, rungs=(60, 120))
 
@@ -65,7 +67,8 @@ def some_study(ledger):
 
 def told(ledger, frame=FRAME):
     board = Board(frame)
-    return [line for event in ledger.events() if (line := board.apply(event))]
+    lines = (event_line(board, each, repeated=board.apply(each)) for each in ledger.events())
+    return [line for line in lines if line]
 
 
 def test_one_line_per_event(ledger):
@@ -107,7 +110,7 @@ def test_without_marks_nothing_is_compared(ledger):
     some_study(ledger)
     lines = told(ledger, Frame(name="kd", trials=4, steps=300))
     assert lines[1] == "trial 0000 step 60/300 psnr_y_db 28.31 continue"
-    assert Board(FRAME).opening() == (
+    assert opening_line(Board(FRAME)) == (
         "study dfsr: 4 trials of 300 steps, bicubic 27.47 dB, teacher 30.61 dB"
     )
 
@@ -257,7 +260,7 @@ def followed(ledger, stream, events, **settings):
 
 def test_without_a_terminal_it_writes_plain_lines(ledger):
     text = followed(ledger, io.StringIO(), lambda: some_study(ledger))
-    assert text.splitlines() == [Board(FRAME).opening(), *told(ledger)]
+    assert text.splitlines() == [opening_line(Board(FRAME)), *told(ledger)]
 
 
 def test_a_resume_does_not_tell_the_past_again(ledger):
@@ -311,5 +314,6 @@ def test_an_interruption_before_the_start_can_be_closed(ledger):
 
 
 def test_rich_is_imported_only_for_a_terminal():
-    script = "import sys, tune_sr.progress; assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
+    script = "import sys, tune_sr.progress.display\n"
+    script += "assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tune_sr.provenance import record
+from tune_sr.driver.provenance import record
 
 Start = Callable[..., list[str]]
 

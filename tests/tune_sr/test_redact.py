@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tune_sr.redact import redacted, redacted_words, secrets_in, without_secrets
-from tune_sr.store import reason_of
+from tune_sr.cli.redaction import redacted, redacted_words, secrets_in, without_secrets
+from tune_sr.tracking.store import reason_of
 
 PW = "hunter2"
 WITH_SECRETS = {

@@ -20,11 +20,11 @@ from trainables.networks.checkpoint import save_network
 from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
-from tune_sr.best import remove_beaten, write_best
-from tune_sr.ledger import Ledger
-from tune_sr.results import load_results, write_results
-from tune_sr.space_file import load_space
-from tune_sr.yaml_lines import read_yaml
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.results.results import load_results, write_results
+from tune_sr.results.student import remove_beaten, write_best
+from tune_sr.space.yaml_file import read_yaml
+from tune_sr.study.space_file import load_space
 
 SPACE = """
 fixed:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr import room, search
-from tune_sr.bench import prepare
-from tune_sr.room import check_room, check_writable, when_there_is_room
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
+from tune_sr import search
+from tune_sr.driver.preflight import prepare
+from tune_sr.storage import disk
+from tune_sr.storage.disk import check_room, check_writable, when_there_is_room
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 
@@ -74,7 +75,7 @@ def test_what_a_full_disk_had_no_room_for_is_written_once_there_is_some(
             raise refusals.pop(0)
         return "written"
 
-    monkeypatch.setattr(room, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(disk, "_LOOK_AGAIN_S", 0.01)
     assert when_there_is_room(tmp_path, write) == "written"
     said = [record.message for record in caplog.records]
     assert said == [f"{tmp_path}: No space left on device; waiting: make room there"]

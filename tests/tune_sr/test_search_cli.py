@@ -15,10 +15,10 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.problems import EnvironmentFault
 from tune_sr import search, train
-from tune_sr.ledger import Ledger
-from tune_sr.lock import DriverLock
-from tune_sr.space_file import load_space
-from tune_sr.study_section import with_flags
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.storage.lock import DriverLock
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 ROOT = Path(__file__).parents[2]
 ToySpace = Callable[..., Path]
@@ -294,7 +294,7 @@ def test_how_to_go_on_is_told_at_the_start_since_not_every_end_can_tell_it(
         taken()
         raise EnvironmentFault("trial 0000 could not begin")
 
-    monkeypatch.setattr("tune_sr.study.run_study", lost)
+    monkeypatch.setattr("tune_sr.driver.run_study.run_study", lost)
     space = toy_space()
     assert search.main(["--space", str(space)]) == 1
     told = capsys.readouterr()

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr import search, watchers
-from tune_sr.adapters import LedgerSearcher
-from tune_sr.ledger import Ledger
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import _append_start, _begin
-from tune_sr.study_config import StudyConfig
-from tune_sr.study_section import with_flags
+from tune_sr import search
+from tune_sr.driver import observers
+from tune_sr.driver.run_study import _append_start, _begin
+from tune_sr.execution.searcher import LedgerSearcher
+from tune_sr.ledger.ledger import Ledger, read_events
+from tune_sr.study import opening
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -62,7 +63,7 @@ def test_a_study_leaves_it_nowhere_and_a_resume_asks_for_it_again(
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchers, "_CLOSE_S", 1.0)
+    monkeypatch.setattr(observers, "_CLOSE_S", 1.0)
     budget = {"steps": 16, "steps_per_report": 8}
     space = toy_space(fixed={"budget": budget}, study={"trials": 1, "scheduler": "none"})
     words = ["--space", str(space), "--tracking-uri", ADDRESS]
@@ -131,7 +132,7 @@ def begun_at_3cb7bf0(space: Path) -> Path:
 
 def resumed(*words: object) -> StudyConfig:
     known = ["--resume", "--name", "toy", *map(str, words)]
-    return search._prepared(search._resumed(search.parse_arguments(known)))[0]
+    return search._prepared(opening.resumed_study(search.parse_arguments(known)))[0]
 
 
 def test_a_study_from_before_goes_on_and_keeps_it_no_more(toy_space: ToySpace) -> None:
@@ -184,7 +185,7 @@ def test_nothing_of_a_study_has_it_however_it_was_given(
     words = ["--space", str(space)]
     words += ["--set", f"study.tracking_uri={ADDRESS}"] if way == "override" else []
     monkeypatch.setattr(sys, "argv", ["search.py", *words])
-    config, _ = search._prepared(search._new(search.parse_arguments(words)))
+    config, _ = search._prepared(opening.new_study(search.parse_arguments(words)))
     assert config.tracking_uri == ADDRESS
     config.folder.mkdir(parents=True)
     live = _begin(config, {"bicubic": None, "teacher": None})

@@ -14,11 +14,12 @@ import pytest
 
 from trainables.run import Run
 from tune_sr import search
-from tune_sr.adapters import LedgerScheduler
-from tune_sr.fitting import Event
-from tune_sr.resume import read_events
-from tune_sr.signals import ASKED_TO_END, Interrupted, LoopSignals, held_back, interruptible
-from tune_sr.space_file import load_space
+from tune_sr.cli.signals import ASKED_TO_END, Interrupted, held_back, interruptible
+from tune_sr.driver.signals import LoopSignals
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 

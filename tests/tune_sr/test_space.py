@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr.corners import LIMIT, corner_points
-from tune_sr.space_file import load_space, read_resolved
-from tune_sr.study_section import with_flags
-from tune_sr.yaml_lines import SpaceError
+from tune_sr.space.corner_checks import LIMIT, corner_points
+from tune_sr.space.yaml_file import SpaceError
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space, read_resolved
 
 SPACE = """\
 fixed:

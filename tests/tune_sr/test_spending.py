@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_sr.spending import GpuMeter
+from tune_sr.ledger.usage import GpuMeter
 
 Events = list[dict[str, Any]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_sr import search
-from tune_sr.store import Store
+from tune_sr.tracking.store import Store
 
 ToySpace = Callable[..., Path]
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr import commands
-from tune_sr.board import Frame
-from tune_sr.ledger import Ledger
-from tune_sr.progress import Progress
-from tune_sr.resume import read_events
+from tune_sr.cli import streams
+from tune_sr.ledger.ledger import Ledger, read_events
+from tune_sr.progress.display import Progress
+from tune_sr.progress.status import Frame
 
 ToySpace = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -78,7 +77,7 @@ def test_a_dry_run_for_a_pipe_that_was_closed_and_a_full_disk(toy_space: ToySpac
 def test_what_is_opened_later_does_not_take_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
         "import os\n"
-        "from tune_sr.commands import settle_streams\n"
+        "from tune_sr.cli.streams import settle_streams\n"
         "settle_streams()\n"
         f"file = os.open({str(tmp_path / 'ledger')!r}, os.O_WRONLY | os.O_CREAT)\n"
         "print('told'); os.write(2, b'told'); os.system('echo told')\n"
@@ -96,8 +95,8 @@ def test_a_terminal_without_a_character_is_given_another(
 ) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
-    commands.settle_streams()
-    commands.tell("━●─ é ☃")
+    streams.settle_streams()
+    streams.tell("━●─ é ☃")
     shown = raw.getvalue().decode(encoding)
     assert shown == ("=*- \\xe9 \\u2603\n" if encoding == "ascii" else "=*- é \\u2603\n")
 
@@ -124,7 +123,7 @@ def test_the_live_table_of_a_poor_terminal_and_of_one_that_goes(
     stream = Terminal(raw, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(threading, "excepthook", lambda told: pytest.fail(str(told)))
-    commands.settle_streams()
+    streams.settle_streams()
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("study_started", name="toy", id="1", space={}, seed=0, marks={})
     frame = Frame(
@@ -146,8 +145,8 @@ def test_a_stream_that_fails_is_left_alone() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    assert not commands.say(Failing(), "x")
-    assert not commands.say(None, "x")
+    assert not streams.say(Failing(), "x")
+    assert not streams.say(None, "x")
     closed = io.StringIO()
     closed.close()
-    assert not commands.say(closed, "x")
+    assert not streams.say(closed, "x")

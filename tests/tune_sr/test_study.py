@@ -11,14 +11,14 @@ import ray
 
 from trainables.networks.loading import load_network
 from trainables.run import Run
-from tune_sr.fitting import Event
-from tune_sr.results import Results
-from tune_sr.resume import read_events
-from tune_sr.search import _told
-from tune_sr.space_file import load_space, read_resolved
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
-from tune_sr.study_section import with_flags
+from tune_sr.driver.run_study import run_study
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.results.results import Results
+from tune_sr.results.summary_text import summary_text
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space, read_resolved
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 SIZES: dict[str, Any] = {
@@ -196,6 +196,6 @@ def check_judged_by_teacher(config: StudyConfig, results: Results) -> None:
     for figures in (summary["best"], summary["bicubic"]):
         assert math.isfinite(figures["teacher_agreement_db"])
         assert not {"psnr_y_db", "ssim"} & set(figures)
-    assert " dB to the teacher" in _told(config, results)
-    assert " dB over bicubic" in _told(config, results)
+    assert " dB to the teacher" in summary_text(config, results)
+    assert " dB over bicubic" in summary_text(config, results)
     assert (config.folder / "best" / "panel.png").is_file()

@@ -22,13 +22,13 @@ from ray.cloudpickle import register_pickle_by_value
 from toys import REPORTS, START_S, by_value, pause
 
 from trainables.ray_trainable import DistillTrainable
-from tune_sr.fitting import Event
-from tune_sr.ledger import History
-from tune_sr.live import Live
-from tune_sr.resume import read_events
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution.state import Live
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 TRIALS, LOOK_EVERY, WORKERS = 2000, 250, 4
 PER_TRIAL = 48 * 1024
@@ -97,8 +97,8 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
         return append(self, event, **fields)
 
     monkeypatch.setattr(Live, "append", looking)
-    monkeypatch.setattr("tune_sr.tuner.DistillTrainable", toy_trainable())
-    monkeypatch.setattr("tune_sr.watchers._CLOSE_S", 1800.0)  # nobody waits for this MLflow
+    monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", toy_trainable())
+    monkeypatch.setattr("tune_sr.driver.observers._CLOSE_S", 1800.0)  # nobody waits for this MLflow
     run_study(config, quiet=True)
 
     records = History.of(read_events(config.folder)).trials

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tune_sr.search import _told
+from tune_sr.results.summary_text import summary_text
 
 
 def told(folder: Path, first: dict[str, Any] | None, best: dict[str, Any]) -> list[str]:
@@ -25,7 +25,7 @@ def told(folder: Path, first: dict[str, Any] | None, best: dict[str, Any]) -> li
     }
     config: Any = SimpleNamespace(tracking_uri=None, folder=folder / "toy")
     results: Any = SimpleNamespace(summary=lambda: summary)
-    return _told(config, results).splitlines()
+    return summary_text(config, results).splitlines()
 
 
 def test_the_table_holds_the_best_against_bicubic_teacher_and_first(tmp_path: Path) -> None:

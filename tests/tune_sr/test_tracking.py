@@ -16,10 +16,10 @@ import zlib
 
 import pytest
 
-from tune_sr.ledger import Ledger
-from tune_sr.mirror import Mirror
-from tune_sr.store import Store
-from tune_sr.tracking import Tracker
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.tracking.runs import Mirror
+from tune_sr.tracking.store import Store
+from tune_sr.tracking.tracker import Tracker
 
 SPACE = {
     "fixed": {
@@ -431,7 +431,7 @@ def test_requests_that_fail_a_third_of_the_time_leave_nothing_out(ledger, storag
 
         return call
 
-    monkeypatch.setattr("tune_sr.tracking._PERIOD_S", 0.01)
+    monkeypatch.setattr("tune_sr.tracking.tracker._PERIOD_S", 0.01)
     for name in calls:
         monkeypatch.setattr(MlflowClient, name, failing(name, getattr(MlflowClient, name)))
     running = tracker(ledger, Store.of(None, storage), experiment="flaky")
@@ -502,7 +502,7 @@ def server(storage, monkeypatch):
     """Not started yet."""
     from mlflow.server import handlers
 
-    monkeypatch.setattr("tune_sr.tracking._PERIOD_S", 0.05)
+    monkeypatch.setattr("tune_sr.tracking.tracker._PERIOD_S", 0.05)
     monkeypatch.setattr(handlers, "_tracking_store", None)
     handlers.initialize_backend_stores(
         f"sqlite:///{storage / 'mlflow.db'}", default_artifact_root=str(storage / "served")
@@ -579,8 +579,8 @@ def test_two_drivers_that_make_the_database_at_once_are_silent(ledger, storage):
     script = """
 import sys
 from pathlib import Path
-from tune_sr.store import Store
-from tune_sr.tracking import Tracker
+from tune_sr.tracking.store import Store
+from tune_sr.tracking.tracker import Tracker
 assert not {"mlflow", "torch", "ray"} & set(sys.modules)
 ledger, storage, experiment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 tracker = Tracker(ledger, Store.of(None, storage), experiment=experiment, params_of=dict, say=print)

@@ -25,10 +25,10 @@ import pytest
 import ray
 
 from trainables.values import derive_seed
-from tune_sr.ledger import History
-from tune_sr.resume import read_events
-from tune_sr.schedulers import SCHEDULERS
-from tune_sr.searchers import SEARCHERS
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import read_events
+from tune_sr.schedulers.rules import SCHEDULERS
+from tune_sr.searchers.algorithms import SEARCHERS
 
 pytestmark = [pytest.mark.ray, pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(1800)]
 KILLS, LEFT = 20, 10

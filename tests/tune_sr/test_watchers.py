@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tune_sr.space_file import load_space
-from tune_sr.study_config import StudyConfig
-from tune_sr.tracking import Tracker
-from tune_sr.watchers import Watchers
+from tune_sr.driver.observers import Watchers
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
+from tune_sr.tracking.tracker import Tracker
 
 
 def test_while_someone_watches_threads_give_way_to_one_another_at_once(

@@ -16,14 +16,14 @@ from trainables.methods import METHODS
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.ray_trainable import DistillTrainable
-from tune_sr.fitting import Event
-from tune_sr.results import load_results
-from tune_sr.resume import read_events
-from tune_sr.space import SearchSpace
-from tune_sr.space_file import load_space
-from tune_sr.study import run_study
-from tune_sr.study_config import StudyConfig
-from tune_sr.yaml_lines import dump_yaml
+from tune_sr.driver.run_study import run_study
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.results.results import load_results
+from tune_sr.space.search_space import SearchSpace
+from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
 
 GROWN = ["dfsr", "dfsr_cmi"]
 GAMES = ["dfad", *GROWN]

@@ -90,8 +90,8 @@ def make_job(
     Raises:
         ValueError: one line: the space, or what is asked of a node, cannot be used.
     """
-    from tune_sr.space_file import load_space
-    from tune_sr.study_section import with_flags
+    from tune_sr.study.settings import with_flags
+    from tune_sr.study.space_file import load_space
 
     if not storage.is_absolute():
         raise ValueError(f"--storage {storage}: not absolute; every node finds it by this path")

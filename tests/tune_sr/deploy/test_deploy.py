@@ -19,8 +19,8 @@ import yaml
 
 from tune_sr import search
 from tune_sr.deploy.__main__ import main
-from tune_sr.deploy.kinds import KINDS
-from tune_sr.space_file import load_space
+from tune_sr.deploy.targets import KINDS
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 Deployed = Callable[..., str]

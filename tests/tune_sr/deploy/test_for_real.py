@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tune_sr.deploy.__main__ import main
-from tune_sr.fitting import Event
-from tune_sr.resume import read_events
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
