@@ -18,26 +18,11 @@ from tune_sr.space.yaml_file import dump_yaml
 
 ToySpace = Callable[..., Path]
 WITH_RAY = (
-    "test_cluster.py",
-    "test_every_fault.py",
-    "test_for_real.py",
-    "test_full_disk.py",
-    "test_identity.py",
-    "test_kill.py",
-    "test_lost.py",
-    "test_machine_faults.py",
-    "test_nodes.py",
-    "test_private_folder.py",
-    "test_ray_job.py",
-    "test_ray_trainable.py",
-    "test_run_images.py",
-    "test_secrets.py",
-    "test_signals.py",
-    "test_streams.py",
-    "test_study.py",
-    "test_thousands.py",
-    "test_twenty_kills.py",
-    "test_which_method.py",
+    "tests/tune_sr/end_to_end/",
+    "tests/trainables/test_ray_trainable.py",
+    "tests/trainables/test_run_images.py",
+    "tests/tune_sr/execution/test_cluster.py",
+    "tests/tune_sr/execution/test_private_folder.py",
 )
 """Files with tests of the suite's one Ray, or that start drivers with one of their own."""
 
@@ -72,7 +57,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    return "ray" if file.rpartition("/")[2] in WITH_RAY else file
+    return "ray" if file.startswith(WITH_RAY) else file
 
 
 @pytest.fixture(scope="session")

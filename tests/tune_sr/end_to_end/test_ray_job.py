@@ -1,6 +1,6 @@
 """A study as a job of a running cluster: handed in, stopped, handed in again, ended.
 
-    pytest tests/tune_sr/test_ray_job.py -m soak
+    pytest tests/tune_sr/end_to_end/test_ray_job.py -m soak
 
 It needs `pip install 'ray[default]'`, whose dashboard takes jobs in; a Ray of its own is started.
 """
@@ -27,7 +27,7 @@ from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 PATIENT = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}
 

@@ -23,7 +23,7 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ToySpace = Callable[..., Path]
 
 

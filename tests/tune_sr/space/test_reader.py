@@ -356,7 +356,7 @@ def test_every_pair_of_a_large_space_is_tried(load):
 
 
 def test_the_grammar_page_holds(load):
-    page = (Path(__file__).parents[2] / "search_spaces" / "README.md").read_text()
+    page = (Path(__file__).parents[3] / "search_spaces" / "README.md").read_text()
     example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
     space = load(example)
     for key in space.study:

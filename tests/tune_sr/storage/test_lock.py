@@ -317,7 +317,7 @@ def test_of_many_that_come_at_once_one_gets_it(path: Path) -> None:
         "except LockedError: print('refused')\n"
     )
     held_by(path, pid=gone_pid())  # stale, so that all of them try to take it over
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     crowd = [
         subprocess.Popen([sys.executable, "-c", code, path], cwd=root, stdout=-1, text=True)
         for _ in range(4)

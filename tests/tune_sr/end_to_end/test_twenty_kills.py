@@ -1,6 +1,6 @@
 """Every scheduler and every searcher, its driver killed at twenty random moments of one study.
 
-    pytest -m soak -n 0 tests/tune_sr/test_twenty_kills.py
+    pytest -m soak -n 0 tests/tune_sr/end_to_end/test_twenty_kills.py
 
 Drivers are forked from a process that has imported everything, and join one Ray that outlives them:
 a life then costs seconds, and the trials of a driver that died are Ray's to end.

@@ -1,6 +1,6 @@
 """A disk that is really full, and has room again later.
 
-    pytest tests/tune_sr/test_full_disk.py -m soak
+    pytest tests/tune_sr/end_to_end/test_full_disk.py -m soak
 
 It is a disk of its own, of 64 MB, in memory: making one takes the right to mount.
 """
@@ -25,7 +25,7 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(400)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS, EVERY = 200, 4
 
 

@@ -29,7 +29,7 @@ from tune_sr.study.settings import with_flags
 from tune_sr.study.space_file import load_space
 
 pytestmark = pytest.mark.timeout(300)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ToySpace = Callable[..., Path]
 
 

@@ -25,7 +25,7 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WITHOUT_A_HOME = {
     **{name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")},
     "HOME": "/proc/none",  # as in a container that has none for its user

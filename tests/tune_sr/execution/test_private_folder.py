@@ -18,7 +18,7 @@ from ray._common.utils import try_to_create_directory
 
 from tune_sr.execution.session import ClusterError, local_ray
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOBODY = 65534
 LISTENS, LOOPBACK = "0A", ("0100007F", "0000000000000000FFFF00000100007F", f"{'0' * 24}01000000")
 two_users = pytest.mark.skipif(

@@ -19,7 +19,7 @@ from tune_sr.progress.display import Progress
 from tune_sr.progress.status import Frame
 
 ToySpace = Callable[..., Path]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = {"fixed": {"budget": {"steps": 16, "steps_per_report": 8}}}
 ONE = {"study": {"trials": 1, "scheduler": "none"}}
 

@@ -1,6 +1,6 @@
 """What is deployed at work: SLURM's script with a Ray of its own, Ray's launcher up to the nodes.
 
-    pytest tests/tune_sr/deploy/test_for_real.py -m soak
+    pytest tests/tune_sr/end_to_end/test_deployed.py -m soak
 
 Stand-ins are srun and scontrol; and what reaches a node, and the nodes' own Ray.
 """

@@ -162,7 +162,7 @@ def test_another_process_proposes_the_same():
     answer = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         input=json.dumps(asked),
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,

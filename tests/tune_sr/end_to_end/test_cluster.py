@@ -1,6 +1,6 @@
 """A study on several nodes, of which some are lost; one machine pretends to be all of them.
 
-    pytest tests/tune_sr/test_cluster.py -m soak
+    pytest tests/tune_sr/end_to_end/test_cluster.py -m soak
 
 Four Rays beside the suite's own are minutes of two cores: it is run by its name.
 """
@@ -28,7 +28,7 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(400)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS, EVERY = 1600, 4
 
 
