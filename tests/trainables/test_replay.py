@@ -292,8 +292,9 @@ def test_so_it_is_whatever_the_configuration(
     draw_batch: Draw,
     bits_that_differ: Bits,
 ) -> None:
-    by_hand, recorder = start(name, AtOnce(), **more), CPUGraphs()
-    recorded = start(name, rehearsed(recorder), **more)
+    sections = {"budget": {"steps": 30, "steps_per_report": 30}, **more}
+    by_hand, recorder = start(name, AtOnce(), **sections), CPUGraphs()
+    recorded = start(name, rehearsed(recorder), **sections)
     one, other = by_hand.advance(), recorded.advance()
     assert bits_that_differ(one, other) == []
     assert bits_that_differ(by_hand.state_dict(), recorded.state_dict()) == []

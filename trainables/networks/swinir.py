@@ -82,6 +82,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
         """(B windows) 64 F to the same; `mask_NKK` has the windows of one image."""
+        # The fused kernel is faster, but gives the bias its gradient by a slower way round.
+        mixed = self._mixed if torch.is_grad_enabled() else self._mixed_at_once
+        result: Tensor = self.proj(mixed(x_NKF, mask_NKK))
+        return result
+
+    def _mixed(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
         windows, pixels, features = x_NKF.shape
         split = self.qkv(x_NKF).view(windows, pixels, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
         query, key, value = split.unbind(0)  # each: heads windows 64 F/heads
@@ -91,9 +97,22 @@ class WindowAttention(nn.Module):
         logits = query * (features // self.heads) ** -0.5 @ key.transpose(-2, -1)
         shape = self.heads, -1, bias.shape[1], pixels, pixels  # images and their windows apart
         weights = (logits.view(shape) + bias[:, None]).softmax(-1).view_as(logits)
-        mixed = (weights @ value).permute(1, 2, 0, 3).reshape(windows, pixels, features)
-        result: Tensor = self.proj(mixed)
-        return result
+        mixed: Tensor = (weights @ value).permute(1, 2, 0, 3)
+        return mixed.reshape(windows, pixels, features)
+
+    def _mixed_at_once(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
+        windows, pixels, features = x_NKF.shape
+        bias, group = self.bias(), 1
+        if mask_NKK is not None:  # all windows of an image as if they were its heads
+            bias, group = (bias + mask_NKK[:, None]).flatten(0, 1), len(mask_NKK)
+        images = windows // group
+        split = self.qkv(x_NKF).view(windows, pixels, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = split.reshape(3, images, group * self.heads, pixels, -1).unbind(0)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias[None].expand(images, -1, -1, -1)
+        )
+        apart_NKHF: Tensor = mixed.view(windows, self.heads, pixels, -1).transpose(1, 2)
+        return apart_NKHF.reshape(windows, pixels, features)
 
     def bias(self) -> Tensor:
         """What each head adds to the logit of each pair of pixels: heads 64 64."""

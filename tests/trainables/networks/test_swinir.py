@@ -176,6 +176,19 @@ def test_it_starts_as_released() -> None:
     assert float(state["layers.0.conv.weight"].abs().max()) == pytest.approx(bound, rel=0.01)
 
 
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(16, 24), (8, 8), (13, 17)])
+def test_without_gradients_attention_is_fused_and_the_same(
+    images: int, height: int, width: int
+) -> None:
+    network = toy().double()  # in float32 the toy's large numbers would hide a mistake
+    x = torch.rand(images, 3, height, width, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        fused, unlike = network(x), network(x.flip(-1))
+    assert torch.allclose(fused, network(x), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(fused, unlike, rtol=1e-2)
+
+
 def test_sizes_in_turn_do_not_confuse_the_masks() -> None:
     network = toy()
     small, large = torch.rand(1, 3, 8, 16), torch.rand(1, 3, 16, 8)
