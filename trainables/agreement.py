@@ -13,6 +13,7 @@ from trainables.metrics.evaluate import Heldout, HeldoutConfig, Named, Pixels, V
 from trainables.metrics.fidelity import psnr_db
 from trainables.networks import SRNet
 from trainables.networks.generator import make_generator
+from trainables.threads import threads
 from trainables.values import Colour, Randomness
 
 IMAGES: Final = 64
@@ -92,12 +93,12 @@ def make_heldout(
 
 
 def imagined_BCHW(colour: Colour) -> Tensor:
-    """The `IMAGES` LR images, from a seed of their own."""
+    """The `IMAGES` LR images, from a seed of their own; equal bits for any number of threads."""
     channels, half = 3 if colour == "rgb" else 1, IMAGES // 2
     randomness = Randomness(0, "agreement").generator
     noise_BCHW = torch.rand(half, channels, _SIDE, _SIDE, generator=randomness)
     generator = make_generator(_LATENT, _SIDE, channels, randomness)
-    with torch.no_grad():
+    with torch.no_grad(), threads(1):
         made_BCHW = generator(torch.randn(half, _LATENT, generator=randomness))
     return torch.cat((noise_BCHW, made_BCHW.contiguous()))
 

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,46 @@ class Manifest:
     """The report made at this step, so that a kill between checkpoint and report loses neither."""
     sha256: str
     """Of the state file."""
+    study: str | None = None
+    """The `id` of the study that it was made in; None outside of one, and from before there was
+    this key."""
+    point: str | None = None
+    """`point_digest` of what was trained, in a study."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose checkpoints count; those of others are passed over."""
+
+    study: str
+    """The `id` of the study."""
+    point: str | None = None
+    """`point_digest` of what is trained; None: any point of the study."""
+    takes_unnamed: bool = False
+    """Whether those count that name no study: for a study from before they did."""
+
+    def owns(self, manifest: Manifest) -> bool:
+        """Whether a checkpoint with this manifest counts."""
+        if manifest.study is None:
+            return self.takes_unnamed
+        return manifest.study == self.study and self.point in (None, manifest.point)
+
+    def at(self, point: Mapping[str, Any]) -> Owner:
+        """The same study, at one point of it."""
+        return replace(self, point=point_digest(point))
+
+    def of_any_point(self) -> Owner:
+        """All of the study."""
+        return replace(self, point=None)
+
+
+def point_digest(point: Mapping[str, Any]) -> str:
+    """A point, dotted path to value, as 64 hexadecimal digits: the same however it is ordered.
+
+    >>> point_digest({"a": 1, "b": [2.0]}) == point_digest({"b": (2.0,), "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(dict(point), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -63,7 +103,12 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    parent: Path, state: Mapping[str, Any], report: Report, *, eligible: bool
+    parent: Path,
+    state: Mapping[str, Any],
+    report: Report,
+    *,
+    eligible: bool,
+    owner: Owner | None = None,
 ) -> Checkpoint:
     """Save `state` under `parent`; it is on disk, whole, when this returns.
 
@@ -72,6 +117,7 @@ def write_checkpoint(
         state: tensors and plain values.
         report: the report made at this state; its `step` names the checkpoint.
         eligible: whether the student had grown to its full depth.
+        owner: whose it is; None: of no study.
 
     Raises:
         OSError: the disk is full or cannot be written; of this one nothing is left, which would
@@ -85,7 +131,8 @@ def write_checkpoint(
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    manifest = Manifest(step, quality_of(report), eligible, dict(report), digest)
+    whose = (None, None) if owner is None else (owner.study, owner.point)
+    manifest = Manifest(step, quality_of(report), eligible, dict(report), digest, *whose)
     try:
         _write(folder / STATE, content)
         _write(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
@@ -95,24 +142,34 @@ def write_checkpoint(
     return Checkpoint(folder, manifest)
 
 
-def find_checkpoints(parents: Iterable[Path]) -> list[Checkpoint]:
-    """The checkpoints in some trial folders, newest step first; their states are not read."""
+def find_checkpoints(parents: Iterable[Path], owner: Owner | None = None) -> list[Checkpoint]:
+    """The checkpoints in some trial folders, newest step first; their states are not read.
+
+    Args:
+        parents: the folders.
+        owner: whose count; None: all.
+    """
     found = []
     for path in (path for parent in parents for path in parent.glob(f"checkpoint_*/{MANIFEST}")):
         with suppress(OSError, ValueError, TypeError):  # cut short or being pruned: no checkpoint
-            found.append(Checkpoint(path.parent, Manifest(**json.loads(path.read_bytes()))))
+            manifest = Manifest(**json.loads(path.read_bytes()))
+            if owner is None or owner.owns(manifest):
+                found.append(Checkpoint(path.parent, manifest))
     return sorted(found, key=lambda each: (-each.manifest.step, str(each.folder)))
 
 
 def newest_valid(
-    parents: Iterable[Path], after: int = 0, until: float = math.inf
+    parents: Iterable[Path],
+    after: int = 0,
+    until: float = math.inf,
+    owner: Owner | None = None,
 ) -> tuple[Checkpoint, dict[str, Any]] | None:
     """The newest checkpoint with `after` < step <= `until` whose state is what its manifest says.
 
     A damaged one is reported by a log warning and set aside: its manifest becomes
     `MANIFEST.damaged`, so that it is never again counted among those that can be relied on.
     """
-    for checkpoint in find_checkpoints(parents):
+    for checkpoint in find_checkpoints(parents, owner):
         if checkpoint.manifest.step <= after:
             break
         if checkpoint.manifest.step > until:
@@ -126,9 +183,11 @@ def newest_valid(
     return None
 
 
-def valid_at(parents: Iterable[Path], step: int) -> tuple[Checkpoint, dict[str, Any]] | None:
+def valid_at(
+    parents: Iterable[Path], step: int, owner: Owner | None = None
+) -> tuple[Checkpoint, dict[str, Any]] | None:
     """A checkpoint at `step` whose state is what its manifest says, with that state."""
-    for checkpoint in find_checkpoints(parents):
+    for checkpoint in find_checkpoints(parents, owner):
         if checkpoint.manifest.step == step and (state := checkpoint.state()) is not None:
             return checkpoint, state
     return None
@@ -147,13 +206,13 @@ def best_of(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     )
 
 
-def prune(parents: Iterable[Path], keep: Collection[int] = ()) -> None:
+def prune(parents: Iterable[Path], keep: Collection[int] = (), owner: Owner | None = None) -> None:
     """Keep the newest two and the best one of a trial, and those at the steps of `keep`.
 
-    A folder that resists is left.
+    A folder that resists is left, and so are those of others than `owner`.
     """
     by_step: dict[int, Checkpoint] = {}
-    checkpoints = find_checkpoints(parents)
+    checkpoints = find_checkpoints(parents, owner)
     for checkpoint in checkpoints:
         by_step[checkpoint.manifest.step] = checkpoint  # of equals, the one of the latest start
     kept = list(by_step.values())[:LATEST_KEPT]

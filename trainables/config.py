@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from trainables.data.training import DataConfig
+from trainables.limits import COUNT, PARAMETERS, PATCH, REPORTS, THREADS
 from trainables.methods import METHODS, MethodConfig, Pairing, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
 from trainables.metrics.evaluate import HeldoutConfig
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS, TEACHERS, NetworkConfig, TeacherConfig
+from trainables.networks.generator import parameters_of
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.numerics import Precision
 from trainables.optimisers import OptimiserConfig
+from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
 from trainables.values import QUALITIES, Blank, Config, ConfigError
@@ -25,9 +27,9 @@ from trainables.values import QUALITIES, Blank, Config, ConfigError
 class BatchConfig(Config):
     """How much one update of the student sees."""
 
-    images: int = Field(default=128, ge=1)
+    images: int = Field(default=128, ge=1, le=COUNT)
     """Images in a batch; 128 for VDSR, 16 for the RGB networks."""
-    patch: int = Field(default=48, ge=8)
+    patch: int = Field(default=48, ge=8, le=PATCH)
     """Side of an image at the network's body input; 48 in every paper. For VDSR that is the
     upsampled side, and the LR side is patch / scale."""
 
@@ -47,6 +49,9 @@ class BudgetConfig(Config):
                 "steps",
                 f"{self.steps} is not a multiple of steps_per_report {self.steps_per_report}",
             )
+        if self.reports > REPORTS:
+            rule = f"{self.reports:,} reports, one every {self.steps_per_report} updates"
+            raise ConfigError("steps_per_report", f"{rule}; at most {REPORTS:,}")
         return self
 
     @property
@@ -90,7 +95,7 @@ class TrialConfig(Config):
     graphs: bool = True
     """Whether a GPU repeats updates as CUDA graphs, recorded once; false: the host launches every
     kernel, which is slower for small networks. The numbers are the same; a CPU has no graphs."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=THREADS)
     """CPU threads, on which bits depend; None: as many as the trial was given CPUs."""
 
     @classmethod
@@ -145,6 +150,10 @@ class TrialConfig(Config):
         yield from method.refusals(self.method, pairing)
         yield from self._heldout_rules()
         if isinstance(self.method, ProgressiveConfig):
+            passing = self.method.P == 1 or self.method.new_block_init == "random"
+            if not passing and not NETWORKS[self.student.name].passes_through:
+                rule = f"no block of {self.student.name} passes its input through: say random"
+                yield "method.new_block_init", rule
             split = self.method.P, self.method.split_points, self.method.part_fraction
             try:
                 plan_parts(self.student.units, self.budget.steps, *split)
@@ -205,6 +214,11 @@ class TrialConfig(Config):
                     f"{self.batch.patch} at scale {scale} gives LR images of side {side}; "
                     "generators make sides of 8, 12, 16, ...",
                 )
+            latent = getattr(self.method, "latent", 1)
+            if data_free and parameters_of(latent, side) > PARAMETERS:
+                sizes = f"{latent} entries of z for images of side {side} make a generator"
+                rule = f"{sizes} of {parameters_of(latent, side):,} parameters"
+                yield "method.latent", f"{rule}; at most {PARAMETERS:,}"
 
     def _with_absolute_paths(self) -> Self:
         changes: dict[str, Any] = {}
@@ -220,7 +234,7 @@ class TrialConfig(Config):
             value = getattr(getattr(self, part), field, None)
             if value is not None and value not in words and not is_shipped(value):
                 # Ray runs each trial in another working directory.
-                absolute = {field: str(Path(value).expanduser().absolute())}
+                absolute = {field: str(expanded(value).absolute())}
                 changed = changes.get(part, getattr(self, part))
                 changes[part] = changed.model_copy(update=absolute)
         return self.model_copy(update=changes) if changes else self

@@ -8,6 +8,7 @@ from trainables.metrics.cost import COSTS
 from trainables.metrics.evaluate import evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, upscaler
+from trainables.threads import threads
 
 
 def marks(run: Run) -> dict[str, dict[str, float] | None]:
@@ -18,10 +19,11 @@ def marks(run: Run) -> dict[str, dict[str, float] | None]:
     has none: it agrees with itself.
     """
     judge = None if run.config.heldout is None else run.teacher
-    return {
-        "bicubic": evaluate(upsample_BCHW, run.heldout),
-        "teacher": None if judge is None else evaluate(upscaler(judge), run.heldout),
-    }
+    with threads(run.threads):  # a driver calls this beside its main thread
+        return {
+            "bicubic": evaluate(upsample_BCHW, run.heldout),
+            "teacher": None if judge is None else evaluate(upscaler(judge), run.heldout),
+        }
 
 
 def costs(run: Run, names: Iterable[str]) -> dict[str, float]:

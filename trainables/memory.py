@@ -7,8 +7,15 @@ import torch
 OUT_OF_MEMORY = "out of memory"
 """How the reason begins for which a run ends that found no more."""
 
-_SAID = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
-"""By torch in a RuntimeError: its CUDA, its allocator on a CPU, cuBLAS and cuDNN."""
+_SAID = (
+    "out of memory",
+    "can't allocate memory",
+    "_STATUS_ALLOC_FAILED",
+    "Storage size calculation overflowed",
+    "multiplication overflow",
+)
+"""By torch in a RuntimeError: its CUDA, its allocator on a CPU, cuBLAS and cuDNN; and of a size
+that no number of 64 bits holds."""
 
 
 def lacks_memory(error: Exception) -> bool:

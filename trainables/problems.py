@@ -1,14 +1,57 @@
-"""pydantic's complaints as one line a person can act on: dotted path, rule, known keys."""
+"""Errors a person can act on: pydantic's complaints as one line, and faults of the machine."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from trainables.values import ConfigError
+
+
+class EnvironmentFault(RuntimeError):  # noqa: N818  a fault of the machine, not of a program
+    """A fault of the machine or of its files, for which no configuration is to blame.
+
+    Examples are a file that was readable when the study was prepared and is missing now, or whose
+    digest differs from the recorded one. A trial that meets one before its first report is tried
+    again after a pause and is never recorded as failed.
+    """
+
+
+_DEVICE_FAULTS = (
+    "No CUDA GPUs are available",
+    "CUDA driver initialization failed",
+    "devices are busy or unavailable",
+    "uncorrectable ECC error",
+)
+"""In torch's RuntimeErrors, where a GPU cannot be used by anybody."""
+
+
+def is_fault(error: Exception, searched: Collection[str]) -> bool:
+    """Whether an error met before a run's first report is the machine's doing, or a file's.
+
+    A ConfigError is, where nothing of the section that it names is searched: the same values were
+    found sound when the study was prepared, so the file behind them is another one now.
+
+    Args:
+        error: as it was raised.
+        searched: dotted paths of the values that differ between trials.
+
+    >>> error = ConfigError("teacher.weights", "teacher.safetensors: no such file")
+    >>> is_fault(error, {"optimiser.lr"}), is_fault(error, {"teacher.weights"})
+    (True, False)
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, EnvironmentFault | OSError):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    if isinstance(error, ConfigError):
+        sections = {path.partition(".")[0] for path in searched}
+        return bool(error.path) and error.path.partition(".")[0] not in sections
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _DEVICE_FAULTS)
 
 
 def first_problem(

@@ -8,8 +8,7 @@ import logging
 import math
 import shutil
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,11 +19,14 @@ from ray.tune.result import DONE
 
 from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
+from trainables.digests import check_weights
 from trainables.dotted import leaves, put
+from trainables.job import Job as Job
 from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
 from trainables.notes import Notes
+from trainables.problems import EnvironmentFault, is_fault
 from trainables.run import RunImages
 from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
@@ -33,29 +35,9 @@ TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
 """Keys of Ray's `config` beside the searched values: the trial's name; the last step of which the
 driver has heard; of a copy, the trial and the step that it goes on from; and how many images pass
 through a network at a time (all, where it is absent)."""
-REPORT, FAILED, NOTES = "report", "failed", "notes"
-"""Keys of a result: the report, or else why there is none; and what a person should know."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all trials of one start of a study share; handed over once, apart from Ray's config."""
-
-    configure: Callable[[Mapping[str, Any]], TrialConfig]
-    """A point, dotted path to value, as a whole configuration."""
-    trials: Path
-    """The study's folder of starts: checkpoints lie in `trials/<start>/<trial>/`."""
-    start: str
-    """This start's folder name."""
-    threads: int
-    """CPU threads where the configuration names none: the CPUs that a trial is given."""
-    images: RunImages | None = None
-    gpu_part: float = 0.0
-    """The part of its GPU's memory that a trial may fill; 0: all."""
-    keep: tuple[int, ...] = ()
-    """Steps whose checkpoints stay, because other trials may go on from them."""
-    costs: tuple[str, ...] = ()
-    """Keys of `trainables.metrics.cost.COSTS` that every report has beside its own."""
+REPORT, FAILED, FAULT, NOTES = "report", "failed", "fault", "notes"
+"""Keys of a result: the report, or else why there is none, with `fault` where that is the machine's
+doing or a file's; and what a person should know."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -98,6 +80,8 @@ class DistillTrainable(tune.Trainable):
                 else:
                     logging.getLogger(__name__).exception("trial %s failed", self._trial)
                     result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
+                    early = not self._has_reported and is_fault(error, self._point)
+                    result |= {FAULT: True} if early or isinstance(error, EnvironmentFault) else {}
         return {**result, NOTES: notes} if notes else result
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
@@ -130,8 +114,8 @@ class DistillTrainable(tune.Trainable):
         self._heard: int | None = self._point.pop(HEARD, None)
         self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
-        self._saved = None  # the trial before this one is let go
-        self._last = None
+        self._saved = self._last = None  # the trial before this one is let go
+        self._has_reported = False
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's is unannotated
             # Also what it held of a GPU, which others may need.
             gc.collect()
@@ -145,6 +129,7 @@ class DistillTrainable(tune.Trainable):
                 return self._last | self._costs
         self._last = None  # of the run as it stood before this
         report = self._last = self._saved.advance()
+        self._has_reported = True
         return report | self._costs
 
     def _open(self) -> SavedRun:
@@ -155,6 +140,7 @@ class DistillTrainable(tune.Trainable):
         if job.gpu_part and torch.cuda.is_available():  # else it would take its neighbours' memory
             torch.cuda.set_per_process_memory_fraction(job.gpu_part)
         config = job.configure(self._point)
+        check_weights(job.digests, config)
         config = config.model_copy(update={"threads": config.threads or job.threads})
         own = job.trials / job.start / self._trial
         earlier = sorted({*job.trials.glob(f"*/{self._trial}")} - {own})
@@ -171,7 +157,9 @@ class DistillTrainable(tune.Trainable):
             origin=origin,
             keep=job.keep,
             heard=self._heard,
+            owner=job.owner and job.owner.at(self._point),
         )
+        check_weights(job.digests, config)  # it may have been replaced before it was read
         self._costs = costs(saved.run, job.costs)
         return saved
 

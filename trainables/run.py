@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
 from trainables.data.training import TrainingSet
+from trainables.digests import check_as_recorded
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
@@ -26,6 +27,9 @@ from trainables.numerics import hold_in_bfloat16, numerics, resolved
 from trainables.replay import Replay, replay_on
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
+
+_LOOKED_AT = 24
+"""Side of the LR image by which a teacher is tried."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class RunImages:
     """None where a student is judged by its teacher."""
     train: TrainingSet | Images | None = None
     """With their LR images; or HR images alone, of which every run makes the LR it needs."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """What training images that are not at hand must be, as `TrainingSet.digests` has it."""
 
     @classmethod
     def of(cls, config: TrialConfig, *others: TrialConfig) -> RunImages:
@@ -50,7 +56,7 @@ class RunImages:
             ValueError: names the first folder or file that cannot be used.
         """
         named = config.heldout
-        heldout = None if named is None else read_images(named.images, part="heldout")
+        heldout = None if named is None else read_images(named.images, "heldout", named.crop)
         taught = [each for each in (config, *others) if each.data is not None]
         if not taught:
             return cls(heldout)
@@ -65,6 +71,7 @@ class RunImages:
 
         Raises:
             ValueError: as `of`, where another run needed none of it.
+            EnvironmentFault: what is read there is not what `digests` has.
         """
         data, colour, scales = config.data, _colour(config), config.student.scales
         assert data is not None, "a method that learns from images has data"
@@ -72,8 +79,11 @@ class RunImages:
             sizes = data.downsizings
             return TrainingSet.of(self.train, colour=colour, scales=scales, downsizings=sizes)
         if self.train is None:
-            return TrainingSet.read(data, colour=colour, scales=scales)
-        return self.train.serving(data, colour=colour, scales=scales)
+            found = TrainingSet.read(data, colour=colour, scales=scales)
+        else:
+            found = self.train.serving(data, colour=colour, scales=scales)
+        check_as_recorded(self.digests, found.digests)
+        return found
 
 
 class Run:
@@ -102,7 +112,8 @@ class Run:
                 turn them off.
         """
         self.config = config
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        self.threads = config.threads or os.cpu_count() or 1
+        torch.set_num_threads(self.threads)
         self.device = chosen_device(config.device)
         images = images or RunImages.of(config)
         self.precision = resolved(config.precision, self.device)
@@ -197,6 +208,11 @@ class Run:
         """Whether the budget is spent."""
         return self.step >= self.config.budget.steps
 
+    @property
+    def active(self) -> int:
+        """Body units of the student that took part in its last update."""
+        return self.method.active()
+
     def evaluate(self) -> dict[str, float]:
         """The outcome, as deep as it has grown, on the held-out images."""
         with self.replay.here(), numerics("fp32", self.device):
@@ -255,10 +271,20 @@ def _colour(config: TrialConfig) -> Colour:
 
 
 def chosen_device(name: str) -> torch.device:
-    """What `auto`, or a name of torch's, stands for on this machine."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """What `auto`, or a name of torch's, stands for on this machine.
+
+    Raises:
+        ConfigError: nothing can be computed there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).tolist()  # on torch's meta device there are no numbers
+    except Exception as error:  # a torch without CUDA asserts; other devices import what is missing
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ConfigError("device", f"{name[:60]}: cannot be used here ({reason})") from None
+    return device
 
 
 def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
@@ -266,6 +292,22 @@ def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
     if config.teacher is None:
         return None
     return _network(config, "teacher").to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def check_teacher(run: Run) -> None:
+    """Ask the teacher for one small image: what it makes of it must be numbers.
+
+    Raises:
+        ConfigError: it is not, so that every student would diverge.
+    """
+    if run.teacher is None:
+        return
+    scale = run.config.student.scales[0]
+    lr_BCHW = run.heldout.views[scale][0].lr_BCHW[..., :_LOOKED_AT, :_LOOKED_AT]
+    if not bool(torch.isfinite(run.teacher(lr_BCHW, scale=scale)).all()):
+        rule = "what it makes of an image is infinite or no number: every student would diverge"
+        raise ConfigError("teacher.weights", rule)
 
 
 def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:

@@ -8,7 +8,15 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from trainables.checkpoints import Checkpoint, newest_valid, prune, valid_at, write_checkpoint
+from trainables.checkpoints import (
+    Checkpoint,
+    Owner,
+    find_checkpoints,
+    newest_valid,
+    prune,
+    valid_at,
+    write_checkpoint,
+)
 from trainables.config import TrialConfig
 from trainables.run import Run, RunImages
 from trainables.values import Report
@@ -44,6 +52,7 @@ class SavedRun:
         origin: Origin | None = None,
         keep: Collection[int] = (),
         heard: int | None = None,
+        owner: Owner | None = None,
     ) -> None:
         """Build the run and restore it.
 
@@ -58,18 +67,23 @@ class SavedRun:
             heard: the last step whose report was written down. Where more than one followed, and
                 a power cut took what was written of them, it goes on from the first of these, so
                 that each is given again. None: from the newest that holds.
+            owner: of its checkpoints; those of other studies and points are passed over, with a
+                log warning. None: of no study, and all count.
 
         Raises:
             ValueError: the checkpoint that it is to be a copy of is gone or damaged.
         """
-        self._folders, self._keep = (*earlier, folder), keep
+        self._folders, self._keep, self._owner = (*earlier, folder), keep, owner
+        of_study = None if owner is None else owner.of_any_point()
         self._disk_is_full = False
         self.run = Run(config, images=images, micro_batch=micro_batch)
         self.restored: Checkpoint | None = None
         until = math.inf if heard is None else heard + config.budget.steps_per_report
-        found = newest_valid(self._folders, after=origin.step if origin else 0, until=until)
+        found = newest_valid(
+            self._folders, after=origin.step if origin else 0, until=until, owner=owner
+        )
         if found is None and origin is not None:
-            found = valid_at(origin.folders, origin.step)
+            found = valid_at(origin.folders, origin.step, of_study)
             if found is None:
                 where = ", ".join(map(str, origin.folders)) or "the trial that is copied"
                 raise ValueError(f"{where}: no checkpoint at step {origin.step} to go on from")
@@ -78,6 +92,11 @@ class SavedRun:
         if found is not None:
             self.restored, state = found
             self.run.load_state_dict(state)
+        if strangers := len(find_checkpoints(self._folders)) - len(
+            find_checkpoints(self._folders, of_study)
+        ):
+            where = " and ".join(str(each) for each in self._folders if each.exists())
+            _log.warning("%s: checkpoints of another study passed over: %d", where, strangers)
 
     def unread(self, read: int) -> Report | None:
         """The restored checkpoint's report where `read`, the last step that was heard, is older."""
@@ -97,7 +116,13 @@ class SavedRun:
         report = self.run.advance()
         grown = int(report["step"]) > max(self.run.config.growth_steps(), default=0)
         try:
-            write_checkpoint(self._folders[-1], self.run.state_dict(), report, eligible=grown)
+            write_checkpoint(
+                self._folders[-1],
+                self.run.state_dict(),
+                report,
+                eligible=grown,
+                owner=self._owner,
+            )
         except OSError as error:
             step, where = self.run.step, self._folders[-1]
             if not self._disk_is_full:
@@ -107,7 +132,9 @@ class SavedRun:
             self._disk_is_full = True
         else:
             self._disk_is_full = False
-            prune(self._folders, self._keep)
+            # What a copy was before counts among what is kept of it.
+            mine = None if self._owner is None else self._owner.of_any_point()
+            prune(self._folders, self._keep, mine)
         return report
 
     def reports(self, read: int = 0) -> Iterator[Report]:

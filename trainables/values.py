@@ -6,8 +6,10 @@ Legend of shape suffixes, for the whole project:
     F   feature channels               H W the tensor's own height and width
     N   positions, H * W               K   entries in a bank
 
-Images are float32 in [0, 1], RGB or one luma channel as the network's `colour` says, from the file
-reader to the file writer. A `step` is one update of the student; a `report` is one evaluation.
+Images are floats in [0, 1], RGB or one luma channel as the network's `colour` says, from the file
+reader to the file writer. Floats are of torch's default type, float32; what is built and trained
+under `torch.set_default_dtype(torch.float64)` is float64, as golden tests want it. A `step` is one
+update of the student; a `report` is one evaluation.
 """
 
 from __future__ import annotations

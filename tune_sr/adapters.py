@@ -7,25 +7,41 @@ by our trial names; Ray's trial ids change with every start, and here with every
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
-from ray.tune.stopper import Stopper
 
-from trainables.ray_trainable import CLONED, FAILED, HEARD, MICRO_BATCH, NOTES, REPORT, TRIAL
+from trainables.ray_trainable import (
+    CLONED,
+    FAILED,
+    FAULT,
+    HEARD,
+    MICRO_BATCH,
+    NOTES,
+    REPORT,
+    TRIAL,
+)
 from trainables.values import ConfigError
-from tune_sr.faults import ATTEMPTS, Again, Loss, after_failure, after_loss, read_error, why_lost
+from tune_sr.faults import (
+    ATTEMPTS,
+    Again,
+    Fault,
+    Loss,
+    after_failure,
+    after_loss,
+    read_error,
+    why_lost,
+)
 from tune_sr.judging import Judge
-from tune_sr.ledger import Event, History, Ledger, State, trial_name
+from tune_sr.ledger import State, trial_name
+from tune_sr.live import Live
 from tune_sr.patience import Patience
-from tune_sr.population import Copy, Population
+from tune_sr.population import Population
 from tune_sr.searchers import propose
-from tune_sr.spending import GpuMeter
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -36,51 +52,6 @@ if TYPE_CHECKING:
     from tune_sr.study import StudyConfig
 
 _log = logging.getLogger(__name__)
-
-
-class Live:
-    """A study as it goes on: its ledger, and the folds of it, in step."""
-
-    def __init__(self, ledger: Ledger, keys: Collection[str] | None = None) -> None:
-        """Fold what a ledger has.
-
-        Args:
-            ledger: the study's.
-            keys: the figures of reports that searcher and scheduler look at; None: all.
-        """
-        events = list(ledger.events())
-        self.ledger = ledger
-        self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
-        self.setbacks: dict[str, Again | Loss] = {}
-        """By trial: what the scheduler has seen of one that is to begin again."""
-
-    def append(self, event: str, **fields: Any) -> Event:
-        """Write an event and take it into account."""
-        written = self.ledger.append(event, **fields)
-        self.history.apply(written)
-        self.gpu_meter.apply(written)
-        return written
-
-    def settle(self) -> None:
-        """Write the ends that a driver decided on and died before it could write."""
-        settled = {e["trial"] for e in self.ledger.events() if e["event"] == "trial_ended"}
-        for record in list(self.history.trials.values()):
-            if record.state is not None and record.name not in settled:
-                self.append("trial_ended", trial=record.name, state=record.state, reason=None)
-
-    def make_up(self, population: Population) -> None:
-        """Write the copy that a driver decided on and died before it could write, if there is one.
-
-        Before anything else is written: only the last event tells.
-        """
-        due = population.due(list(self.ledger.events()))
-        if due is not None:
-            self.clone(*due)
-
-    def clone(self, trial: str, copy: Copy) -> None:
-        """Write down what a trial goes on as."""
-        where = {"from": copy.source, "step": copy.step}
-        self.append("cloned", trial=trial, **where, point=copy.point, caveat=copy.caveat)
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
@@ -104,12 +75,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial in Ray's form; None while there is no room, or what is left is running."""
+        if self._live.breaker.tripped:
+            return None if self._running else str(Searcher.FINISHED)
         if not self._has_room():
             return None
         while (name := self._next()) is not None:
             if self._live.history.trials[name].state is None:
                 return self._issue(name, trial_id)
-        return None if self._running else str(Searcher.FINISHED)
+        waits = self._running or (self._live.breaker.pausing and not self._live.ending())
+        return None if waits else str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -118,6 +92,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         name = self._running.pop(trial_id)
         setback = self._live.setbacks.pop(name, Loss("its process was lost") if error else None)
         if setback is None or self._live.history.trials[name].state is not None:
+            return
+        if isinstance(setback, Fault):
+            self._again[name] = Again(setback.reason)
+            self._live.breaker.fault(name, setback.reason)
             return
         next_step = setback if isinstance(setback, Again) else self._after(name, setback)
         if isinstance(next_step, Again):
@@ -151,10 +129,14 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def _next(self) -> str | None:
         """The next trial; one whose point cannot be configured has thereby ended."""
         study, history = self._study, self._live.history
+        self._waiting += self._live.breaker.due()
         if self._waiting:
             name = self._waiting.pop(0)
             _, problem = self._configured(history.trials[name].point)
-        elif (number := len(history.trials)) < study.trials:
+        elif self._live.breaker.pausing:  # a new trial would meet the same fault
+            return None
+        elif len(history.trials) < study.trials:
+            number = history.free_number()
             name, objective = trial_name(number), study.objective
             known = study.searcher, study.space, study.seed, history
             point = propose(*known, number, objective, self._told)
@@ -203,18 +185,19 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._population = Population.of(config)
         self._patience = Patience()
         self._unplaced: dict[str, Trial] = {}
+        self._reporting: set[str] = set()
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Once it runs, a trial may not be silent for ever; it may wait for a place."""
         self._unplaced[trial.config[TRIAL]] = trial
+        self._reporting.discard(trial.config[TRIAL])
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """Its process is lost; the searcher says what becomes of it."""
         name = trial.config[TRIAL]
-        self._unplaced.pop(name, None)
+        begun = self._unplaced.pop(name, None) is None
         self._patience.ended(name)
-        error = read_error(trial.pickled_error_file, trial.error_file)
-        self._live.setbacks[name] = why_lost(error)
+        self._live.setbacks[name] = why_lost(read_error(trial.error_file), begun=begun)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
@@ -224,9 +207,14 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._patience.heard(name)
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
+        if FAULT in result:
+            return self._pause(name, Fault(result[FAILED]))
         if FAILED in result:
             return self._fail(name, result[FAILED])
         report = dict(result[REPORT])
+        if name not in self._reporting:
+            self._reporting.add(name)
+            self._live.breaker.began(name)
         step = int(report["step"])
         decision = self._judge.decide(name, step, report)
         made_before = step in self._live.history.trials[name].reports
@@ -266,7 +254,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             return self._end(name, "failed", next_step)
         return self._pause(name, next_step)
 
-    def _pause(self, name: str, again: Again) -> str:
+    def _pause(self, name: str, again: Again | Fault) -> str:
         self._live.setbacks[name] = again
         self._patience.ended(name)
         return str(self.STOP)
@@ -275,18 +263,3 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._live.append("trial_ended", trial=name, state=state, reason=reason)
         self._patience.ended(name)
         return str(self.STOP)
-
-
-class GpuHours(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
-    """Ends a start of the driver when the study has used the GPU time that it may use."""
-
-    def __init__(self, live: Live, hours: float) -> None:
-        self._live, self._seconds = live, 3600 * hours
-
-    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """No single trial ends by it."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether the time is used up by now."""
-        return self._live.gpu_meter.seconds(time.time()) >= self._seconds

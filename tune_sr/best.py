@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_sr.identity import owner_of
+
 if TYPE_CHECKING:
+    from trainables.checkpoints import Owner
     from trainables.run import RunImages
     from tune_sr.chart import Chart
     from tune_sr.ledger import TrialRecord
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 BEST, FRONT = "best", "front"
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
+_OF_A_TRIAL = re.compile(r"\d{4,}(\.new)?")
+"""Names of folders in `front/` that are written here; any other is somebody else's."""
 _OF_THE_MACHINE = ("device", "graphs", "threads")
 """What a configuration says of the machine it ran on, and nothing else would miss."""
 
@@ -43,37 +49,50 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
         for record in results.front:
             _write(results, record, results.folder / FRONT / record.name, images)
         unbeaten = {record.name for record in results.front}
-        for other in (results.folder / FRONT).iterdir():  # the study was extended since
-            if other.name not in unbeaten:
-                shutil.rmtree(other)
+        remove_beaten(results.folder / FRONT, unbeaten)
     return True
+
+
+def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
+    """Remove the folders of trials that others beat since a study was extended.
+
+    What else lies there stays: a file of the file system's own, or a folder of somebody's.
+    """
+    for other in front.iterdir():
+        ours = _OF_A_TRIAL.fullmatch(other.name) and other.is_dir() and not other.is_symlink()
+        if ours and other.name not in unbeaten:
+            shutil.rmtree(other)
 
 
 def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:
     """The student of a trial's best report, in `folder`, each file at once or not at all."""
+    from trainables.finished import FinishedStudent
     from trainables.networks.checkpoint import save_network
-    from trainables.run import Run
     from tune_sr.panel import draw_student
     from tune_sr.yaml_lines import dump_yaml
 
     score = results.score(record)
     assert score is not None, "it is among the best"
-    state = _state(results.folder, record.name, score.step, folder)
-    config = results.space.at(record.point_at(score.step))
-    run = Run(config, images=images)
-    run.load_state_dict(state)
-    run.outcome.near_identity(run.method.active())  # what has not yet grown passes through
+    point = record.point_at(score.step)
+    owner = owner_of(results.history.study)
+    mine = owner and owner.at(point)
+    state = _state(results.folder, record.name, score.step, folder, mine)
+    config = results.space.at(point)
+    finished = FinishedStudent(config, state, images)
+    finished.student = finished.student.settled(finished.active)
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
     caveat = record.caveat_at(score.step)
     notes |= {"caveat": caveat} if caveat else {}
-    save_network(fresh / STUDENT, run.outcome, notes)
+    save_network(fresh / STUDENT, finished.outcome, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
-    draw_student(fresh / PANEL, run, _chart(results))
+    if finished.heldout is not None:
+        draw_student(fresh / PANEL, finished, _chart(results))
     folder.mkdir(exist_ok=True)
+    (folder / PANEL).unlink(missing_ok=True)  # of another student
     for path in fresh.iterdir():
         path.replace(folder / path.name)
     fresh.rmdir()
@@ -96,10 +115,10 @@ def _chart(results: Results) -> Chart | None:
     )
 
 
-def _state(folder: Path, trial: str, step: int, into: Path) -> dict[str, Any]:
+def _state(folder: Path, trial: str, step: int, into: Path, owner: Owner | None) -> dict[str, Any]:
     from trainables.checkpoints import valid_at
 
-    found = valid_at(folder.glob(f"trials/*/{trial}"), step)
+    found = valid_at(folder.glob(f"trials/*/{trial}"), step, owner)
     if found is not None:
         return found[1]
     raise ValueError(

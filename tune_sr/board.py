@@ -93,6 +93,8 @@ class Board:
             return "\n".join((line, *self._new_footnote(record)))
         if kind == "attempt":
             return f"{trial} attempt {event.get('attempt')}: {event.get('reason')}"
+        if kind == "retried":
+            return f"{trial} is tried again; it had failed: {event.get('reason')}"
         if kind == "reported":
             value = event["report"].get(self.frame.objective)
             told = "none" if value is None else self.figure(record, value)

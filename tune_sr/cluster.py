@@ -10,17 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "tsr-"
-_LONGEST = 30
-"""Characters of a temporary folder in which Ray's sockets still have a name that fits in 107."""
+from tune_sr.private_folder import private_folder, remove_leftovers
+from tune_sr.signals import held_back
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,7 +97,8 @@ def joined_ray(address: str) -> Iterator[None]:
         return
     _check_answers(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+        with held_back():
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:  # of Ray's many kinds; what they say is all there is to know
         said = " ".join(str(error).split())[:200]
         way_out = "where a cluster asks for its token, say RAY_AUTH_MODE=token here as well"
@@ -133,8 +132,12 @@ def _silence() -> None:
 def local_ray(cpus: int) -> Iterator[None]:
     """Start a Ray with `cpus` CPUs and end it afterwards; where one is running it is used and left.
 
-    It never joins a cluster that an address file or variable names. Should this process be killed,
-    Ray's processes end by themselves within a minute, and the next start removes their files.
+    It never joins a cluster that an address file or variable names, and listens on 127.0.0.1 alone.
+    Should this process be killed, Ray's processes end by themselves within a minute, and the next
+    start removes their files.
+
+    Raises:
+        ClusterError: Ray cannot be started, mostly for lack of memory or processes.
     """
     _silence()
     import ray
@@ -142,37 +145,99 @@ def local_ray(cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _remove_leftovers()
+    remove_leftovers()
+    _check_processes(cpus)
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Else Ray makes one for all in the home, which need not be there, and clusters started
         # later would ask for it.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    folder = _parent() / f"{_PREFIX}{os.getpid()}"
+    with private_folder() as folder:
+        try:
+            _start(cpus, folder)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(cpus: int, folder: Path) -> None:
+    import ray
+
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="CRITICAL",
-            _temp_dir=str(folder),
-            # A record of every call to a trial, for a dashboard that this Ray does not have.
-            _system_config={"task_events_report_interval_ms": 0},
-        )
+        with held_back(), _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="CRITICAL",
+                _temp_dir=str(folder),
+                # A record of every call to a trial, for a dashboard that this Ray does not have.
+                _system_config={"task_events_report_interval_ms": 0},
+            )
+    except Exception as error:  # of Ray's many kinds
+        said = " ".join(str(error).split())[:200]
+        raise ClusterError(f"Ray cannot be started here: {said}; {_limits()}") from None
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within it a Ray that starts takes 127.0.0.1 for its address, and listens on nothing else.
+
+    `_node_ip_address` does not do it: Ray replaces 127.0.0.1 by the address of a network card,
+    except where clusters are turned off, as they are on other systems than Linux.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
         yield
     finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
-def _parent() -> Path:
-    system = Path(tempfile.gettempdir())
-    return system if len(str(system)) <= _LONGEST else Path("/tmp")
+_THREADS, _THREADS_PER_CPU = 130, 20
+"""How many threads a local Ray has, and how many more with each process for a trial; measured with
+Ray 2.60. Where it may not have them it aborts this process, with no exception to catch."""
 
 
-def _remove_leftovers() -> None:
-    """The folders of earlier processes that were killed; a pid is enough to tell."""
-    for folder in _parent().glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX)
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def _check_processes(cpus: int) -> None:
+    """Refuse a start for which this user may not have enough processes and threads.
+
+    Raises:
+        ClusterError: names the limit.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit == resource.RLIM_INFINITY or os.geteuid() == 0:  # root is not held to it
+        return
+    free, needed = limit - _threads_of_user(), _THREADS + _THREADS_PER_CPU * cpus
+    if free < needed:
+        rule = f"it needs about {needed} processes and threads, and this user may start {free} more"
+        raise ClusterError(f"Ray cannot be started here: {rule}: raise the limit (ulimit -u)")
+
+
+def _threads_of_user() -> int:
+    """How many threads this user has, as far as /proc shows them."""
+    threads = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if process.stat().st_uid == os.geteuid():
+                threads += len(list((process / "task").iterdir()))
+    return threads
+
+
+def _limits() -> str:
+    """What this process may use at most, where that is limited."""
+    named = {
+        "address space": (resource.RLIMIT_AS, "ulimit -v"),
+        "processes": (resource.RLIMIT_NPROC, "ulimit -u"),
+        "size of a file": (resource.RLIMIT_FSIZE, "ulimit -f"),
+        "open files": (resource.RLIMIT_NOFILE, "ulimit -n"),
+    }
+    limits = {what: resource.getrlimit(number)[0] for what, (number, _) in named.items()}
+    told = [
+        f"{what} {limits[what]} ({flag})"
+        for what, (_, flag) in named.items()
+        if limits[what] != resource.RLIM_INFINITY
+    ]
+    return f"limits of this process: {', '.join(told) or 'none'}"

@@ -1,24 +1,164 @@
-"""What the command modules share: one-line refusals and the exit codes."""
+"""What the command modules share: one-line refusals, exit codes, and streams that cannot fail."""
 
 from __future__ import annotations
 
 import argparse
+import codecs
+import contextlib
+import os
 import sys
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO
+
+from trainables.limits import LINE_LENGTH
+from tune_sr.redact import redacted, redacted_words
 
 DONE, FAILED, REFUSED = 0, 1, 2
 """Beside these: 130, 143, 138 after SIGINT, SIGTERM, SIGUSR1, the work saved and resumable."""
 
+_ERRORS = "tune_sr.plain"
+_PLAIN = {
+    "━": "=", "─": "-", "●": "*", "…": "...", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
+}  # fmt: skip
+"""What a terminal shows that has no such character: of the live table, and of rich's boxes."""
+
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one line, as every refusal of these commands is one line."""
+    """Refuses in one line, as every refusal of these commands is one line.
+
+    A flag is written out: what `--sp` means today, another flag may mean tomorrow.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+        self._words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; a refusal shows none of the secrets of these words."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Name the mistake and where to read on; exit code 2."""
-        self.exit(REFUSED, f"{self.prog}: {message} (--help lists what there is)\n")
+        for word, shown in zip(self._words, redacted_words(self._words), strict=True):
+            message = message.replace(word, shown) if word != shown else message
+        raise SystemExit(refuse(self.prog, ValueError(f"{message} (--help lists what there is)")))
 
 
-def refuse(prog: str, error: ValueError) -> int:
-    """Tell the user's mistake in one line; the exit code."""
-    sys.stderr.write(f"{prog}: {' '.join(str(error).split())}\n")
+def refuse(prog: str, error: Exception) -> int:
+    """Print the user's mistake in one line; the exit code."""
+    tell(f"{prog}: {one_line(str(error))}", error=True)
     return REFUSED
+
+
+def one_line(text: str) -> str:
+    r"""`text` as one line that changes no terminal; of a screenful, its beginning and its end.
+
+    >>> one_line("a\x1b[2J\n  b")
+    'a\\x1b[2J b'
+    """
+    line = printable(" ".join(text.split()))
+    half = LINE_LENGTH // 2
+    return line if len(line) <= LINE_LENGTH else f"{line[:half]} ... {line[-half:]}"
+
+
+def printable(text: str) -> str:
+    r"""`text` with what is no character on a screen written as Python writes it.
+
+    >>> printable("caf\xe9 \x1b\u202e")
+    'caf\xe9 \\x1b\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Around preparations: what the machine refuses a user's settings is refused in one line.
+
+    Raises:
+        ValueError: a file system had an error, or there is too little memory for what was asked.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        raise ValueError(f"{named}{(error.strerror or str(error)).lower()}") from None
+    except (MemoryError, RuntimeError) as error:
+        from trainables.memory import lacks_memory
+
+        if not lacks_memory(error):
+            raise
+        way_out = "lower batch.patch, batch.images, features, or what else memory grows with"
+        raise ValueError(f"out of memory before anything was started: {way_out}") from None
+
+
+def tell(text: str, *, error: bool = False) -> None:
+    """Print lines for the person; what becomes of them is no matter of the work.
+
+    Where nobody listens any more (`| head`, a terminal that was closed, a full disk) nothing is
+    printed from now on. No secret of an address goes to stderr, which service managers keep.
+
+    Args:
+        text: one line or more.
+        error: to stderr, not to stdout.
+    """
+    say(sys.stderr if error else sys.stdout, redacted(text) if error else text)
+
+
+def say(stream: TextIO | None, text: str) -> bool:
+    """Write lines to a stream and see them off; whether somebody listens there."""
+    if stream is None:
+        return False
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except (OSError, ValueError):  # also closed; or no such character, where nobody settled it
+        _discard(stream)
+        return False
+    return True
+
+
+def settle_streams() -> None:
+    """Give this process stdin, stdout and stderr that can be written to, come what may.
+
+    Service managers may close them; the files that are opened next would then take their numbers,
+    and what libraries write to stderr would stand in a ledger. A terminal that lacks a character is
+    given another in its place.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(descriptor, True)
+    codecs.register_error(_ERRORS, _plain)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+        if number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_ERRORS)
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    shown = (_PLAIN.get(each) or each.encode("ascii", "backslashreplace").decode() for each in text)
+    return "".join(shown), error.end
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is left in a stream that failed go nowhere: else Python's last flush fails too."""
+    with contextlib.suppress(OSError, ValueError):
+        number = stream.fileno()
+        if number in (1, 2):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)

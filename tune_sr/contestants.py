@@ -15,6 +15,7 @@ from trainables.metrics.cost import Cost, cost_of
 from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
 from trainables.networks.checkpoint import load_network, read_caveat
 from trainables.networks.shipped import is_shipped, shipped_file
+from trainables.paths import expanded, why_no_file
 from trainables.resample import upsample_BCHW
 from trainables.values import Colour, ConfigError
 
@@ -106,14 +107,14 @@ def _named(spec: str) -> tuple[Path, dict[str, Any], Any]:
     """
     if is_shipped(spec):
         return shipped_file(spec, None if ":" in spec else "vdsr"), {}, None
-    if "=" not in spec or Path(spec).exists():
-        return Path(spec).expanduser(), {}, None
+    if "=" not in spec or why_no_file(Path(spec)) is None:
+        return expanded(spec), {}, None
     config = _pairs(spec)
     weights, scale = config.pop("weights", None), config.pop("scale", None)
     if weights is None:
         raise ConfigError("weights", "has no weights=FILE: an untrained network scores nothing")
     if not is_shipped(str(weights)):
-        return Path(str(weights)).expanduser(), config, scale
+        return expanded(str(weights)), config, scale
     scales = None if scale is None else [scale]
     return shipped_file(weights, config.get("name"), scales), config, scale
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from trainables.limits import STEPS
 
 Point = Mapping[str, Any]
 """A proposal: dotted path to value, active quantities only."""
@@ -51,17 +53,17 @@ class Dimension:
             return tuple(self.on_grid(low + count * self.args[2]) for count in few)
         return (low, high)
 
-    def every(self) -> tuple[Any, ...] | None:
-        """Every value it can have; None for a range of real numbers without steps."""
+    def every(self) -> Iterable[Any] | None:
+        """Every value it can have, made as it is asked for; None for a range without steps."""
         if self.word == "choice":
             return self.args
         if self.word in ("randint", "lograndint"):
-            return tuple(range(*self.args))
+            return range(*self.args)
         if self.word != "quniform":
             return None
         low, high, step = self.args
         count = round((high - low) / step) + 1
-        return tuple(self.on_grid(low + index * step) for index in range(count))
+        return (self.on_grid(low + index * step) for index in range(count))
 
     def on_grid(self, value: float) -> float:
         """The multiple of q nearest to `value`, as short a number as can be written for it."""
@@ -144,7 +146,7 @@ def in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
 def combinations(
     dimensions: Sequence[Dimension],
     fixed: Mapping[str, Any],
-    values: Callable[[Dimension], Sequence[Any]],
+    values: Callable[[Dimension], Iterable[Any]],
 ) -> Iterator[dict[str, Any]]:
     """Every point that takes one of `values` in each dimension, inactive ones left out.
 
@@ -183,6 +185,9 @@ def _parse_range(word: str, args: list[Any]) -> tuple[Any, ...]:
         raise ValueError(f"{word} [{low:g}, {high:g}] must start above 0")
     if count == 3 and args[2] <= 0:
         raise ValueError(f"quniform's q must be above 0; got {args[2]:g}")
+    steps = (high - low) / args[2] if count == 3 else high - low
+    if (count == 3 or isinstance(low, int)) and steps > STEPS:
+        raise ValueError(f"{word} {_listed(args)} has more than {STEPS:,} values")
     if count == 3 and not all(_is_multiple(end, args[2]) for end in (low, high)):
         raise ValueError(f"quniform's ends {low:g} and {high:g} must be multiples of {args[2]:g}")
     return tuple(args)
@@ -204,9 +209,14 @@ def _parse_choice(word: str, args: list[Any]) -> tuple[Any, ...]:
 def _parse_when(says: Any) -> dict[str, tuple[Any, ...]]:
     if not isinstance(says, dict) or any(value in ([], {}) for value in says.values()):
         raise ValueError("when takes {path: value} or {path: [value, ...]}")
-    return {
+    conditions = {
         path: tuple(value) if isinstance(value, list) else (value,) for path, value in says.items()
     }
+    for path, values in conditions.items():
+        for value in values:
+            if not isinstance(value, str | int | float | None):
+                raise ValueError(f"when: {path} has words and numbers, not {_text(value)}")
+    return conditions
 
 
 WORDS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {

@@ -10,7 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_sr.commands import DONE, FAILED, Parser, refuse
+from trainables.limits import THREADS
+from trainables.paths import expanded, is_folder, why_no_file
+from tune_sr.commands import (
+    DONE,
+    FAILED,
+    Parser,
+    one_line,
+    refuse,
+    refusing,
+    settle_streams,
+    tell,
+)
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -34,12 +45,14 @@ _EPILOG = """protocols (numbers of two protocols never compare):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         with interruptible():
             try:
-                _check_paths(arguments)
-                contest = _prepared(arguments)
+                with refusing():
+                    _check_paths(arguments)
+                    contest = _prepared(arguments)
                 table = _compared(contest, arguments)
             except ValueError as error:
                 return refuse(PROG, error)
@@ -48,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if table is None:
         return FAILED
     if not arguments.quiet:
-        print(markdown(table, mark="+" if arguments.self_ensemble else ""))
+        tell(markdown(table, mark="+" if arguments.self_ensemble else ""))
     return DONE
 
 
@@ -80,7 +93,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="of output, that are computed at a time; larger images in tiles; "
         "default: %(default)s")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-    add("--threads", type=_positive, metavar="N", help="CPU threads; default: torch's choice")
+    add("--threads", type=_threads, metavar="N", help="CPU threads; default: torch's choice")
     add("--json", type=Path, metavar="FILE", help="write the rows there")
     add("--save-images", type=Path, metavar="DIR", help="write every result there, as PNG")
     add("--quiet", action="store_true", help="no table on screen")
@@ -99,6 +112,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def _threads(text: str) -> int:
+    if not 1 <= int(text) <= THREADS:
+        raise argparse.ArgumentTypeError(f"takes 1 to {THREADS:,}; got {text}")
+    return int(text)
 
 
 def _prepared(arguments: argparse.Namespace) -> Contest:
@@ -153,10 +172,11 @@ def _check_paths(arguments: argparse.Namespace) -> None:
     """Refuse a mistyped path at once, before torch is imported."""
     for spec in (*arguments.network, *filter(None, [arguments.teacher])):
         described = "=" in spec or spec.partition(":")[0] == "shipped"
-        if not described and not Path(spec).expanduser().is_file():
-            raise ValueError(f"--network {spec}: no such file; or say shipped, or name=...")
+        reason = None if described else why_no_file(expanded(spec))
+        if reason is not None:
+            raise ValueError(f"--network {spec}: {reason}; or say shipped, or name=...")
     for source in (*arguments.data, *(arguments.lr or [])):
-        if source != "photos" and not Path(source).expanduser().is_dir():
+        if source != "photos" and not is_folder(expanded(source)):
             raise ValueError(f"{source} is no folder; name a folder of images, or photos")
 
 
@@ -172,17 +192,13 @@ def _check_writable(arguments: argparse.Namespace) -> None:
 
 
 def _device(name: str) -> torch.device:
-    import torch
-
     from trainables.run import chosen_device
+    from trainables.values import ConfigError
 
     try:
-        device = chosen_device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {name}: cannot be used here ({reason})") from None
-    return device
+        return chosen_device(name)
+    except ConfigError as error:
+        raise ValueError(f"--device {error.rule}") from None
 
 
 def _benchmarks(arguments: argparse.Namespace, scales: Sequence[int]) -> list[Benchmark]:
@@ -210,11 +226,11 @@ def _compared(contest: Contest, arguments: argparse.Namespace) -> list[Row] | No
             table = list(rows(contest, tick))
     except torch.OutOfMemoryError:
         told = f"out of memory: give a --tile-pixels below {arguments.tile_pixels}"
-        print(f"{PROG}: {told}", file=sys.stderr)
+        tell(f"{PROG}: {told}", error=True)
         return None
     for each in contest.approximate(arguments.tile_pixels):
         told = f"{each} looks further than its tiles: seams differ; --tile-pixels avoids it"
-        print(f"{PROG}: {told}", file=sys.stderr)
+        tell(f"{PROG}: {told}", error=True)
     if arguments.json is not None:
         about = {
             "device": str(contest.device),
@@ -248,10 +264,16 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
             cells += [_figure(row.ssim, ".4f"), _count(row.params), _count(row.macs)]
             cells += [_figure(row.images_per_second, ".3g")]
             lines.append(cells + ([_figure(row.psnr_to_teacher_db, ".2f")] if taught else []))
-        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        parts.append("\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines))
     if caveats:
-        parts.append("\n".join(f"{star} {caveat}" for caveat, star in caveats.items()))
+        shown = (f"{star} {one_line(caveat)}" for caveat, star in caveats.items())
+        parts.append("\n".join(shown))
     return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """A cell of a table, whatever a file or folder is called."""
+    return one_line(text).replace("|", "\\|")
 
 
 def _short(labels: Collection[str]) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
+import os
+import stat
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from trainables.memory import OUT_OF_MEMORY
@@ -15,8 +15,15 @@ ATTEMPTS = 4
 every node lost: a process that dies each time, as one does that needs more memory than there is,
 would otherwise be tried for ever."""
 
-_NODE_LOST, _NODE_FULL = "its node has died", "running low on memory"
-"""What Ray says where a process went with its node, or where it ended it to save the node."""
+_PREEMPTED, _NODE_LOST = "the actor's node was preempted", "its node has died"
+"""In Ray's errors, where a process went with its node."""
+_NODE_FULL, _NOT_CREATED = "running low on memory", "raised in its creation task"
+"""The same, where Ray ended a process to save its node, and where a process could not begin."""
+_NOT_BEGUN, _LOST = "its process could not begin", "its process was lost"
+_LARGEST_ERROR = 1 << 20
+"""Bytes that are read of a file with an error of Ray's."""
+_BLAMES_THE_POINT = ("diverged", "invalid: ", OUT_OF_MEMORY, "no report for ")
+"""How the reasons of failed trials begin that would fail again on any machine like this one."""
 
 
 class Again(NamedTuple):
@@ -36,6 +43,12 @@ class Loss(NamedTuple):
     """Whether it may be the trial's own doing; a node that leaves is nobody's failure."""
     memory: bool = False
     """Whether its node had no memory left."""
+
+
+class Fault(NamedTuple):
+    """A trial met a fault of the machine or of its files before its first report."""
+
+    reason: str
 
 
 def after_failure(record: TrialRecord, reason: str, images: int) -> Again | str:
@@ -88,40 +101,61 @@ def after_loss(
     return Again(loss.reason)
 
 
-def read_error(pickled: str | None, text: str | None) -> BaseException | None:
-    """What Ray wrote down with the driver when a process was lost; None where that is nothing.
+def read_error(file: str | None) -> str:
+    """The text that Ray wrote down with the driver when a process was lost; "" where there is none.
 
-    Its own `get_pickled_error` looks where a study's files go, to which it has not copied these.
+    Ray pickles the error as well. That is not read: whoever can write to that file, on a cluster
+    whose temporary folder is open to all, would run code as the user of this process.
 
     Args:
-        pickled: the file of the error itself; not all kinds have one.
-        text: the file of what it says.
+        file: `error.txt` of one of Ray's trials.
     """
-    with suppress(Exception):  # an error may be of any kind, and of a module that is not here
-        if pickled is not None:
-            error = pickle.loads(Path(pickled).read_bytes())
-            return error if isinstance(error, BaseException) else None
+    if file is None:
+        return ""
     with suppress(OSError):
-        return None if text is None else RuntimeError(Path(text).read_text(errors="replace"))
-    return None
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123  # a descriptor
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return opened.read(_LARGEST_ERROR).decode(errors="replace")
+    return ""
 
 
-def why_lost(error: BaseException | None) -> Loss:
-    """What Ray's error says of a process that is no more.
+def why_lost(said: str, *, begun: bool = True) -> Loss | Fault:
+    """What Ray's error tells of a process that is no more.
 
-    >>> why_lost(RuntimeError("The actor died because its node has died. Node Id: 0a")).counts
+    Args:
+        said: the error's text; "" where it is not known.
+        begun: whether Ray had started the process.
+
+    >>> why_lost("The actor died because its node has died. Node Id: 0a").counts
     False
+    >>> why_lost("", begun=False)
+    Fault(reason='its process could not begin')
     """
-    said = str(error)
-    if getattr(error, "preempted", False):
+    if _PREEMPTED in said:
         return Loss("its node was preempted", counts=False)
     if _NODE_LOST in said:
         return Loss("its node was lost", counts=False)
     if _NODE_FULL in said:
         return Loss(f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True)
-    if getattr(error, "actor_init_failed", False):
-        return Loss(f"its process could not begin: {said.rstrip().splitlines()[-1]}")
-    return Loss("its process was lost")
+    if _NOT_CREATED in said:
+        return Fault(f"{_NOT_BEGUN}: {said.rstrip().splitlines()[-1]}")
+    return Loss(_LOST) if begun else Fault(_NOT_BEGUN)
+
+
+def may_be_retried(record: TrialRecord) -> bool:
+    """Whether a trial failed for a reason that need not be its point's: the machine's, or a file's.
+
+    These are lost processes, and errors before the first report other than divergence, lack of
+    memory, an invalid point and silence.
+
+    >>> may_be_retried(TrialRecord("0000", 0, {}, state="failed", reason="OSError: gone"))
+    True
+    """
+    reason = record.reason or ""
+    if record.state != "failed" or reason.startswith(_BLAMES_THE_POINT):
+        return False
+    return reason.startswith((_NOT_BEGUN, _LOST)) or not record.reports
 
 
 def _half(images: int) -> int:

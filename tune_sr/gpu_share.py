@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tune_sr.room import megabytes
@@ -68,12 +69,9 @@ def placed(config: StudyConfig, bench: Bench) -> StudyConfig:
         raise ValueError(f"--gpus-per-trial auto: {rule}")
     else:
         _log.warning("--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone")
-    return StudyConfig.of(
-        config.space.with_flags({"gpus_per_trial": gpus}),
-        config.name,
-        config.folder.parent,
-        config.address,
-    )
+    space = config.space.with_flags({"gpus_per_trial": gpus})
+    now = StudyConfig.of(space, config.name, config.folder.parent, config.address)
+    return replace(now, tracking_uri=config.tracking_uri)  # which the space has without its secrets
 
 
 def tried_bytes(bench: Bench) -> int:

@@ -7,15 +7,16 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tune_sr.curves import Reported, packed
+from tune_sr.fitting import Event as Event
+from tune_sr.fitting import Reader, json_line
 from tune_sr.lines import LineFile
 
-Event = dict[str, Any]
 State = Literal["completed", "stopped", "failed"]
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -34,9 +35,25 @@ class Ledger:
     line. One process appends (the study's lock sees to that), from any of its threads.
     """
 
-    def __init__(self, path: Path, *, writable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        writable: bool = True,
+        before: Callable[[str], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: the file, which need not be there.
+            writable: whether `append` may be called.
+            before: called with the kind of each event before it is written; may raise.
+            failed: called with the error of an event that could not be written.
+        """
         self.path = Path(path)
         self._writable = writable
+        self._before, self._failed = before, failed
         self._lines = LineFile(self.path)
 
     def append(self, event: str, **fields: Any) -> Event:
@@ -55,26 +72,52 @@ class Ledger:
 
         Raises:
             RuntimeError: if this is a copy that was pickled into another process.
+            OSError: it cannot be written, for another reason than a full disk.
         """
         if not self._writable:
             raise RuntimeError(
                 f"{self.path}: only the driver that opened a ledger may append to it"
             )
-        line = _json({"event": event, "time": time.time(), **fields})
-        self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+        if self._before is not None:
+            self._before(event)
+        line = json_line({"event": event, "time": time.time(), **fields})
+        try:
+            self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+        except OSError as error:
+            if self._failed is not None:
+                self._failed(error)
+            raise
         read_back: Event = json.loads(line)
         return read_back
 
     def events(self) -> Iterator[Event]:
-        """Every whole event so far, oldest first; none where there is no file yet."""
+        """Every whole event so far that fits those before it, oldest first; none without a file.
+
+        The first time that this process passes over a line, a log warning names file and line.
+        """
         if not self.path.exists():
             return
-        for number, line in enumerate(self.path.read_bytes().split(b"\n"), start=1):
-            event = parse_line(line)
+        reader = Reader(self.path)
+        for line in self.path.read_bytes().split(b"\n"):
+            event = reader.read(line)
             if event is not None:
                 yield event
-            elif line:
-                _log.warning("%s:%d: a half-written line is skipped", self.path, number)
+
+    def displaced(self) -> str | None:
+        """Why what is appended no longer reaches the file at this path; None while it does.
+
+        The file may have been removed, or replaced by another. What this process still holds of it
+        is saved beside it, and the reason names where.
+
+        Raises:
+            OSError: the file system does not answer.
+        """
+        why = self._lines.displaced()
+        if why is None:
+            return None
+        saved = self._lines.saved(self.path.with_name(f"{self.path.stem}.saved.jsonl"))
+        where = "" if saved is None else f"; all that it held is in {saved}"
+        return f"{self.path} {why} while this driver wrote to it{where}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Ray pickles whatever a searcher or scheduler holds; the copy can read and must not write.
@@ -169,6 +212,8 @@ class History:
     """Whether the last word is a `study_ended` that says so."""
     keys: Collection[str] | None = None
     """Which figures of a report are kept; None: all. Who reads along to the end needs few."""
+    _free: int = 0
+    """No trial is missing below this number."""
 
     @classmethod
     def of(cls, events: Iterable[Event], keys: Collection[str] | None = None) -> History:
@@ -209,6 +254,9 @@ class History:
             before = record.point, record.caveat
             record.clones.append(Clone(event["step"], event["from"], *before))
             record.point, record.caveat = event["point"], event["caveat"]
+        elif kind == "retried":
+            record = self.trials[event["trial"]]
+            record.state = record.reason = None
         elif kind == "trial_ended":
             record = self.trials[event["trial"]]
             record.state, record.reason = event["state"], event.get("reason")
@@ -230,6 +278,15 @@ class History:
         if record.state is None:
             record.state = _ENDED_BY.get(event["decision"])
 
+    def free_number(self) -> int:
+        """The number of the next trial: the lowest that none has.
+
+        It is how many there are, but where a damaged line took one of them.
+        """
+        while trial_name(self._free) in self.trials:
+            self._free += 1
+        return self._free
+
     def running(self) -> list[TrialRecord]:
         """Trials added and not ended, by number: what a resume issues again first."""
         return sorted(
@@ -241,30 +298,3 @@ class History:
 def trial_name(number: int) -> str:
     """The name of trial `number`, counted from 0 over the whole study: `0000`, `0001`, ..."""
     return f"{number:04d}"
-
-
-def parse_line(line: bytes) -> Event | None:
-    """The event on one line, or None for a blank or half-written one."""
-    try:
-        event = json.loads(line)
-    except ValueError:  # cut short, also inside a character
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _json(event: Event) -> str:
-    try:
-        return json.dumps(event, allow_nan=False)
-    except (ValueError, TypeError):  # a number that is not finite, a mapping that is no dict
-        return json.dumps(_finite(event))
-
-
-def _finite(value: Any) -> Any:
-    """`value` with every float that JSON cannot write replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

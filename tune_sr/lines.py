@@ -54,6 +54,36 @@ class LineFile:
                 self._unsynced.append(line + b"\n")
                 self._sync_soon()
 
+    def displaced(self) -> str | None:
+        """Why lines no longer reach the file of this name; None while they do.
+
+        Raises:
+            OSError: the file system does not answer.
+        """
+        descriptor = self._descriptor
+        if descriptor is None:
+            return None
+        try:
+            there = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "was removed or moved"
+        return None if os.path.samestat(there, os.fstat(descriptor)) else "was replaced"
+
+    def saved(self, path: Path) -> Path | None:
+        """Write all lines of the file, also of one that has lost its name, to a new file `path`.
+
+        Returns:
+            The path; None where nothing can be written there, or something is there already.
+        """
+        assert self._descriptor is not None, "lines were written"
+        try:
+            with path.open("xb") as copy:
+                size = os.fstat(self._descriptor).st_size
+                copy.write(os.pread(self._descriptor, size, 0))
+        except OSError:
+            return None
+        return path
+
     def _write(self, content: bytes, *, sync: bool) -> None:
         descriptor = self._opened()
         remaining = memoryview(_line_end(descriptor) + content)

@@ -1,59 +1,92 @@
-"""One driver at a time on a study: a lock file that names who holds it and shows he is alive."""
+"""One driver at a time on a study: a lock file that names its holder and shows that he lives."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
+import logging
 import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
+
+from tune_sr.lock_file import (
+    LockedError,
+    Seen,
+    guarded,
+    lives,
+    look_at,
+    named,
+    process_of,
+    whereabouts,
+    why_not,
+)
+
+__all__ = ["DriverLock", "LockedError", "StudyLostError"]
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
-"""A lock whose file has not been touched for so long belongs to nobody."""
+"""A lock that has not changed for so long, while another driver watched it, belongs to nobody."""
+UNTOUCHED_S = 40.0
+"""A driver that could not touch its lock for so long stops: soon another may take it for dead."""
+LOOK_S = 0.5
+"""How often a lock is looked at that is watched."""
+
+_LENGTH = 400
+"""Bytes of the file: it is written over in place, which takes no room on a disk that is full."""
+_BEATS = "beats"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_log = logging.getLogger(__name__)
 
 
-class LockedError(ValueError):
-    """Another driver is at work on this study; its message names host and pid."""
+class StudyLostError(RuntimeError):
+    """A driver may no longer write to its study, and no other one is known to have taken it."""
 
 
 class DriverLock:
-    """Holds `path` for one driver while in use as a context; touches it every ten seconds.
+    """Holds the file `path` for one driver while in use as a context; touches it every ten seconds.
 
-    A lock is stale when its process is gone (same host, and the same container there) or its
-    heartbeat is older than a minute.
-    Should a driver lose its lock (it slept for longer than that, and another took over), `on_lost`
-    is called from the heartbeat's thread: it must stop writing.
+    The file names host, boot, container and process, and has a number that each touch raises. A
+    lock is stale when its process is gone (on the same boot of the same host, in the same
+    container) or when the file does not change for a minute while it is watched. No clock is
+    compared with that of another machine.
+
+    A touch that fails is tried again at the next heartbeat. The lock is lost where the file is gone
+    or another driver's, or could not be touched for 40 seconds. `on_lost` is then called once, in
+    the thread that found it out; the driver must stop writing. Leaving the context raises what
+    `check` raises, in place of any other error.
     """
 
     def __init__(self, path: Path, on_lost: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._on_lost = on_lost
-        self._mine = {**_whereabouts(), "pid": os.getpid(), "since": time.time()}
-        self._released, self._lost = threading.Event(), threading.Event()
+        began = process_of(os.getpid())
+        self._mine: dict[str, Any] = {
+            **whereabouts(),
+            "pid": os.getpid(),
+            "began": began.began if began else "",
+            "since": time.time(),
+        }
+        self._beats, self._touched = 0, 0.0
+        self._lost: LockedError | StudyLostError | None = None
+        self._watched: list[Callable[[], str | None]] = []
+        self._released, self._turn = threading.Event(), threading.RLock()
         self._thread = threading.Thread(target=self._beat, name="driver-lock", daemon=True)
 
     def __enter__(self) -> DriverLock:
-        """Take the lock.
+        """Take the lock; watch it first where only time tells whether its holder lives.
 
         Raises:
-            LockedError: a living driver holds it.
+            LockedError: a living driver holds it, or the file cannot be locked.
         """
-        with _guarded(self._path) as file:
-            holder = _holder(file)
-            if holder is not None and _alive(holder, file):
-                where = f"pid {holder['pid']} on {holder['host']}"
-                raise LockedError(
-                    f"{self._path.parent}: another driver works on this study ({where}): wait for "
-                    f"it, or stop it; its lock counts while it is touched every {STALE_S:.0f} s"
-                )
-            _write(file, self._mine)
+        try:
+            self._take()
+        except OSError as error:
+            raise LockedError(f"{self._path}: {why_not(error)}") from None
         self._thread.start()
         return self
 
@@ -63,88 +96,133 @@ class DriverLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the lock back; the file goes."""
-        self._released.set()
-        self._thread.join()
-        with _guarded(self._path) as file:
-            if _holder(file) == self._mine:
-                self._path.unlink()
-
-    def check(self) -> None:
-        """Make sure that this driver may still write.
+        """Give the lock back; the file goes.
 
         Raises:
-            LockedError: it has lost its lock.
+            LockedError: as `check`.
+            StudyLostError: as `check`.
         """
-        if self._lost.is_set():
-            raise LockedError(f"{self._path.parent}: another driver has taken this study over")
+        self._released.set()
+        self._thread.join(timeout=HEARTBEAT_S)  # a file system may hang
+        if not self._thread.is_alive():
+            with suppress(OSError, LockedError), guarded(self._path) as descriptor:
+                if self._is_mine(look_at(self._path, descriptor).holder):
+                    self._path.unlink()
+        if self._lost is not None and error is not self._lost:
+            raise self._lost from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _no_lock, ()  # Ray pickles what its loop calls; a copy holds nothing
+
+    def watch(self, look: Callable[[], str | None]) -> None:
+        """Let each heartbeat and each full `check` call `look` too: a reason that it gives ends it.
+
+        Args:
+            look: gives None while all is well; may raise OSError, which is passed over.
+        """
+        self._watched.append(look)
+
+    def check(self, *, lately: bool = False) -> None:
+        """Make sure, by a look at the file, that this driver may still write.
+
+        Args:
+            lately: a touch within the last two heartbeats is enough.
+
+        Raises:
+            LockedError: another driver has taken the study over.
+            StudyLostError: the lock or something watched is gone, or cannot be touched any more.
+        """
+        recent = time.monotonic() - self._touched < 2 * HEARTBEAT_S
+        if self._lost is None and not (lately and recent):
+            self._try_touch()
+        if self._lost is not None:
+            raise self._lost
+
+    def lose(self, error: LockedError | StudyLostError) -> None:
+        """Note why this driver may no longer write, and have it stopped; the first reason counts.
+
+        Args:
+            error: what `check` raises from now on.
+        """
+        with self._turn:
+            if self._lost is not None:
+                return
+            self._lost = error
+        self._on_lost()
 
     def _beat(self) -> None:
-        while not self._released.wait(HEARTBEAT_S):
-            with _guarded(self._path) as file:
-                if _holder(file) != self._mine:
-                    self._lost.set()
-                    self._on_lost()
+        while self._lost is None and not self._released.wait(HEARTBEAT_S):
+            self._try_touch()
+
+    def _try_touch(self) -> None:
+        try:
+            with self._turn:
+                self._touch()
+            for look in self._watched:
+                with suppress(OSError):
+                    if (why := look()) is not None:
+                        raise StudyLostError(why)
+        except (LockedError, StudyLostError) as error:
+            self.lose(error)
+        except OSError as error:
+            silent = time.monotonic() - self._touched
+            if silent >= UNTOUCHED_S:
+                why = f"could not be touched for {silent:.0f} s ({error.strerror or error})"
+                self.lose(StudyLostError(f"{self._path} {why}: another driver may take the study"))
+
+    def _touch(self) -> None:
+        try:
+            with guarded(self._path) as descriptor:
+                holder = look_at(self._path, descriptor).holder
+                if not self._is_mine(holder):
+                    by = "" if holder is None else f" ({named(holder)})"
+                    said = f"{self._path.parent}: another driver has taken this study over{by}"
+                    raise LockedError(said)
+                self._write(descriptor)
+        except FileNotFoundError:
+            why = "it, or the study's folder, was removed or moved while this driver worked on it"
+            raise StudyLostError(f"{self._path.name} is gone ({self._path}): {why}") from None
+
+    def _take(self) -> None:
+        first: Seen | None = None
+        since = time.monotonic()
+        while True:
+            with guarded(self._path, create=True) as descriptor:
+                seen = look_at(self._path, descriptor)
+                alive = False if seen.holder is None else lives(seen.holder)
+                if first is not None and seen.token != first.token:
+                    alive = True  # its holder beats, or another driver was faster
+                if alive is False or (alive is None and time.monotonic() - since >= STALE_S):
+                    self._write(descriptor)
+                    os.fsync(descriptor)
                     return
-                os.utime(self._path)
+            assert seen.holder is not None, "nobody's lock has just been taken"
+            if alive:
+                raise LockedError(
+                    f"{self._path.parent}: another driver works on this study "
+                    f"({named(seen.holder)}): wait for it, or stop it; its lock counts while "
+                    f"it is touched every {STALE_S:.0f} s"
+                )
+            if first is None:
+                first, what = seen, "cannot be asked from here: its lock is watched for up to"
+                _log.warning("%s: %s %s %.0f s", self._path, named(seen.holder), what, STALE_S)
+            time.sleep(LOOK_S)
+
+    def _is_mine(self, holder: dict[str, Any] | None) -> bool:
+        return {key: value for key, value in (holder or {}).items() if key != _BEATS} == self._mine
+
+    def _write(self, descriptor: int) -> None:
+        self._beats += 1
+        content = json.dumps({**self._mine, _BEATS: self._beats}).ljust(_LENGTH).encode()
+        try:
+            os.pwrite(descriptor, content, 0)
+            os.ftruncate(descriptor, len(content))
+        except OSError as error:
+            if error.errno not in _NO_ROOM or self._beats == 1:
+                raise
+            os.utime(descriptor)  # the date changes as well as the number would
+        self._touched = time.monotonic()
 
 
-@contextmanager
-def _guarded(path: Path) -> Iterator[IO[str]]:
-    """The lock file, opened; no other process looks at or changes it meanwhile."""
-    while True:
-        with path.open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Between opening and locking, its owner may have removed it: then this is a ghost.
-            if _same(path, file):
-                yield file
-                return
-
-
-def _same(path: Path, file: IO[str]) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _holder(file: IO[str]) -> dict[str, Any] | None:
-    file.seek(0)
-    try:
-        holder = json.loads(file.read())
-    except ValueError:  # new and empty, or its owner died while writing it
-        return None
-    return dict(holder)
-
-
-def _alive(holder: dict[str, Any], file: IO[str]) -> bool:
-    near = _whereabouts()
-    if {key: holder.get(key) for key in near} == near and not _running(holder["pid"]):
-        return False
-    return time.time() - os.fstat(file.fileno()).st_mtime < STALE_S
-
-
-def _whereabouts() -> dict[str, str]:
-    """What a pid means something in: a host, and there the processes of one container."""
-    pids = Path("/proc/self/ns/pid")
-    return {"host": socket.gethostname(), "pids": str(pids.readlink()) if pids.exists() else ""}
-
-
-def _running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process
-        return True
-    status = Path(f"/proc/{pid}/stat")
-    # A process that was killed and that its parent has not looked after yet is not running.
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def _write(file: IO[str], holder: dict[str, Any]) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(json.dumps(holder))
-    file.flush()
-    os.fsync(file.fileno())
+def _no_lock() -> None:
+    return None

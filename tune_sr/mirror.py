@@ -49,6 +49,8 @@ class TrialMirror:
     """What it is since then: parameters of a run cannot change."""
     settled: bool = False
     """Whether the server has taken everything, the end included."""
+    reopened: bool = False
+    """Whether its run may hold the end of an earlier attempt, which no longer counts."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -104,6 +106,11 @@ class Mirror:
             trial = self.trials[event["trial"]]
             trial.clones.insert(0, f"from {event['from']} at step {event['step']}")
             trial.now, trial.caveat = event["point"], event["caveat"]
+        elif kind == "retried":
+            trial = self.trials[event["trial"]]
+            trial.state = trial.reason = None
+            trial.sent = 0 if trial.settled else trial.sent
+            trial.settled, trial.reopened = False, True
         elif kind == "trial_ended":
             self._end(self.trials[event["trial"]], event["state"], event.get("reason"))
 

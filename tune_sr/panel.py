@@ -16,6 +16,7 @@ from tune_sr.chart import ACCENT, FAINT, INK, Chart, draw_chart
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from trainables.finished import FinishedStudent
     from trainables.run import Run
 
 Pixels = NDArray[np.uint8]
@@ -40,7 +41,7 @@ class Tile:
     """Whether this is the column that the reader is looking for."""
 
 
-def draw_student(path: Path, run: Run, chart: Chart | None = None) -> None:
+def draw_student(path: Path, run: Run | FinishedStudent, chart: Chart | None = None) -> None:
     """Write the panel of a run's student, as deep as it has grown, at its first scale.
 
     The photograph is the first of the held-out images; the PSNR under each picture is what the
@@ -53,9 +54,10 @@ def draw_student(path: Path, run: Run, chart: Chart | None = None) -> None:
     from trainables.run import upscaler
 
     scale, heldout = run.student.scales[0], run.heldout
+    assert heldout is not None, "there is something to show"
     imagined = run.config.heldout is None
     view = heldout.views[scale][-1 if imagined else 0]
-    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.method.active())}
+    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.active)}
     if run.teacher is not None and not imagined:
         upscales["teacher"] = upscaler(run.teacher)
     lr_HWC = heldout.picture(view, view.lr_BCHW) if imagined else _small(view.hr_HWC, scale)

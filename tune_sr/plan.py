@@ -27,6 +27,9 @@ from tune_sr.space import SearchSpace
 SAMPLES = 4
 """Configurations that are shown; with no trial ended yet, they are those the study will try."""
 
+_SIMULATED = 20_000
+"""Reports of the simulated trials together; of a larger study a part is simulated."""
+
 _KEPT = 3
 """Checkpoints kept of each trial: the latest two and the best; of `pbt` what may be copied too."""
 
@@ -182,14 +185,18 @@ def _work_shown(
 ) -> list[str]:
     study = space.study
     trials, seed = study["trials"], study["seed"]
-    expected = simulate(space, scheduler, trials, concurrent, seed)
+    few = min(trials, max(1, _SIMULATED // space.budget.reports))
+    expected = simulate(space, scheduler, few, concurrent, seed)
+    completed, steps = (
+        round(count * trials / few) for count in (expected.completed, expected.student_steps)
+    )
     most = trials * space.budget.steps
     each = largest_checkpoint(configs)
     kept = _KEPT + len(exchange_steps(scheduler, space.budget))
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
-        f"  student updates: about {expected.student_steps:,} of at most {most:,} "
-        f"({expected.completed} trials completed, {expected.stopped} stopped, on simulated curves)",
+        f"  student updates: about {steps:,} of at most {most:,} "
+        f"({completed} trials completed, {trials - completed} stopped, on simulated curves)",
         f"  checkpoints: at most {megabytes(trials * kept * each)} "
         f"({kept} a trial, each about {megabytes(each)})",
         f"  free in {study['storage']}: {megabytes(free_bytes(Path(study['storage'])))}",

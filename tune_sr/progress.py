@@ -7,10 +7,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from tune_sr.board import Board, Frame, short
+from tune_sr.commands import say
 from tune_sr.ledger import TrialRecord
 from tune_sr.objectives import cost_shown
 from tune_sr.tail import follow
@@ -64,9 +66,10 @@ class Progress:
     def say(self, message: str) -> None:
         """One line that the person must see, also when quiet (then on stderr)."""
         if self._live is not None:
-            self._live.console.print(message, markup=False, highlight=False, soft_wrap=True)
+            with suppress(OSError, ValueError):  # the terminal has gone; the study has not
+                self._live.console.print(message, markup=False, highlight=False, soft_wrap=True)
         elif self._mode == "quiet":
-            sys.stderr.write(f"{message}\n")
+            say(sys.stderr, message)
         else:
             self._write(message)
 
@@ -76,7 +79,8 @@ class Progress:
         if self._thread.is_alive():
             self._thread.join()
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError, ValueError):
+                self._live.stop()
             self._live = None
 
     def _read(self) -> None:
@@ -87,10 +91,7 @@ class Progress:
                 self._write(line)
 
     def _write(self, line: str) -> None:
-        try:
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # whoever listened has gone; the study has not
+        if not say(self._stream, line):  # whoever listened has gone; the study has not
             self._mode = "quiet"
 
     def _begin_live(self) -> Live:

@@ -9,14 +9,25 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.dotted import leaves, put
+from trainables.limits import DIMENSIONS
+from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.corners import BadCornerError, check_corners, lowest_corner
 from tune_sr.dimensions import Dimension, in_order, look_up, parse_dimension
 from tune_sr.population import check_exchanges
+from tune_sr.redact import redacted_words
 from tune_sr.space import SearchSpace
 from tune_sr.study_section import fit, parse_study
-from tune_sr.yaml_lines import Document, Keys, SpaceError, parse_value, parse_yaml, read_yaml
+from tune_sr.yaml_lines import (
+    ADDRESS,
+    Document,
+    Keys,
+    SpaceError,
+    parse_value,
+    parse_yaml,
+    read_yaml,
+)
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
 _NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "graphs", "threads")
@@ -107,6 +118,9 @@ class _Reading:
         return replace(space, study=study)
 
     def _dimensions(self, search: Mapping[str, Any]) -> dict[str, Dimension]:
+        if len(search) > DIMENSIONS:
+            rule = f"{len(search):,} quantities are searched; at most {DIMENSIONS}"
+            raise self.document.error(("search",), "search", rule)
         dimensions = {}
         for path, says in search.items():
             try:
@@ -122,10 +136,10 @@ class _Reading:
 
     def _override(self, override: str) -> None:
         path, equals, text = override.partition("=")
-        place = f"--set {override}"
+        place = f"--set {redacted_words([override])[0]}"
         if not equals or not all(path.split(".")):
             raise SpaceError(place, "", "takes PATH=VALUE, such as budget.steps=600")
-        value = parse_value(text, place)
+        value = parse_value(text, place, interpolate=path != ADDRESS)
         self.places[path] = place
         if self.dimensions.pop(path, None):
             self.dropped.add(path)
@@ -234,7 +248,7 @@ class _Reading:
                 read = _get(parsed, path, None)
                 words = isinstance(value, str) and isinstance(read, str) and read != value
                 if words and Path(read).is_absolute():
-                    put(self.fixed, path, str(Path(value).expanduser().absolute()))
+                    put(self.fixed, path, str(expanded(value).absolute()))
 
     def _located(
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace

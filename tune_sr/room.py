@@ -19,8 +19,12 @@ _Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, way_out: str = "choose another --storage") -> None:
     """Make sure that `folder` can be made and written to; nothing is left behind.
+
+    Args:
+        folder: need not be there yet.
+        way_out: what a refusal advises.
 
     Raises:
         ValueError: names the folder that cannot, and why.
@@ -31,7 +35,7 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        rule = f"nothing can be written to {there}: {why}; choose another --storage"
+        rule = f"nothing can be written to {there}: {why}; {way_out}"
         raise ValueError(f"{folder}: {rule}") from None
 
 

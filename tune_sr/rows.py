@@ -227,6 +227,8 @@ class _Stage:
             agreement = psnr_db(heldout.luma(view, sr_BCHW), self._taught[scale])
             figures = torch.cat((figures, agreement))
         tally.scores.append(figures.tolist())
+        if any(math.isnan(figure) for figure in tally.scores[-1]):
+            raise ValueError(f"{each.label}: its result for {view.name} holds what is no number")
         if self._contest.pictures is not None:
             place = f"{self._set}-x{scale}-{self._protocol}"
             folder = self._contest.pictures / place / _file_name(each.label)

@@ -8,11 +8,13 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.cluster import address_of, is_job
-from tune_sr.commands import DONE, FAILED, Parser, refuse
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing, settle_streams, tell
+from tune_sr.redact import lacks_secrets
 from tune_sr.signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -30,22 +32,24 @@ _FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
     config: StudyConfig | None = None
     try:
         with interruptible():
             try:
-                config = (_resumed if arguments.resume else _new)(arguments)
-                config, bench = _prepared(config)
-                if arguments.dry_run:
-                    return _dry_run(config)
+                with refusing():
+                    config = (_resumed if arguments.resume else _new)(arguments)
+                    config, bench = _prepared(config)
+                    if arguments.dry_run:
+                        return _dry_run(config)
             except ValueError as error:
                 return refuse(PROG, error)
             return _run(config, bench, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if config is not None and (config.folder / "ledger.jsonl").exists():
-            print(f"interrupted; {_resume_command(config)}", file=sys.stderr)
+            tell(f"interrupted; {_resume_command(config)}", error=True)
         return interrupted.exit_code
 
 
@@ -57,6 +61,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--name", help="of the study and its folder; default: the space's, or its file's")
     add("--storage", type=Path, metavar="DIR", help="where studies lie; default: runs")
     add("--resume", action="store_true", help="go on with a study, or extend a finished one")
+    add("--retry-failed", action="store_true",
+        help="with --resume: try trials again that failed for the machine's sake")  # fmt: skip
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
     add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the whole study, the same")
@@ -76,6 +82,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.space is None and not (arguments.resume and arguments.name):
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
+    if arguments.retry_failed and not arguments.resume:
+        parser.error("--retry-failed: goes with --resume")
     return arguments
 
 
@@ -100,7 +108,7 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: the space cannot be used, or the name is taken.
     """
-    from tune_sr.resume import exists, read_events
+    from tune_sr.resume import check_nothing_lost, exists, read_events
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
 
@@ -110,9 +118,11 @@ def _new(arguments: argparse.Namespace) -> StudyConfig:
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = space.with_flags({**flags, "name": name, "storage": str(storage)})
     config = StudyConfig.of(space, name, storage, address_of(arguments.address))
-    if exists(read_events(config.folder)):
+    events = read_events(config.folder)
+    if exists(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
         raise ValueError(f"{config.folder}: {rule}")
+    check_nothing_lost(config.folder, events)
     return config
 
 
@@ -122,7 +132,13 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: there is none, or what is asked is another one.
     """
-    from tune_sr.resume import check_extends, check_unchanged, read_events, stored_space
+    from tune_sr.resume import (
+        address_again,
+        check_extends,
+        check_unchanged,
+        read_events,
+        stored_space,
+    )
     from tune_sr.space import SearchSpace
     from tune_sr.study import StudyConfig
 
@@ -145,10 +161,14 @@ def _resumed(arguments: argparse.Namespace) -> StudyConfig:
             if key in _FLAGS and flags[key] is None and override.startswith("study."):
                 flags[key] = given.study[key]
         check_unchanged(folder, stored, given.with_flags({"seed": arguments.seed}))
+    flags["tracking_uri"] = flags["tracking_uri"] or address_again(
+        stored.study["tracking_uri"], given
+    )
     check_extends(stored, flags)
     resumed = stored.with_flags({**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
-    return StudyConfig.of(resumed, name, storage, address_of(arguments.address))
+    config = StudyConfig.of(resumed, name, storage, address_of(arguments.address))
+    return replace(config, retry_failed=arguments.retry_failed)
 
 
 def _storage(arguments: argparse.Namespace, of_space: Mapping[str, Any]) -> Path:
@@ -182,41 +202,48 @@ def _dry_run(config: StudyConfig) -> int:
     from tune_sr.nodes import at_a_time
     from tune_sr.plan import plan_text
 
-    print(plan_text(config.space, at_a_time(config)))
+    tell(plan_text(config.space, at_a_time(config)))
     return DONE
 
 
 def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
+    from trainables.problems import EnvironmentFault
     from tune_sr.cluster import ClusterError
-    from tune_sr.lock import LockedError
+    from tune_sr.lock import LockedError, StudyLostError
     from tune_sr.study import run_study
 
     def taken() -> None:
         if not quiet:
-            print(f"study {config.name} in {config.folder}: starting", flush=True)
+            tell(f"study {config.name} in {config.folder}: starting")
+            tell(f"should it be cut short, {_resume_command(config)}")
 
     try:
         results = run_study(config, bench, quiet=quiet, taken=taken)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
-    except Exception as error:
-        traceback.print_exc()
-        print(f"{PROG}: the study failed: {error}; {_resume_command(config)}", file=sys.stderr)
+    except (StudyLostError, EnvironmentFault) as error:
+        tell(f"{PROG}: the study stopped: {error}; {_resume_command(config)}", error=True)
         return FAILED
-    print(_told(config, results))
+    except Exception as error:
+        failed = f"{PROG}: the study failed: {error}; {_resume_command(config)}"
+        tell(f"{traceback.format_exc()}{failed}", error=True)
+        return FAILED
+    tell(_told(config, results))
     return DONE if results.best is not None else FAILED
 
 
 def _resume_command(config: StudyConfig) -> str:
     storage = shlex.quote(str(config.space.study["storage"]))
     address = "" if config.address is None else f" --address {config.address}"
+    if lacks_secrets(uri := config.space.study["tracking_uri"] or ""):
+        address += f" --tracking-uri {shlex.quote(uri)}"
     return f"to go on: {PROG} --resume --name {config.name} --storage {storage}{address}"
 
 
 def _told(config: StudyConfig, results: Results) -> str:
     """What the study found, and where it lies."""
     from tune_sr.board import short
-    from tune_sr.store import Store, without_password
+    from tune_sr.store import Store
 
     summary = results.summary()
     store = Store.of(config.tracking_uri, config.folder.parent)
@@ -238,7 +265,7 @@ def _told(config: StudyConfig, results: Results) -> str:
     lines += _front_told(summary)
     lines += [
         f"results: {config.folder}",
-        f"curves:  mlflow ui --workers 1 --backend-store-uri {without_password(store.uri)}",
+        f"curves:  mlflow ui --workers 1 --backend-store-uri {store.shown}",
     ]
     return "\n".join(lines)
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""A person's Ctrl-C, a cluster's stop, and what SLURM sends some time before a job's end."""
+ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""A person's Ctrl-C, a cluster's stop, what SLURM sends some time before a job's end, and the end
+of the terminal or connection; the last one is left alone where it is ignored, as under nohup."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,7 +30,7 @@ def interruptible() -> Iterator[None]:
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.getsignal(number) for number in ASKED_TO_END}
+    before = {number: signal.getsignal(number) for number in _taken()}
     for number in before:
         signal.signal(number, interrupt)
     try:
@@ -39,16 +40,65 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Delay those signals while Ray starts: the first one arrives when the context is left.
+
+    An exception raised by a signal inside Ray's compiled code ends the process by SIGSEGV. Ray
+    takes SIGTERM itself as it starts; that is passed over. Processes started within ignore SIGHUP,
+    so that Ray outlives its terminal and a study can be saved.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    take = signal.signal
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    def pass_over(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in before else take(number, handler)
+
+    before = {number: signal.getsignal(number) for number in ASKED_TO_END}
+    for number in before:
+        take(number, signal.SIG_IGN if number == signal.SIGHUP else remember)
+    signal.signal = pass_over  # type: ignore[assignment]  # for the time of one call
+    try:
+        yield
+    finally:
+        signal.signal = take
+        for number, handler in before.items():
+            take(number, handler)
+        if arrived:
+            os.kill(os.getpid(), arrived[0])
+
+
+def _taken() -> list[signal.Signals]:
+    """Those of `ASKED_TO_END` that this process takes."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in ASKED_TO_END if not (each == signal.SIGHUP and ignored)]
+
+
+def end_this_process() -> None:
+    """End this process as Ctrl-C does; from any thread."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class LoopSignals:
     """The same signals while Ray's loop runs: the loop ends its step, then all is put away.
 
     Ray's loop itself ends in order on SIGUSR1, so the first signal is handed on as that one and
     remembered in `number`; a second SIGINT or SIGTERM raises `Interrupted` at once. Only the main
     thread can receive signals: elsewhere this does nothing.
+
+    Between `await_loop` and `overhear` Ray's compiled code may be at work, in which an exception
+    would end the process by SIGSEGV: a signal is only remembered, and ends the loop's first step.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._awaiting = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> LoopSignals:
@@ -59,10 +109,18 @@ class LoopSignals:
         """Take the signals, again where something else has taken them since (Ray takes SIGTERM)."""
         if not _in_main_thread():
             return
-        for number in ASKED_TO_END:
+        for number in _taken():
             handler = self._early if number == signal.SIGUSR1 else self._hand_on
             before = signal.signal(number, handler)
             self._before.setdefault(number, before)
+
+    def arrived(self) -> bool:
+        """Whether one of them has arrived."""
+        return self.number is not None
+
+    def await_loop(self) -> None:
+        """From now on, until `overhear`, only remember what arrives."""
+        self._awaiting = True
 
     def overhear(self) -> None:
         """Hear SIGUSR1 beside Ray's loop, which by now has taken it, and would not say so."""
@@ -75,6 +133,9 @@ class LoopSignals:
             loop(number, frame)
 
         signal.signal(signal.SIGUSR1, hear)
+        self._awaiting = False
+        if self.number is not None:
+            os.kill(os.getpid(), signal.SIGUSR1)
 
     def __exit__(
         self,
@@ -92,6 +153,9 @@ class LoopSignals:
         return LoopSignals, ()  # Ray pickles what its loop calls; a copy hears nothing
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        if self._awaiting:
+            self.number = self.number or number
+            return
         if self.number is not None:
             raise Interrupted(number)
         self.number = number
@@ -100,7 +164,8 @@ class LoopSignals:
     def _early(self, number: int, _frame: FrameType | None) -> None:
         """SIGUSR1, our own or not, before Ray's loop listens to it."""
         self.number = self.number or number
-        raise Interrupted(self.number)
+        if not self._awaiting:
+            raise Interrupted(self.number)
 
 
 def _in_main_thread() -> bool:

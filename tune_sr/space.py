@@ -13,6 +13,7 @@ from trainables.methods import METHODS
 from trainables.numerics import Precision
 from trainables.values import Blank, ConfigError
 from tune_sr.dimensions import Dimension, Point
+from tune_sr.redact import redacted, without_secrets
 from tune_sr.yaml_lines import SpaceError, dump_yaml
 
 __all__ = ["SearchSpace", "SpaceError"]
@@ -73,7 +74,13 @@ class SearchSpace:
         except ConfigError as problem:
             key = problem.path.removeprefix("study.")
             flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
-            raise SpaceError(flag, problem.path, problem.rule) from None
+            raise SpaceError(redacted(flag), problem.path, redacted(problem.rule)) from None
+
+    def without_secrets(self) -> SearchSpace:
+        """The same as it may be written down: a tracking address without user info and tokens."""
+        uri = self.study.get("tracking_uri")
+        kept = {} if uri is None else {"tracking_uri": without_secrets(uri)}
+        return replace(self, study={**self.study, **kept})
 
     def settled(self, precision: Precision) -> SearchSpace:
         """The same space with `precision` where it leaves that to the machine (`auto`).

@@ -40,7 +40,7 @@ class GpuMeter:
         kind, now = event["event"], event["time"]
         if kind == "driver_started":
             self._close(self._last)  # of a driver that died, what it wrote last
-            self._gpus = event["study"].get("gpus_per_trial", 0.0)
+            self._gpus = event.get("study", {}).get("gpus_per_trial", 0.0)
         elif kind == "study_ended":
             self._close(now)
         elif kind in ("trial_added", "attempt"):

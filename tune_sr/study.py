@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
-import signal
 import socket
 import sys
 import uuid
@@ -19,24 +16,26 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tune_sr.bench import Bench, Marks, measure, prepare
 from tune_sr.cluster import ClusterError, usable_cpus, usable_gpus
-from tune_sr.ledger import History, Ledger
+from tune_sr.guarded import guarded_ledger
+from tune_sr.identity import new_digests
+from tune_sr.ledger import History
+from tune_sr.live import Live
 from tune_sr.lock import DriverLock
 from tune_sr.nodes import ray_for
 from tune_sr.objectives import ALONE, Objective
 from tune_sr.places import Node, Share, check_fits
 from tune_sr.population import Population
-from tune_sr.provenance import provenance
-from tune_sr.resume import driver_seconds, read_events
+from tune_sr.provenance import record
+from tune_sr.redact import redacted_words
+from tune_sr.resume import left_to_do, read_events
 from tune_sr.room import when_there_is_room
 from tune_sr.schedulers import SchedulerConfig
-from tune_sr.signals import Interrupted, LoopSignals
+from tune_sr.signals import Interrupted, LoopSignals, end_this_process
 from tune_sr.space import SearchSpace
-from tune_sr.spending import GpuMeter
 from tune_sr.watchers import Watchers
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from tune_sr.adapters import Live
     from tune_sr.results import Results
 
 
@@ -63,9 +62,12 @@ class StudyConfig:
     """Of GPUs given to trials, the same."""
     seed: int = 0
     experiment: str
-    tracking_uri: str | None = None
+    tracking_uri: str | None = field(default=None, repr=False)
+    """MLflow's store, with its secrets; without them in `space`, and in what Ray pickles."""
     address: str | None = None
     """The cluster that it runs on; None: this machine."""
+    retry_failed: bool = False
+    """Whether this start tries trials again that failed and `may_be_retried`."""
 
     @classmethod
     def of(cls, space: SearchSpace, name: str, storage: Path, address: str | None = None) -> Self:
@@ -77,11 +79,13 @@ class StudyConfig:
         study = dict(space.study)
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
         study["objective"] = Objective.of(study["objective"])
-        known = {each.name for each in fields(cls)} - {"name", "space", "folder", "address"}
+        own = {"name", "space", "folder", "address", "retry_failed"}
+        known = {each.name for each in fields(cls)} - own
         auto = study["gpus_per_trial"] == "auto"  # tune_sr/gpu_share.py
         said = {key: value for key, value in study.items() if key in known}
         said["gpus_per_trial"] = 0.0 if auto else study["gpus_per_trial"]
         folder = (storage / name).absolute()
+        space = space.without_secrets()
         config = cls(name=name, space=space, folder=folder, address=address, **said)
         if config.gpu_hours is not None and config.gpus_per_trial == 0 and not auto:
             rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
@@ -89,6 +93,9 @@ class StudyConfig:
         if address is None:
             check_fits(config.share, [_this_machine(config.share)])
         return config
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "tracking_uri": self.space.study.get("tracking_uri")}
 
     @property
     def share(self) -> Share:
@@ -106,6 +113,11 @@ class StudyConfig:
         if self.concurrent != "auto":
             return self.concurrent
         return max(1, self.share.on(_this_machine(self.share)))
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each trial, on which bits depend."""
+        return self.space.fixed.get("threads") or max(1, int(self.cpus_per_trial))
 
     def configure(self, point: Mapping[str, Any]) -> TrialConfig:
         """The whole configuration of a trial.
@@ -137,8 +149,10 @@ def run_study(
 
     Raises:
         ValueError: it cannot be started; nothing was written.
-        LockedError: another driver works on it.
+        LockedError: another driver works on it, or has taken it over.
+        StudyLostError: its lock or ledger is gone or cannot be written; all before that is saved.
         ClusterError: the cluster cannot be joined, or cannot run it.
+        EnvironmentFault: trial after trial met a fault of the machine; all is saved, as above.
         Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
     from tune_sr.gpu_share import placed
@@ -148,24 +162,24 @@ def run_study(
     config = replace(config, space=config.space.settled(bench.run.precision))
     with (
         _made(config.folder),
-        DriverLock(config.folder / "driver.lock", on_lost=_stop) as lock,
+        DriverLock(config.folder / "driver.lock", on_lost=end_this_process) as lock,
         LoopSignals() as signals,
     ):
         taken()
         seconds = left_to_do(config)
         if seconds is None:
-            return _finish_again(config, bench, quiet=quiet)
+            return _finish_again(config, bench, lock, quiet=quiet)
         with ThreadPoolExecutor(1) as beside:
-            marks = beside.submit(
-                _marks, config, bench
-            )  # while Ray starts, which is mostly waiting
+            # While Ray starts, which is mostly waiting.
+            marks = beside.submit(_marks, config, bench)
             with ray_for(config) as places:
                 from tune_sr.tuner import tuner_for
 
                 signals.listen()
-                live = _begin(config, marks.result())
+                live = _begin(config, marks.result(), lock, bench, signals.arrived)
                 with Watchers(config, marks.result(), quiet=quiet) as watchers:
-                    _append_start(config, live)
+                    _append_start(config, live, bench)
+                    signals.await_loop()
                     tuner_for(config, live, bench, seconds, places, signals.overhear).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
@@ -173,24 +187,8 @@ def run_study(
                     results = _write(config, bench)
     if signals.number is not None:
         raise Interrupted(signals.number)
+    live.breaker.check()
     return results
-
-
-def left_to_do(config: StudyConfig) -> float | None:
-    """Seconds that a study may still take, infinite without a limit; None where it is finished.
-
-    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
-    """
-    events = read_events(config.folder)
-    history = History.of(events)
-    if len(history.trials) >= config.trials and not history.running():
-        return None
-    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
-        return None
-    if config.hours is None:
-        return math.inf
-    left = 3600 * config.hours - driver_seconds(events)
-    return left if left > 0 else None
 
 
 @contextmanager
@@ -211,14 +209,12 @@ def _this_machine(share: Share) -> Node:
     return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
-def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
+def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
-    from tune_sr.adapters import Live
-
-    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
     with Watchers(config, _marks(config, bench), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
-            _append_start(config, live)
+            _append_start(config, live, bench)
             live.append("study_ended", finished=True)
         return _write(config, bench)
 
@@ -226,15 +222,17 @@ def _finish_again(config: StudyConfig, bench: Bench, *, quiet: bool) -> Results:
 def _marks(config: StudyConfig, bench: Bench) -> Marks:
     """Bicubic's and the teacher's figures: those that the study's first driver found, if it did."""
     started = History.of(read_events(config.folder)).study
-    return measure(bench) if started is None else dict(started["marks"])
+    return dict(started["marks"]) if started and "marks" in started else measure(bench)
 
 
-def _begin(config: StudyConfig, marks: Marks) -> Live:
-    """The ledger, with its first line, and the files that say what the study is."""
-    from tune_sr.adapters import Live
+def _begin(
+    config: StudyConfig, marks: Marks, lock: DriverLock, bench: Bench, ending: Callable[[], bool]
+) -> Live:
+    """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
     from tune_sr.results import replace_text
 
-    live = Live(Ledger(config.folder / "ledger.jsonl"), config.objective.keys)
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
+    live.ending = ending
     if live.history.study is None:
         live.append(
             "study_started",
@@ -243,23 +241,27 @@ def _begin(config: StudyConfig, marks: Marks) -> Live:
             space=config.space.resolved(),
             seed=config.seed,
             marks=marks,
+            digests=bench.digests,
         )
-    made_by = {"study": config.name, "seed": config.seed, **provenance(sys.argv)}
     replace_text(config.folder / "space.yaml", config.space.to_yaml())
-    replace_text(config.folder / "study.json", json.dumps(made_by, indent=1) + "\n")
     return live
 
 
-def _append_start(config: StudyConfig, live: Live) -> None:
+def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
     live.make_up(Population.of(config))
+    argv = redacted_words(sys.argv)
+    record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
     live.append(
         "driver_started",
         host=socket.gethostname(),
         pid=os.getpid(),
         start=live.history.starts + 1,
         study=config.space.resolved()["study"],
+        **new_digests(live.ledger.events(), bench.digests),
     )
     live.settle()
+    if config.retry_failed:
+        live.retry_failed()
 
 
 def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
@@ -268,7 +270,7 @@ def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
     Raises:
         RuntimeError: Ray has given up though nobody told it to.
     """
-    if signals.number is not None:
+    if signals.number is not None or live.breaker.given_up is not None:
         return False
     left = config.trials - sum(each.state is not None for each in live.history.trials.values())
     if left > 0 and config.hours is None and config.gpu_hours is None:
@@ -284,12 +286,7 @@ def _write(config: StudyConfig, bench: Bench) -> Results:
     folder = config.folder
     results = when_there_is_room(folder, lambda: write_results(folder))
     try:
-        when_there_is_room(folder, lambda: write_best(results, images=bench.images))
+        when_there_is_room(folder, lambda: write_best(results, bench.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
-
-
-def _stop() -> None:
-    """Another driver has taken the study over: this one ends, as after Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT)

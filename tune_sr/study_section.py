@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from trainables.config import BudgetConfig
+from trainables.limits import NAME_LENGTH, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
 from tune_sr.objectives import AGREEMENT, QUALITY, Objective
@@ -35,7 +36,7 @@ class StudySection(Config):
     objective: Any = QUALITY
     """What is to be large; or a list of it and what is to be small, one of `COSTS`. Where `heldout`
     is null, and only there, `teacher_agreement`."""
-    trials: int = Field(default=16, ge=1)
+    trials: int = Field(default=16, ge=1, le=TRIALS)
     """Configurations tried; of a grid, where nothing is said, all."""
     hours: float | None = Field(default=None, gt=0.0)
     """No trial starts later than this; null: no limit."""
@@ -48,7 +49,7 @@ class StudySection(Config):
     gpus_per_trial: float | Literal["auto"] = 0.0
     """GPUs each trial is given, or the part of one that it may fill; 0: placed by CPUs alone; auto:
     the part that the first point's trial needs, which is tried."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """What every proposal and every trial's randomness derive from."""
     storage: str = "runs"
     """The folder that studies lie in."""
@@ -58,6 +59,8 @@ class StudySection(Config):
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and len(name) > NAME_LENGTH:
+            raise ValueError(f"{name[:20]!r}...: {len(name)} characters; at most {NAME_LENGTH}")
         if name is not None and not _NAME.fullmatch(name):
             raise ValueError(f"{name!r}: letters, digits, . _ - and a letter or digit in front")
         return name

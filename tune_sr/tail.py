@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tune_sr.ledger import Event, parse_line
+from tune_sr.fitting import Event, Reader
 
 _CHUNK = 1 << 20
 """Bytes that a reader takes at a time; it holds no more of a ledger than that."""
@@ -21,19 +21,23 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset, self._rest = path, 0, b""
+        self._reader = Reader(path, warns=False)  # whoever reads it whole has warned
 
     def read(self) -> list[Event]:
         """Some of the events that have come, oldest first; none where there are no more."""
         while fresh := _read_from(self._path, self._offset):
             self._offset += len(fresh)
             *lines, self._rest = (self._rest + fresh).split(b"\n")
-            if events := _parse_all(lines):
+            if events := self._events(lines):
                 return events
         return []
 
     def rest(self) -> list[Event]:
         """The event on a last line that lacks only its end, once nothing more will come."""
-        return _parse_all([self._rest])
+        return self._events([self._rest])
+
+    def _events(self, lines: Iterable[bytes]) -> list[Event]:
+        return [event for line in lines if (event := self._reader.read(line)) is not None]
 
 
 def follow(path: Path, stop: threading.Event, poll_s: float = 0.2) -> Iterator[Event]:
@@ -59,7 +63,3 @@ def _read_from(path: Path, offset: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(_CHUNK)
-
-
-def _parse_all(lines: Iterable[bytes]) -> list[Event]:
-    return [event for line in lines if (event := parse_line(line)) is not None]

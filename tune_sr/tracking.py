@@ -18,7 +18,7 @@ from trainables.dotted import leaves
 from tune_sr.lines import sync_to_disk
 from tune_sr.mirror import Mirror, Point, TrialMirror, read_summary, summary_points, titles
 from tune_sr.pace import Pace
-from tune_sr.store import Store, reason_of, without_password
+from tune_sr.store import Store, reason_of
 from tune_sr.tail import Tail
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
@@ -101,7 +101,7 @@ class Tracker:
                 self._bring_up_to_date(server)
             except Exception as error:  # a client of a remote service may raise anything
                 server, failures = None, failures + 1
-                self._trouble = reason_of(error)
+                self._trouble = reason_of(error, self._store.uri)
                 if failures == 2:  # a hiccup is not worth a word
                     self._tell(f"{self._trouble}; trials go on, what it misses is sent later")
                 if self._stop.wait(min(_PERIOD_S * 2**failures, _LONGEST_WAIT_S)):
@@ -151,7 +151,7 @@ class Tracker:
             return dict(point)
 
     def _tell(self, what: str) -> None:
-        self._say(f"MLflow at {without_password(self._store.uri)}: {what}")
+        self._say(f"MLflow at {self._store.shown}: {what}")
 
 
 class _Server:
@@ -217,6 +217,10 @@ class _Server:
         if trial.settled:
             return
         assert trial.run_id is not None
+        if trial.reopened:
+            self._client.update_run(trial.run_id, status="RUNNING")
+            self._log(trial.run_id, tags={"state": "", "reason": ""})
+            trial.reopened = False
         while trial.sent < len(trial.reports):
             points, taken = trial.unsent(_BATCH)
             self._log(trial.run_id, points=points, tags=trial.tags)

@@ -8,15 +8,16 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.commands import DONE, FAILED, Parser, refuse
-from tune_sr.signals import Interrupted, interruptible
+from tune_sr.commands import DONE, FAILED, Parser, refuse, refusing, settle_streams, tell
+from tune_sr.redact import redacted_words
+from tune_sr.signals import Interrupted, end_this_process, interruptible
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.run import RunImages
     from trainables.saved_run import SavedRun
     from trainables.values import Report
     from tune_sr.space import SearchSpace
@@ -27,23 +28,25 @@ CONFIG, REPORTS, STUDENT, PANEL = "config.yaml", "reports.jsonl", "student.safet
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what `argv` asks for; the exit code of product.md."""
+    settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
     output: Path = arguments.output or Path("runs") / f"train-{arguments.space.stem}"
     try:
         with interruptible():
             try:
-                _check_output(output, resume=arguments.resume)
-                config = _configured(arguments)
-                _check_same(output, config)
-                images = _decoded(config)
+                with refusing():
+                    _check_output(output, resume=arguments.resume)
+                    config = _configured(arguments)
+                    _check_same(output, config)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _train(config, images, output, quiet=arguments.quiet)
+            return _train_alone(config, output, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if (output / CONFIG).exists():
             words = argv if arguments.resume else [*argv, "--resume"]
-            print(f"\ninterrupted; to go on: {PROG} {shlex.join(words)}", file=sys.stderr)
+            again = shlex.join(redacted_words(words))
+            tell(f"\ninterrupted; to go on: {PROG} {again}", error=True)
         return interrupted.exit_code
 
 
@@ -129,36 +132,71 @@ def _check_same(output: Path, config: TrialConfig) -> None:
             raise ValueError(f"{output} {rule}: undo that, or name another --output")
 
 
-def _decoded(config: TrialConfig) -> RunImages:
-    from trainables.run import RunImages
+def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
+    """`_train`, where no other process trains into `output` and everything can be used."""
+    from tune_sr.lock import DriverLock, LockedError, StudyLostError
 
-    return RunImages.of(config)
+    new = not output.exists()
+    try:
+        with refusing():
+            output.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        return refuse(PROG, error)
+    problem: ValueError
+    try:
+        with DriverLock(output / "driver.lock", on_lost=end_this_process):
+            try:
+                with refusing():
+                    saved = _built(config, output)
+            except ValueError as error:
+                problem = error
+            else:
+                return _train(saved, output, quiet=quiet)
+    except LockedError as error:
+        problem = error
+    except StudyLostError as error:
+        tell(f"{PROG}: the training stopped: {error}", error=True)
+        return FAILED
+    if new:
+        with suppress(OSError):
+            output.rmdir()
+    return refuse(PROG, problem)
 
 
-def _train(config: TrialConfig, images: RunImages, output: Path, *, quiet: bool) -> int:
-    from trainables.marks import marks
+def _built(config: TrialConfig, output: Path) -> SavedRun:
+    """The run, begun or gone on with, and its configuration written down.
+
+    Raises:
+        ValueError: an image, a file of weights or the device cannot be used; nothing was written.
+    """
     from trainables.saved_run import SavedRun
-    from trainables.values import Diverged
     from tune_sr.yaml_lines import dump_yaml
 
-    output.mkdir(parents=True, exist_ok=True)
+    saved = SavedRun(config, output / "checkpoints")
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
-    saved = SavedRun(config, output / "checkpoints", images=images)
+    return saved
+
+
+def _train(saved: SavedRun, output: Path, *, quiet: bool) -> int:
+    from trainables.marks import marks
+    from trainables.values import Diverged
+
+    config = saved.run.config
     bicubic = marks(saved.run)["bicubic"]
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)
     progress = _Progress(config, saved.run.step, bicubic[config.quality])
     if saved.restored and not quiet:
-        print(f"going on from step {saved.run.step} of {config.budget.steps}", flush=True)
+        tell(f"going on from step {saved.run.step} of {config.budget.steps}")
     try:
         for report in saved.reports(log.last_step):
             log.append(report)
             if not quiet:
-                print(progress.line(report), flush=True)
+                tell(progress.line(report))
     except Diverged as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        tell(f"{PROG}: {error}", error=True)
         return FAILED
-    print(_finish(saved, output, bicubic[config.quality]))
+    tell(_finish(saved, output, bicubic[config.quality]))
     return DONE
 
 
@@ -175,8 +213,7 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     else:
         saved.run.load_state_dict(state)
         report = best.manifest.report
-    student = saved.run.outcome
-    student.near_identity(saved.run.method.active())  # what has not yet grown passes through
+    student = saved.run.outcome.settled(saved.run.method.active())
     key = saved.run.config.quality
     value = report[key]
     notes = {"step": str(int(report["step"])), key: f"{value:.4f}"}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune.stopper import CombinedStopper
 
-from trainables.ray_trainable import DistillTrainable, Job, register_trainables
-from tune_sr.adapters import GpuHours, LedgerScheduler, LedgerSearcher
+from trainables.job import Job
+from trainables.ray_trainable import DistillTrainable, register_trainables
+from tune_sr.adapters import LedgerScheduler, LedgerSearcher
+from tune_sr.identity import owner_of
 from tune_sr.population import exchange_steps
+from tune_sr.stoppers import GpuHours, Tripped
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from tune_sr.adapters import Live
     from tune_sr.bench import Bench
+    from tune_sr.live import Live
     from tune_sr.places import Places
     from tune_sr.study import StudyConfig
 
@@ -43,12 +48,17 @@ def tuner_for(
         configure=config.configure,
         trials=config.folder / "trials",
         start=f"start-{live.history.starts:03d}",
-        threads=max(1, int(config.cpus_per_trial)),
+        threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
-        images=bench.images,
+        images=replace(bench.images, digests=bench.digests),
         keep=exchange_steps(config.scheduler, config.space.budget),
         costs=() if config.objective.cost is None else (config.objective.cost,),
+        owner=owner_of(live.history.study),
+        digests=bench.digests,
     )
+    stoppers = [Tripped(live)]
+    if config.gpu_hours is not None:
+        stoppers.append(GpuHours(live, config.gpu_hours))
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
@@ -71,7 +81,7 @@ def tuner_for(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/adapters.py
             callbacks=[_Begun(begun)],
-            stop=None if config.gpu_hours is None else GpuHours(live, config.gpu_hours),
+            stop=CombinedStopper(*stoppers),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -11,12 +12,18 @@ from typing import Any
 
 import yaml
 
+from trainables.limits import NESTING, YAML_BYTES
+from trainables.paths import expanded, why_no_file
 from trainables.values import ConfigError
 
 Keys = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NO_FILE = os.strerror(errno.ENOENT).lower()
 _BRACED = re.compile(r"\$\{|\{scale\}")
+ADDRESS = "study.tracking_uri"
+"""Where a variable may be a password: it is filled in where MLflow is spoken to, and written down
+as it stands."""
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$|[-+]?[0-9]+[eE][-+]?[0-9]+$"
     r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
@@ -57,7 +64,13 @@ def read_yaml(path: Path) -> Document:
         SpaceError: the file cannot be read, is not YAML or is no mapping, a key occurs twice, a
             variable is not set.
     """
+    path = expanded(path)
     try:
+        if path.is_file() and path.stat().st_size > YAML_BYTES:
+            raise SpaceError(str(path), "", f"more than {YAML_BYTES:,} bytes, too long to be read")
+        reason = why_no_file(path)
+        if reason is not None:
+            raise SpaceError(str(path), "", reason.replace("no such file", _NO_FILE))
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpaceError(str(path), "", (error.strerror or str(error)).lower()) from None
@@ -75,9 +88,9 @@ def parse_yaml(text: str, file: str, *, interpolate: bool = True) -> Document:
     return Document(file, content, reader.lines)
 
 
-def parse_value(text: str, place: str) -> Any:
+def parse_value(text: str, place: str, *, interpolate: bool = True) -> Any:
     """One YAML value, as `--set` takes it; `place` is what messages call it."""
-    return _Reader(place, True, numbered=False).read(text)
+    return _Reader(place, interpolate, numbered=False).read(text)
 
 
 def dump_yaml(content: Any) -> str:
@@ -91,12 +104,24 @@ def dump_yaml(content: Any) -> str:
 class _Loader(yaml.SafeLoader):
     """The core schema of YAML 1.2: `1e-5` is a number, `on`, `12:30` and a date are words."""
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML's, without aliases: a value stands where it is used."""
+        """As PyYAML's, without aliases and tags: a value stands where it is used."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+        problem = None
         if self.check_event(yaml.AliasEvent):
             problem = "an alias is not part of the grammar"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
-        return super().compose_node(parent, index)
+        elif getattr(event, "tag", None) is not None:
+            problem = f"tag {event.tag} is not part of the grammar"
+        elif self.depth >= NESTING:
+            problem = f"mappings and lists more than {NESTING} levels deep"
+        if problem is not None:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -154,6 +179,9 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             raise self._error(line, keys, f"tag {node.tag} is not part of the grammar")
         assert self.loader is not None
+        whole = node.tag == "tag:yaml.org,2002:int"
+        if whole and (len(node.value) > 40 or abs(int(node.value)) >= 2**63):
+            raise self._error(line, keys, "a whole number of more than 64 bits")
         value = self.loader.construct_object(node)
         return self._filled_in(value, line, keys) if isinstance(value, str) else value
 
@@ -179,7 +207,8 @@ class _Reader:
                 raise self._error(line, keys, f"{match[0]} is not set in the environment")
             return os.environ[match[1]]
 
-        return _VARIABLE.sub(value_of, text)
+        filled = _VARIABLE.sub(value_of, text)
+        return text if ".".join(map(str, keys)) == ADDRESS else filled
 
     def _place(self, line: int) -> str:
         return f"{self.file}:{line}" if self.numbered else self.file

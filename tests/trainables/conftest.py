@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.images import Images
@@ -81,18 +83,48 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def teacher_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def write_teachers(folder: Path) -> dict[str, Path]:
     """A toy teacher of every network: random, and so gentle that it looks like a photograph."""
-    folder = tmp_path_factory.mktemp("teacher")
     paths = {name: folder / f"{name}.safetensors" for name in NETWORKS}
     for name, path in paths.items():
         scales = {"scales": [2, 3, 4]} if name == "vdsr" else {"scale": 2}
         network = build_network({"name": name, **SIZES[name], **scales}, seed=7)
         with torch.no_grad():
-            network.tail.weight.mul_(0.1)  # type: ignore[operator]  # a convolution
+            last = [each for each in network.tail.modules() if isinstance(each, nn.Conv2d)]
+            last[0].weight.mul_(0.1)
         save_network(path, network)
     return paths
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """What is built and drawn inside is float64, where processors differ by 1e-16 at a time."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.fixture(scope="session")
+def teacher_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files of `write_teachers`."""
+    return write_teachers(tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture(scope="session")
+def float64_teacher_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same drawn in float64: their numbers are the same on every processor, but for 1e-16."""
+    with in_float64():
+        return write_teachers(tmp_path_factory.mktemp("float64_teacher"))
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """A test in which all that is built and drawn is float64."""
+    with in_float64():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from trainables.checkpoints import best_of, find_checkpoints
 from trainables.config import TrialConfig
 from trainables.marks import marks
 from trainables.metrics.evaluate import evaluate
+from trainables.networks.generator import Generator
 from trainables.run import Run, RunImages, upscaler
 from trainables.saved_run import SavedRun
 from trainables.values import ConfigError
@@ -46,6 +47,25 @@ def test_half_of_the_images_is_noise_and_half_is_made_by_a_generator(colour: Any
     assert steps[: IMAGES // 2].min() > 0.25, "of uniform noise neighbours differ by 1/3"
     assert steps[IMAGES // 2 :].max() < steps[: IMAGES // 2].min(), "it enlarges as it draws"
     assert len({each.sum().item() for each in lr_BCHW}) == IMAGES
+
+
+@pytest.mark.bits
+def test_the_images_are_made_by_one_thread_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = []
+    forward = Generator.forward
+
+    def noted(self: Generator, z_BK: torch.Tensor) -> torch.Tensor:
+        used.append(torch.get_num_threads())
+        return forward(self, z_BK)
+
+    monkeypatch.setattr(Generator, "forward", noted)
+    torch.set_num_threads(1)
+    one = imagined_BCHW("y")
+    torch.set_num_threads(3)
+    assert torch.equal(imagined_BCHW("y"), one)
+    assert (used, torch.get_num_threads()) == ([1, 1], 3)
 
 
 def test_agreement_is_the_mean_psnr_against_the_teachers_images(run: Run) -> None:

@@ -22,6 +22,7 @@ from trainables.config import TrialConfig
 from trainables.methods import METHODS
 from trainables.ray_trainable import (
     FAILED,
+    FAULT,
     HEARD,
     NOTES,
     REPORT,
@@ -83,6 +84,27 @@ def test_it_reports_what_run_reports_also_as_the_second_trial_of_a_process(
     assert trainable.reset_config({TRIAL: "0001", "optimiser.lr": 0.01})
     expected = by_run(method, toy, images, optimiser={"lr": 0.01})
     assert [told(trainable.step()) for _ in range(3)] == expected
+
+
+def test_an_unreadable_file_is_the_machines_fault_until_there_is_a_report(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise OSError(116, "Stale file handle")
+
+    trainable = begin("dfsr")
+    with monkeypatch.context() as patched:
+        patched.setattr("trainables.ray_trainable.SavedRun", fails)
+        told = trainable.step()
+        assert told[FAULT] is True and "Stale file handle" in told[FAILED]
+    trainable.step()
+    assert trainable._saved is not None
+    monkeypatch.setattr(trainable._saved.run, "advance", fails)
+    told = trainable.step()
+    assert FAILED in told and FAULT not in told
+    assert trainable.reset_config({TRIAL: "0001"})
+    monkeypatch.setattr(Run, "advance", fails)
+    assert trainable.step()[FAULT] is True  # of another trial in the same process
 
 
 LONG = [pytest.param(each, marks=pytest.mark.soak) for each in METHODS if each != "dfsr"]

@@ -14,10 +14,13 @@ from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
 from tune_sr import patience
-from tune_sr.adapters import LedgerScheduler, LedgerSearcher, Live
-from tune_sr.faults import ATTEMPTS
+from tune_sr.adapters import LedgerScheduler, LedgerSearcher
+from tune_sr.breaker import PAUSES_S, CircuitBreaker
+from tune_sr.faults import ATTEMPTS, Fault, Loss
 from tune_sr.ledger import Ledger
+from tune_sr.live import Live
 from tune_sr.space import SearchSpace
+from tune_sr.stoppers import Tripped
 from tune_sr.study import StudyConfig
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
@@ -170,8 +173,7 @@ def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     text = tmp_path / "error.txt"
     text.write_text(f"Failure # 1 (occurred at 2026-11-21_12-00-00)\n{said}\n")
-    files = {"error_file": str(text), "pickled_error_file": None}
-    trial = SimpleNamespace(config={"trial": "0000"}, **files)
+    trial = SimpleNamespace(config={"trial": "0000"}, error_file=str(text))
     for attempt in range(2 * ATTEMPTS):
         if searcher.suggest(str(attempt))["trial"] != "0000":
             break
@@ -182,6 +184,98 @@ def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
     assert all(event["reason"].startswith(reason) for event in attempts)
     assert (record.state == "failed", len(attempts)) == (counts, 3 if counts else 7)
     assert record.micro_batch == (1 if reason.startswith("out of memory") else None)
+
+
+def never_began(searcher: LedgerSearcher, scheduler: LedgerScheduler, ray_id: str) -> str | None:
+    """The next trial, which meets a fault of the machine; None where there is none now."""
+    given = searcher.suggest(ray_id)
+    if not isinstance(given, dict):
+        return given
+    told = {"failed": "FileNotFoundError: teacher.safetensors", "fault": True}
+    assert tell(scheduler, given["trial"], told) == STOP
+    searcher.on_trial_complete(ray_id, {})
+    return str(given["trial"])
+
+
+def test_a_fault_of_the_machine_pauses_a_trial_and_counts_against_none(
+    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(live, "breaker", CircuitBreaker(lambda: clock[0]))
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    assert never_began(searcher, scheduler, "a") == "0000"
+    for pause in PAUSES_S[:2]:
+        assert searcher.suggest("b") is None  # nor does a new trial take its place
+        clock[0] += pause
+        assert never_began(searcher, scheduler, "b") == "0000"
+    clock[0] += PAUSES_S[2]
+    assert searcher.suggest("c")["trial"] == "0000"
+    assert tell(scheduler, "0000", result(4, 20.0)) == CONTINUE
+    attempts = [event for event in live.ledger.events() if event["event"] == "attempt"]
+    assert [event["attempt"] for event in attempts] == [2, 3, 4]
+    assert {event["reason"] for event in attempts} == {"FileNotFoundError: teacher.safetensors"}
+    assert "trial_ended" not in kinds(live)
+    assert searcher.suggest("d")["trial"] == "0001"
+
+
+def test_three_trials_in_a_row_that_cannot_begin_stop_the_study(
+    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(live, "breaker", CircuitBreaker(lambda: clock[0]))
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    tried = []
+    while not live.breaker.tripped:
+        tried.append(never_began(searcher, scheduler, "a"))
+        clock[0] += max(PAUSES_S)
+    each = len(PAUSES_S) + 1
+    assert tried == ["0000"] * each + ["0001"] * each + ["0002"] * each
+    assert searcher.suggest("b") == Searcher.FINISHED and Tripped(live).stop_all()
+    assert "trial 0000, 0001, 0002 could not begin" in str(live.breaker.given_up)
+    assert "trial_ended" not in kinds(live)
+    assert [each.name for each in reopened(live).history.running()] == ["0000", "0001", "0002"]
+
+
+def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_its_trials(
+    config: StudyConfig, live: Live
+) -> None:
+    scheduler = LedgerScheduler(config, live)
+    trial = SimpleNamespace(
+        config={"trial": "0000"}, error_file=None, status="PENDING", PENDING="PENDING", RUNNING="R"
+    )
+    scheduler.on_trial_add(None, trial)
+    assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list)) is trial
+    scheduler.on_trial_error(None, trial)
+    assert live.setbacks.pop("0000") == Fault("its process could not begin")
+    scheduler.on_trial_add(None, trial)
+    trial.status = "R"
+    scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list))
+    scheduler.on_trial_error(None, trial)
+    assert live.setbacks.pop("0000") == Loss("its process was lost")
+
+
+def test_failed_trials_are_tried_again_where_that_is_asked_and_their_ends_are_written(
+    config: StudyConfig, live: Live
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    for ray_id, reason in (("a", "OSError: gone"), ("b", "diverged at step 3: loss/kd")):
+        name = searcher.suggest(ray_id)["trial"]
+        assert tell(scheduler, name, {"failed": reason}) == STOP
+        searcher.on_trial_complete(ray_id, {})
+    live = reopened(live)
+    live.retry_failed()
+    live.retry_failed()
+    assert kinds(live).count("retried") == 1
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    assert searcher.suggest("a")["trial"] == "0000"
+    tell(scheduler, "0000", result(32, 20.0))
+    lines = live.ledger.path.read_bytes().splitlines(keepends=True)
+    live.ledger.path.write_bytes(b"".join(lines[:-1]))  # killed between decision and end
+    live = reopened(live)
+    live.settle()
+    assert list(live.ledger.events())[-1]["event"] == "trial_ended"
+    states = [record.state for record in reopened(live).history.trials.values()]
+    assert states == ["completed", "failed"]
 
 
 class Room:

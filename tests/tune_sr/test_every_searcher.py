@@ -304,7 +304,7 @@ def test_a_grid_holds_every_point_once():
     space = space_for("grid")
     size = most_trials("grid", space)
     points = [propose("grid", space, 0, History(), number) for number in range(0, size, 97)]
-    values = [len(each.every()) for each in space.dimensions.values() if not each.when]
+    values = [len(list(each.every())) for each in space.dimensions.values() if not each.when]
     assert size == math.prod(values) // 3 * (1 + 2 * 3 * 2)
     assert all(one != other for one, other in itertools.combinations(points, 2))
     with pytest.raises(IndexError):

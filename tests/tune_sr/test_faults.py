@@ -1,21 +1,37 @@
 from __future__ import annotations
 
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
 
+from tune_sr.adapters import LedgerScheduler
+from tune_sr.curves import Reported
 from tune_sr.faults import (
     ATTEMPTS,
     Again,
+    Fault,
     Loss,
     after_failure,
     after_loss,
+    may_be_retried,
     read_error,
     why_lost,
 )
-from tune_sr.ledger import TrialRecord
+from tune_sr.ledger import Ledger, TrialRecord
+from tune_sr.live import Live
+from tune_sr.space import SearchSpace
+from tune_sr.study import StudyConfig
+
+
+@pytest.fixture
+def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
+    return StudyConfig.of(SearchSpace.load(toy_space()), "toy", tmp_path)
 
 
 def record(micro_batch: int | None = None) -> TrialRecord:
@@ -56,7 +72,8 @@ def test_only_losses_that_may_be_a_trials_own_are_counted() -> None:
 
 
 def test_a_process_that_its_node_had_no_memory_for_needs_less() -> None:
-    full = why_lost(RuntimeError("killed due to the node running low on memory"))
+    full = why_lost("killed due to the node running low on memory")
+    assert isinstance(full, Loss)
     again = after_loss(record(), full, 16, 1, ATTEMPTS)
     assert isinstance(again, Again) and again.micro_batch == 8
     again = after_loss(record(8), full, 16, 2, ATTEMPTS)
@@ -66,25 +83,75 @@ def test_a_process_that_its_node_had_no_memory_for_needs_less() -> None:
 
 
 def test_a_preempted_node_is_told_from_a_lost_one_and_from_a_lost_process() -> None:
-    preempted = SimpleNamespace(preempted=True)
-    assert why_lost(preempted) == Loss("its node was preempted", counts=False)  # type: ignore[arg-type]  # stands for Ray's error
-    assert why_lost(None) == Loss("its process was lost")
+    said = (
+        "The actor died because its node has died. Node Id: 0a\n\tthe actor's node was preempted: x"
+    )
+    assert why_lost(said) == Loss("its node was preempted", counts=False)
+    assert why_lost(said.partition("\n")[0]) == Loss("its node was lost", counts=False)
+    assert why_lost("") == Loss("its process was lost")
 
 
-def test_a_process_that_could_not_begin_says_why() -> None:
-    failed = RuntimeError("error raised in its creation task\n\nModuleNotFoundError: No module x\n")
-    failed.actor_init_failed = True  # type: ignore[attr-defined]  # stands for Ray's error
-    loss = why_lost(failed)
-    assert loss == Loss("its process could not begin: ModuleNotFoundError: No module x")
-    assert after_loss(record(), loss, 16, ATTEMPTS, ATTEMPTS) == f"{loss.reason} (4 times)"
+def test_a_process_that_could_not_begin_is_the_machines_fault() -> None:
+    cause = RuntimeError("No module x")
+    said = str(
+        ActorDiedError(RayTaskError("__init__", "Traceback\nRuntimeError: No module x", cause))
+    )
+    assert why_lost(said) == Fault("its process could not begin: RuntimeError: No module x")
+    assert why_lost("", begun=False) == Fault("its process could not begin")
+    lost = why_lost("its node has died", begun=False)
+    assert lost == Loss("its node was lost", counts=False)
 
 
-def test_what_ray_wrote_down_is_read_from_either_file(tmp_path: Path) -> None:
-    text, pickled = tmp_path / "error.txt", tmp_path / "error.pkl"
-    assert read_error(None, None) is None and read_error(None, str(text)) is None
+class Payload:
+    """Runs a command in whoever unpickles it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self._file}",)
+
+
+def test_what_ray_pickled_is_never_unpickled(tmp_path: Path, config: StudyConfig) -> None:
+    """Another user may have put his own file there: a pickle runs what it names."""
+    ran, pickled, text = (tmp_path / name for name in ("ran", "error.pkl", "error.txt"))
+    pickled.write_bytes(pickle.dumps(Payload(ran)))
     text.write_text("Failure # 1\nits node has died\n")
-    assert why_lost(read_error(None, str(text))).reason == "its node was lost"
-    pickled.write_bytes(b"of a module that is not here")
-    assert why_lost(read_error(str(pickled), str(text))).reason == "its node was lost"
-    pickled.write_bytes(pickle.dumps(KeyError("a kind of its own")))
-    assert isinstance(read_error(str(pickled), str(text)), KeyError)
+    live = Live(Ledger(tmp_path / "ledger.jsonl"))
+    files = {"pickled_error_file": str(pickled), "error_file": str(text)}
+    trial = SimpleNamespace(config={"trial": "0000"}, **files)
+    LedgerScheduler(config, live).on_trial_error(None, trial)
+    assert live.setbacks["0000"] == Loss("its node was lost", counts=False)
+    assert not ran.exists()
+
+
+def test_an_errors_file_that_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    assert read_error(None) == "" and read_error(str(tmp_path / "absent")) == ""
+    os.mkfifo(tmp_path / "fifo")
+    assert read_error(str(tmp_path / "fifo")) == ""
+    (tmp_path / "text").write_text("said")
+    (tmp_path / "link").symlink_to(tmp_path / "text")
+    assert read_error(str(tmp_path / "link")) == "" and read_error(str(tmp_path / "text")) == "said"
+
+
+@pytest.mark.parametrize(
+    ("reason", "reports", "retried"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file", 0, True),
+        ("ConfigError: teacher.weights: t.safetensors: no such file", 0, True),
+        ("its process was lost 4 times", 0, True),
+        ("its process was lost 4 times", 3, True),
+        ("its process could not begin: OSError: no (4 times)", 0, True),
+        ("OSError: gone", 3, False),
+        ("diverged at step 7: loss/kd is not finite", 0, False),
+        ("out of memory: 2 GiB", 0, False),
+        ("invalid: batch.patch: too small", 0, False),
+        ("no report for 1800 s", 0, False),
+    ],
+)
+def test_which_failed_trials_are_retried(reason: str, reports: int, retried: bool) -> None:
+    made = {step: Reported({"psnr_y_db": 20.0}, "continue") for step in range(reports)}
+    failed = TrialRecord("0000", 0, {}, made, state="failed", reason=reason)
+    assert may_be_retried(failed) is retried
+    failed.state = None
+    assert not may_be_retried(failed)

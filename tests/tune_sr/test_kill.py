@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from tune_sr.ledger import Event
 from tune_sr.results import load_results
@@ -264,3 +267,47 @@ def test_a_study_with_two_objectives_is_the_one_never_killed(
     students = drivers.folder.glob("front/*/student.safetensors")
     assert {path.parent.name for path in students} == {each["trial"] for each in front}
     check_mlflow(space, toy_folder, drivers)
+
+
+@pytest.fixture
+def kd_space(toy_space: Callable[..., Path], tmp_path: Path) -> Path:
+    """A space of KD on luma, whose LR images every driver makes anew and hands to its trials."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "train").mkdir()
+    for number, (height, width) in enumerate(((60, 70), (75, 64), (301, 402))):
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        image.save(tmp_path / "train" / f"{number}.png")
+    data = {"images": str(tmp_path / "train"), "downsizings": [1.0, 0.7]}
+    path = toy_space("kd", fixed={"method": {"name": "kd"}, "data": data, "threads": 2})
+    content = yaml.safe_load(path.read_text())
+    content["search"] = {
+        "method.lambda_kd": {"uniform": [0.0, 1.0]},
+        "optimiser.lr": {"loguniform": [0.001, 0.1]},
+    }
+    content["first"] = []
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_killed_ten_times_a_study_on_luma_with_two_threads_is_the_one_never_killed(
+    kd_space: Path, toy_folder: Path
+) -> None:
+    whole = Drivers(kd_space, "whole")
+    assert whole.run() == 0, whole.told
+    total = count(whole.events, "reported")
+    assert total >= 24  # a life advances by at least one report
+
+    drivers = Drivers(kd_space, "killed")
+    for _ in range(10):
+        until = reported(count(drivers.events, "reported") + total // 12)
+        assert drivers.run(until=until) == -signal.SIGKILL, drivers.told
+        assert count(drivers.events, "study_ended") == 0
+    assert drivers.run() == 0, drivers.told
+    assert count(drivers.events, "driver_started") == 11
+    assert story(drivers.events) == story(whole.events)
+    marks = [next(e for e in each.events if e["event"] == "study_started")["marks"]
+             for each in (drivers, whole)]  # fmt: skip
+    assert marks[0] == marks[1]
+    check_mlflow(kd_space, toy_folder, drivers)

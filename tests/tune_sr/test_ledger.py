@@ -8,6 +8,8 @@ import pytest
 
 from tune_sr.curves import Reported
 from tune_sr.ledger import History, Ledger, trial_name
+from tune_sr.mirror import Mirror
+from tune_sr.spending import GpuMeter
 from tune_sr.tail import Tail, follow
 
 
@@ -39,7 +41,13 @@ def test_an_event_is_returned_as_it_is_read(ledger):
     written = [
         ledger.append("driver_started", host="here", pid=7, start=1),
         ledger.append("trial_added", trial="0000", number=0, point={"split": (1, 2), 3: True}),
-        ledger.append("reported", report={"psnr_y_db": math.nan, "lr": 1e-4}),
+        ledger.append(
+            "reported",
+            trial="0000",
+            step=4,
+            report={"psnr_y_db": math.nan, "lr": 1e-4},
+            decision="stop",
+        ),
     ]
     assert list(ledger.events()) == written
     assert written[1]["point"] == {"split": [1, 2], "3": True}
@@ -85,16 +93,19 @@ def test_a_half_written_line_is_named(ledger, caplog):
 
 
 def test_threads_never_share_a_line(ledger):
+    for number in range(4):
+        ledger.append("trial_added", trial=trial_name(number), number=number, point={})
+
     def write(thread):
         for count in range(20):
-            ledger.append("attempt", trial=str(thread), attempt=count, reason="x" * 500)
+            ledger.append("attempt", trial=trial_name(thread), attempt=count, reason="x" * 500)
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ledger.path.read_bytes().count(b"\n") == len(list(ledger.events())) == 80
+    assert ledger.path.read_bytes().count(b"\n") == len(list(ledger.events())) == 84
 
 
 def test_a_pickled_copy_reads_and_refuses_to_append(ledger):
@@ -205,3 +216,111 @@ def test_a_score_is_the_best_report_since_the_last_growth(state, last_growth, st
     if last_growth == 0:
         events.insert(3, reported(0, 15, 31.0))
     assert History.of(events).trials["0000"].score_step("psnr_y_db", last_growth) == step
+
+
+STARTED = {"event": "study_started", "space": {"study": {}}, "marks": {}}
+FIT = [
+    STARTED,
+    {"event": "driver_started", "study": {}},
+    added(0, lr=0.1),
+    reported(0, 10, 30.0),
+    {"event": "attempt", "trial": "0000", "attempt": 2, "reason": "its process was lost"},
+    {"event": "cloned", "trial": "0000", "from": "0000", "step": 10, "point": {}, "caveat": None},
+    ended(0, "completed"),
+    {"event": "study_ended", "finished": True},
+]
+WRONG = {
+    "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
+    "number": ["0", -1, 1.5, True, None], "point": [None, []], "step": ["10", None, -1, True],
+    "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
+    "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
+    "reason": [[]],
+}  # fmt: skip
+
+
+def damaged():
+    """Every event with a field left out, and with each wrong value of each of its fields."""
+    for line, event in enumerate(FIT):
+        for key in event:
+            if key not in ("event", "attempt", "reason", "study", "marks", "caveat") or (
+                (event["event"], key) == ("cloned", "caveat")
+            ):
+                yield line, {k: v for k, v in event.items() if k != key}
+            yield from ((line, {**event, key: value}) for value in WRONG.get(key, ()))
+        yield line, {**event, "time": "noon"}
+
+
+@pytest.mark.parametrize(("line", "wrong"), list(damaged()))
+def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
+    ledger, caplog, line, wrong
+):
+    lines = [{"time": 1.0, **event} for event in FIT]
+    lines[line] = {"time": 1.0, **wrong}
+    ledger.path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    events = list(ledger.events())
+    assert lines[line] not in events
+    # Where the one trial is not added, what speaks of it does not fit either.
+    lost = {"trial_added"} & {FIT[line]["event"]}
+    assert len(events) == (3 if lost else len(FIT) - 1)
+    assert f"ledger.jsonl:{line + 1}: " in caplog.text
+    words = caplog.text
+    History.of(events)
+    GpuMeter.of(events)
+    mirror = Mirror()
+    for event in events:
+        mirror.apply(event)
+    assert Tail(ledger.path).read() == events == list(Ledger(ledger.path).events())
+    assert caplog.text == words, "it is named once"
+
+
+def test_of_a_trial_that_was_never_added_one_line_is_written(ledger, caplog):
+    for number in (0, 2):
+        ledger.append(**added(number))
+    for step in (10, 20, 30):
+        ledger.append(**reported(1, step, 30.0))
+    history = History.of(ledger.events())
+    assert list(history.trials) == ["0000", "0002"]
+    (said,) = caplog.messages
+    assert "ledger.jsonl:3: trial 0001 was never added: passed over" in said
+
+
+def test_the_next_trial_takes_the_lowest_number_that_none_has():
+    history = History()
+    numbers = [history.free_number()]
+    for number in (1, 2, 0, 4):
+        history.apply(added(number))
+        numbers.append(history.free_number())
+    assert numbers == [0, 0, 0, 3, 3]
+
+
+def test_lines_after_what_is_no_json_object_are_read(ledger):
+    ledger.append("driver_started")
+    with ledger.path.open("ab") as file:
+        file.write(b'[1]\n"x"\n{"no": 1}\nnull\n\xff\n' + b"[" * 100_000 + b"\n")
+    ledger.append("study_ended", finished=True)
+    assert [event["event"] for event in ledger.events()] == ["driver_started", "study_ended"]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "moved with its folder"])
+def test_a_ledger_that_lost_its_name_says_so_and_is_saved(tmp_path, how):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    ledger = Ledger(folder / "ledger.jsonl")
+    assert ledger.displaced() is None
+    ledger.append("driver_started", pid=1)
+    assert ledger.displaced() is None
+    content = ledger.path.read_bytes()
+    if how == "removed":
+        ledger.path.unlink()
+    elif how == "replaced":
+        (folder / "new").write_bytes(content)
+        (folder / "new").replace(ledger.path)
+    else:
+        folder.rename(tmp_path / "elsewhere")
+    why = ledger.displaced()
+    assert f"{ledger.path} was {'replaced' if how == 'replaced' else 'removed or moved'}" in why
+    if how == "moved with its folder":
+        assert "saved" not in why
+    else:
+        assert f"all that it held is in {folder / 'ledger.saved.jsonl'}" in why
+        assert (folder / "ledger.saved.jsonl").read_bytes() == content

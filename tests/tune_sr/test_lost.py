@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 from ray.cloudpickle import register_pickle_by_value
 
+from trainables.problems import EnvironmentFault
 from trainables.ray_trainable import DistillTrainable
+from tune_sr import breaker
 from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study
@@ -46,9 +49,11 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
     monkeypatch.setattr("tune_sr.tuner.DistillTrainable", Lacking)
     space = SearchSpace.load(toy_space(study={"trials": 1}))
     config = StudyConfig.of(space, "toy", tmp_path / "runs")
-    run_study(config, quiet=True)
+    monkeypatch.setattr(breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"
-    assert told(config.folder) == ([reason] * 3, [f"{reason} (4 times)"])
+    with pytest.raises(EnvironmentFault, match=re.escape(reason)):
+        run_study(config, quiet=True)
+    assert told(config.folder) == ([reason] * 2, [])  # it is no failure of the trial's
 
 
 @pytest.mark.soak

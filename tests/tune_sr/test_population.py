@@ -14,10 +14,11 @@ from ray.tune.schedulers import TrialScheduler
 from trainables.ray_trainable import CLONED, HEARD, TRIAL, DistillTrainable, Job
 from trainables.run import RunImages
 from trainables.values import ConfigError, derive_seed
-from tune_sr.adapters import LedgerScheduler, LedgerSearcher, Live
+from tune_sr.adapters import LedgerScheduler, LedgerSearcher
 from tune_sr.best import write_best
 from tune_sr.dimensions import Dimension
 from tune_sr.ledger import Event, History, Ledger, trial_name
+from tune_sr.live import Live
 from tune_sr.mirror import Mirror
 from tune_sr.plan import plan_text
 from tune_sr.population import Population, changeable, exchange_steps, perturbed

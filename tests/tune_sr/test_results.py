@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from trainables.checkpoints import find_checkpoints
+from trainables.checkpoints import find_checkpoints, point_digest
 from trainables.config import TrialConfig
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import build_network
 from trainables.networks.checkpoint import load_network, save_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
-from tune_sr.best import write_best
+from tune_sr.best import remove_beaten, write_best
 from tune_sr.ledger import Ledger
 from tune_sr.results import load_results, write_results
 from tune_sr.space import SearchSpace
@@ -223,12 +224,12 @@ def test_no_study_is_refused(tmp_path):
 def trained(ledger, space):
     """A study of one trial, trained for `steps` updates, with its checkpoints."""
 
-    def train(point, steps, space=space):
+    def train(point, steps, space=space, cost=None):
         begin(ledger, space)
         ledger.append("trial_added", trial="0000", number=0, point=point, caveat="of a toy")
         saved = SavedRun(space.at(point), ledger.path.parent / "trials" / "start-001" / "0000")
         while saved.run.step < steps:
-            report = saved.advance()
+            report = saved.advance() | ({} if cost is None else {"params": cost})
             step = int(report["step"])
             ledger.append("reported", trial="0000", step=step, report=report, decision="continue")
         ledger.append("trial_ended", trial="0000", state="stopped", reason=None)
@@ -272,6 +273,39 @@ def test_the_best_configuration_trains_again_and_names_no_machine(
     assert config.model_copy(update={"device": "cpu", "threads": 1}) == asked
 
 
+def test_the_best_student_is_written_though_its_teacher_is_gone(trained, home, caplog):
+    folder = trained(GROWN, 8)
+    assert write_best(load_results(folder))
+    student = load_network(folder / "best" / "student.safetensors").state_dict()
+    panel = (folder / "best" / "panel.png").read_bytes()
+    teacher = (home / "t.safetensors").read_bytes()
+    (home / "t.safetensors").unlink()
+    try:
+        assert write_best(load_results(folder))
+    finally:
+        (home / "t.safetensors").write_bytes(teacher)
+    again = load_network(folder / "best" / "student.safetensors").state_dict()
+    assert again.keys() == student.keys()
+    assert all(torch.equal(again[key], value) for key, value in student.items())
+    assert (folder / "best" / "panel.png").read_bytes() != panel, "it lacks the teacher's column"
+    assert "no picture of the teacher: " in caplog.text
+
+
+def test_a_best_checkpoint_of_another_study_is_not_taken(trained, ledger):
+    folder = trained(WHOLE, 2)
+    (manifest,) = folder.glob("trials/*/0000/*/MANIFEST.json")
+    content = json.loads(manifest.read_text())
+    lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]
+    lines[0] |= {"id": "a", "digests": {}}
+    ledger.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest.write_text(json.dumps({**content, "study": "a", "point": point_digest(WHOLE)}))
+    assert write_best(load_results(folder))
+    for named in ({"study": None}, {"study": "b"}, {"study": "a", "point": point_digest(GROWN)}):
+        manifest.write_text(json.dumps({**content, **named}))
+        with pytest.raises(ValueError, match="no checkpoint of trial 0000 at step 2"):
+            write_best(load_results(folder))
+
+
 def test_a_best_checkpoint_that_is_damaged_is_named_and_best_left_alone(trained):
     folder = trained(WHOLE, 2)
     (folder / "best").mkdir()
@@ -281,6 +315,28 @@ def test_a_best_checkpoint_that_is_damaged_is_named_and_best_left_alone(trained)
     with pytest.raises(ValueError, match="trial 0000 at step 2"):
         write_best(load_results(folder))
     assert (folder / "best" / "student.safetensors").read_text() == "of an earlier start"
+
+
+def test_a_teacher_whose_file_is_gone_at_the_end_costs_no_student(trained, space, home):
+    folder = trained(WHOLE, 2)
+    file = Path(space.at(WHOLE).teacher.weights)
+    moved = file.rename(home / "moved")
+    try:
+        assert write_best(load_results(folder))
+    finally:
+        moved.rename(file)
+    assert (folder / "best" / "student.safetensors").is_file()
+
+
+def test_only_our_own_folders_of_trials_leave_the_front(tmp_path):
+    for name in ("0000", "0001", "0002.new", "10000", "mine", "0001.bak"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "student.safetensors").touch()
+    for name in (".DS_Store", ".nfs0000000000a1", "0007"):
+        (tmp_path / name).touch()
+    remove_beaten(tmp_path, {"0000"})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"0000", "mine", "0001.bak", ".DS_Store", ".nfs0000000000a1", "0007"}
 
 
 def test_without_a_score_there_is_no_best(ledger, space):
@@ -320,3 +376,27 @@ def test_a_study_with_two_objectives_has_a_front(ledger, home):
     rows = list(csv.DictReader((ledger.path.parent / "results.csv").open()))
     assert [row["front"] for row in rows] == ["True", "True", "False", "True", "False", "False"]
     assert rows[3]["params"] == "30.0"
+
+
+def test_what_somebody_else_put_beside_the_front_stays(trained, home):
+    """Files of a network's file system and of a desktop, and a person's own folder."""
+    text = SPACE.format(home=home).replace("study: {", "study: {objective: [psnr_y_db, params], ")
+    text = text.replace("student: {name: vdsr, features: 8, ", "student: {name: vdsr, ")
+    text = text.replace("search:", "search:\n  student.features: {choice: [8, 4]}")
+    text = text.replace("- {", "- {student.features: 8, ")
+    (home / "front.yaml").write_text(text)
+    folder = trained(
+        {**WHOLE, "student.features": 8}, 2, SearchSpace.load(home / "front.yaml"), cost=400.0
+    )
+    front = folder / "front"
+    for name in ("mine", "0007", "0008"):
+        (front / name).mkdir(parents=True)
+    for name in (".nfs0001", ".DS_Store", "0009"):
+        (front / name).write_text("x")
+    (front / "0010").symlink_to(home)
+    (front / "0008" / "student.safetensors").write_text("beaten since")
+    assert write_best(load_results(folder))
+    assert {path.name for path in front.iterdir()} == {
+        *("mine", ".nfs0001", ".DS_Store", "0009", "0010", "0000")
+    }
+    assert (home / "t.safetensors").exists()

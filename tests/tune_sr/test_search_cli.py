@@ -13,6 +13,7 @@ import pytest
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
+from trainables.problems import EnvironmentFault
 from tune_sr import search, train
 from tune_sr.ledger import Ledger
 from tune_sr.lock import DriverLock
@@ -281,6 +282,25 @@ def test_a_second_driver_is_refused_by_host_and_pid_of_the_first(
     folder = begun(space, space.parent / "runs")
     with DriverLock(folder / "driver.lock"):
         assert "another driver works on this study (pid " in refused("--space", space, "--resume")
+
+
+def test_how_to_go_on_is_told_at_the_start_since_not_every_end_can_tell_it(
+    toy_space: ToySpace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray ends this process when its GCS or raylet dies."""
+
+    def lost(*_: Any, taken: Callable[[], None], **__: Any) -> None:
+        taken()
+        raise EnvironmentFault("trial 0000 could not begin")
+
+    monkeypatch.setattr("tune_sr.study.run_study", lost)
+    space = toy_space()
+    assert search.main(["--space", str(space)]) == 1
+    told = capsys.readouterr()
+    storage = space.parent / "runs"
+    command = f"to go on: {search.PROG} --resume --name toy --storage {storage}"
+    assert command in told.out.splitlines()[1]
+    assert told.err == f"{search.PROG}: the study stopped: trial 0000 could not begin; {command}\n"
 
 
 def test_dry_run_shows_the_plan_and_leaves_nothing(

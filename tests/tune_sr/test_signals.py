@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tune_sr import search
 from tune_sr.adapters import LedgerScheduler
 from tune_sr.ledger import Event
 from tune_sr.resume import read_events
-from tune_sr.signals import ASKED_TO_END, Interrupted, LoopSignals, interruptible
+from tune_sr.signals import ASKED_TO_END, Interrupted, LoopSignals, held_back, interruptible
 from tune_sr.space import SearchSpace
 
 ToySpace = Callable[..., Path]
@@ -50,6 +52,49 @@ def test_a_loop_ends_in_order_and_a_second_signal_ends_it_at_once(number: signal
         assert (signals.number, ended) == (number, [signal.SIGUSR1])
         os.kill(os.getpid(), signal.SIGTERM)
     assert interrupted.value.exit_code == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_a_signal_while_rays_compiled_code_starts_arrives_behind_it(number: signal.Signals) -> None:
+    """An exception out of a handler would end the process there by SIGSEGV."""
+    done = []
+    with pytest.raises(Interrupted) as interrupted, LoopSignals():
+        with held_back():
+            signal.signal(signal.SIGTERM, lambda *_: exit(1))  # as ray.init does
+            if number != signal.SIGHUP:
+                os.kill(os.getpid(), number)
+            asks = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+            command = [sys.executable, "-c", asks]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            done.append(told.strip())
+        os.kill(os.getpid(), number)  # a second one, or that of a closed terminal
+        os.kill(os.getpid(), number)
+    assert interrupted.value.exit_code == 128 + number
+    assert done == ["SIG_IGN"]  # Ray's processes outlive the terminal
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_a_signal_before_rays_loop_has_begun_ends_its_first_step(number: signal.Signals) -> None:
+    ended: list[int] = []
+    with LoopSignals() as signals:
+        signals.await_loop()
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert (signals.number, signals.arrived(), ended) == (number, True, [])
+        signal.signal(signal.SIGUSR1, lambda number, _: ended.append(number))  # as Ray's loop does
+        signals.overhear()
+        assert ended == [signal.SIGUSR1]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(), LoopSignals(), held_back():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def interrupted_by(number: int, monkeypatch: pytest.MonkeyPatch) -> None:

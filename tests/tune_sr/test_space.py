@@ -138,7 +138,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("  batch", "  budget: 3\n  batch", 7, "fixed.budget: given twice"),
         ("shipped}", '"${NOT_SET_HERE}/x.pt"}', 4, r".*weights: \${NOT_SET_HERE} is not set"),
         ("shipped}", "${HOME}/x.pt}", 4, "not YAML: .*needs quotes"),
-        ("{images: 4, patch: 24}", "!!python/tuple [1]", 5, "fixed.batch: tag .* is not part"),
+        ("{images: 4, patch: 24}", "!!python/tuple [1]", 5, "not YAML: tag .* is not part"),
         ("[2]}", "&a [2], b: *a}", 3, "not YAML: an alias is not part"),
     ],
 )  # fmt: skip

@@ -102,6 +102,7 @@ def check_files(config: StudyConfig, results: Results) -> None:
     assert SearchSpace.from_resolved((folder / "space.yaml").read_text()) is not None
     made_by = json.loads((folder / "study.json").read_text())
     assert {"seed", "argv", "git", "packages", "devices", "version"} <= set(made_by)
+    assert made_by["devices"]["threads"] == 1
     assert {path.name for path in (folder / "best").iterdir()} == {
         "student.safetensors",
         "config.yaml",
@@ -114,7 +115,7 @@ def check_files(config: StudyConfig, results: Results) -> None:
 
 
 def test_a_finished_study_is_extended_to_what_a_longer_one_is(
-    study: Configure, tmp_path: Path
+    study: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = study(trials=3, **SIZES)
     run_study(config, quiet=True)
@@ -122,8 +123,13 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     run_study(config, quiet=True)  # nothing to do: not a line more
     assert (config.folder / "ledger.jsonl").read_bytes() == before
 
+    made_by = json.loads((config.folder / "study.json").read_text())
+    made_by["devices"]["processor"] = "Another"
+    (config.folder / "study.json").write_text(json.dumps(made_by))
     longer = study(trials=7, **SIZES)
     results = run_study(longer, quiet=True)
+    said = [line for line in capsys.readouterr().out.splitlines() if "may differ" in line]
+    assert len(said) == 1 and said[0].startswith("warning: another machine than the last start's")
     after = (config.folder / "ledger.jsonl").read_bytes()
     assert after.startswith(before)
     events = read_events(config.folder)

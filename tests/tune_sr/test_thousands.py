@@ -22,8 +22,8 @@ from ray.cloudpickle import register_pickle_by_value
 from toys import REPORTS, START_S, by_value, pause
 
 from trainables.ray_trainable import DistillTrainable
-from tune_sr.adapters import Live
 from tune_sr.ledger import Event, History
+from tune_sr.live import Live
 from tune_sr.resume import read_events
 from tune_sr.space import SearchSpace
 from tune_sr.study import StudyConfig, run_study

@@ -310,6 +310,27 @@ def test_an_extended_study_runs_again(ledger, storage):
     assert runs["0000"]["status"] == "FINISHED"
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["while it failed", "afterwards"])
+def test_a_failed_trial_that_is_tried_again_is_one_run_with_its_new_end(ledger, storage, seen):
+    begin(ledger)
+    add(ledger, 0)
+    report(ledger, "0000", 4, 20.0)
+    lost = "its process was lost 4 times"
+    ledger.append("trial_ended", trial="0000", state="failed", reason=lost)
+    if seen:
+        assert by_trial(track(ledger, storage))["0000"]["status"] == "FAILED"
+    ledger.append("driver_started", host="here", pid=2, start=2)
+    ledger.append("retried", trial="0000", reason=lost)
+    assert by_trial(track(ledger, storage))["0000"]["status"] == "KILLED"
+    ledger.append("driver_started", host="here", pid=3, start=3)
+    report(ledger, "0000", 8, 21.0, "complete")
+    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    run = by_trial(track(ledger, storage))["0000"]
+    assert (run["status"], run["tags"]["state"]) == ("FINISHED", "completed")
+    assert run["tags"].get("reason", "") == ""
+    assert [step for step, *_ in run["curves"]["psnr_y_db"]] == [4, 8]
+
+
 def test_a_study_of_which_every_trial_failed_has_failed(ledger, storage):
     begin(ledger)
     add(ledger, 0)
@@ -591,7 +612,7 @@ def test_the_address_given_comes_before_the_environments(tmp_path, monkeypatch):
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert default.artifacts == f"file://{tmp_path}/mlartifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
-    assert Store.of(None, tmp_path) == Store("http://there:5000", artifacts=None)
+    assert Store.of(None, tmp_path) == Store("http://there:5000", "http://there:5000", None)
     other = Store.of(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
     assert other.artifacts == f"file://{tmp_path}/other/mlartifacts"
 

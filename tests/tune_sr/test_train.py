@@ -13,6 +13,7 @@ from trainables.metrics.evaluate import evaluate
 from trainables.networks.checkpoint import load_network
 from trainables.run import Run, upscaler
 from tune_sr import train
+from tune_sr.lock import DriverLock
 from tune_sr.yaml_lines import read_yaml
 
 ToySpace = Callable[..., Path]
@@ -40,3 +41,15 @@ def test_what_is_kept_is_the_average_that_reports_judged_and_its_caveat_is_told(
     kept = load_network(file)
     measured = evaluate(upscaler(kept), Run(config).heldout)
     assert config.ema == 0.9 and measured["psnr_y_db"] == pytest.approx(told["psnr_y_db"], abs=1e-6)
+
+
+def test_two_trainings_of_one_output_do_not_mix(
+    toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--space", str(toy_space()), "--output", str(tmp_path / "out"), "--quiet"]
+    (tmp_path / "out").mkdir()
+    with DriverLock(tmp_path / "out" / "driver.lock"):
+        assert train.main(words) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "another driver works on this study (pid " in said
+    assert not (tmp_path / "out" / "reports.jsonl").exists()

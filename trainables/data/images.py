@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainables.limits import PIXELS
+from trainables.paths import expanded, is_folder, why_no_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
 Part = Literal["train", "heldout"]
@@ -63,7 +71,7 @@ class Images:
         return sha.hexdigest()
 
 
-def read_images(source: str, part: Part) -> Images:
+def read_images(source: str, part: Part, crop: int | None = None) -> Images:
     """The images of a folder, in the order of their names; or that part of the built-in set.
 
     Files with other suffixes, hidden files and subfolders are passed over. Grey images become
@@ -72,12 +80,14 @@ def read_images(source: str, part: Part) -> Images:
     Args:
         source: a folder, or `photos`.
         part: which of the built-in photographs; a folder is read whole.
+        crop: side of the square that is kept of the middle of each image of a folder, where the
+            image has it; None: all of it.
 
     Raises:
         ValueError: in one line that names the file: no such folder, no image in it, a file that
-            cannot be decoded, more than 8 bits in a channel.
+            cannot be decoded, more than 8 bits in a channel, more than `PIXELS` pixels.
     """
-    return photos(part) if source == PHOTOS else read_files(files_in(Path(source).expanduser()))
+    return photos(part) if source == PHOTOS else read_files(files_in(expanded(source)), crop)
 
 
 def photos(part: Part) -> Images:
@@ -115,45 +125,81 @@ def files_in(folder: Path) -> list[Path]:
     """The image files of a folder, by name: those that `read_images` reads.
 
     Raises:
-        ValueError: there is no such folder, or no image in it.
+        ValueError: there is no such folder, it cannot be read, or there is no image in it.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
+    if not is_folder(folder):
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist"
         raise ValueError(f"{folder} {what}; name a folder of images, or {PHOTOS}")
-    files = sorted(
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"{folder} cannot be read ({reason})") from None
+    files = [
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+        for path in entries
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and why_no_file(path) in (None, "permission denied")
+    ]
     if not files:
-        inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        inside = [path.name for path in entries if is_folder(path)]
         hint = f"; did you mean its subfolder {inside[0]}?" if inside else ""
         raise ValueError(f"{folder} holds no image ({' '.join(SUFFIXES)}){hint}")
     return files
 
 
-def read_files(files: Sequence[Path]) -> Images:
+def read_files(files: Sequence[Path], crop: int | None = None) -> Images:
     """The images in these files, in this order, converted and refused as `read_images` does."""
-    decoded = [_decode(file) for file in files]
+    decoded = [_decode(file, crop) for file in files]
     _warn_of_alpha([file for file, (_, alpha) in zip(files, decoded, strict=True) if alpha])
     return Images(tuple(file.name for file in files), tuple(array for array, _ in decoded))
 
 
-def _decode(file: Path) -> tuple[Pixels, bool]:
+def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
     """The pixels of one file, and whether it had an alpha channel."""
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with _without_warnings(), Image.open(file) as image:
+            width, height = image.size
+            if width * height > PIXELS:
+                rule = f"{width}x{height}, more than {PIXELS:,} pixels: crop it"
+                raise _TooLargeError(f"{file} is {rule}")
             deep = image.mode.startswith(("I", "F")) or _has(image.tile, ";16")
             alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            array = None if deep else np.array(image.convert("RGB"))
+            array = None if deep else np.array(_middle(image, crop).convert("RGB"))
+    except _TooLargeError:
+        raise
+    except MemoryError:
+        raise ValueError(f"{file} cannot be read: too little memory") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{file} cannot be read as an image ({reason}); replace it") from error
     if array is None:
         raise ValueError(f"{file} has more than 8 bits in a channel; convert it to 8 bits")
     return array, alpha
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of large and of damaged images, in lines of its own beside ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _TooLargeError(ValueError):
+    """An image of more pixels than are looked at."""
+
+
+def _middle(image: Image, crop: int | None) -> Image:
+    """The square that is kept of an image, where it has one of that side."""
+    width, height = image.size
+    if crop is None or min(width, height) < crop:
+        return image
+    left, top = (width - crop) // 2, (height - crop) // 2
+    return image.crop((left, top, left + crop, top + crop))
 
 
 def _has(tiles: Iterable[object], raw_mode: str) -> bool:

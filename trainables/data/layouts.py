@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainables.data.images import Images, files_in, read_files
+from trainables.paths import expanded, is_folder
 
 _HR = ("HR", "GTmod12", "original", "GT", "DIV2K_valid_HR", "DIV2K_train_HR")
 """Subfolders that hold HR images, where the folder itself holds none: Set5/HR (EDSR-PyTorch,
@@ -55,7 +56,7 @@ def hr_files(folder: Path, scale: int) -> tuple[Path, ...]:
     Raises:
         ValueError: there is no such folder, or no image where any layout keeps them.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     for place in (folder / name.format(scale=scale) for name in _HR_WITH_LR):
         paired = tuple(path for path in _images(place) if path.stem.endswith("_HR"))
         if paired:
@@ -70,8 +71,8 @@ def lr_files(folder: Path, hr: Sequence[Path], scale: int) -> tuple[Path, ...]:
     Raises:
         ValueError: there is no such folder, or one is not there, in one line that names it.
     """
-    folder = folder.expanduser()
-    if not folder.is_dir():
+    folder = expanded(folder)
+    if not is_folder(folder):
         files_in(folder)  # which says so
     places = [folder / place.format(scale=scale) for place in _LR]
     folder = next(filter(_images, places), folder)
@@ -81,7 +82,7 @@ def lr_files(folder: Path, hr: Sequence[Path], scale: int) -> tuple[Path, ...]:
 
 def name_of(folder: Path) -> str:
     """What tables call the set in a folder: `Set5` for Set5, Set5/HR and Set5/GTmod12 alike."""
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     inner = folder.name in _HR or folder.name.startswith(_URBAN.partition("{")[0])
     return (folder.parent if inner and not folder.name.startswith("DIV2K") else folder).name
 

@@ -67,7 +67,7 @@ class Patches:
             scale: [_fitting(each, side) for each in training.photographs[scale]]
             for scale in self._scales
         }
-        self._white = torch.tensor(255.0, device=self._device)
+        self._white = torch.tensor(255.0, device=self._device)  # float32, or what is default
         self._resident: tuple[Resident, Resident] | None = None
         pairs = [pair for each in self._photographs.values() for sizes in each for pair in sizes]
         if _fits(pairs, self._device) if resident is None else resident:
@@ -113,7 +113,7 @@ class Patches:
 
     def _unit(self, levels: Tensor) -> Tensor:
         # By a tensor: a GPU would multiply by the inverse of a number, with other last bits.
-        return levels.to(torch.float32).div_(self._white)
+        return levels.to(self._white.dtype).div_(self._white)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the random stream."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from trainables.colour import luma_B1HW
 from trainables.data.images import Images, Pixels
 from trainables.resample import downsample_BCHW, resize_uint8
+from trainables.threads import workers
 from trainables.values import Colour
 
 Array = NDArray[Any]
@@ -30,7 +29,7 @@ class Photograph:
     Attributes:
         name: of its HR file.
         hr: the image at every size it is seen in.
-        lr: the LR of each size: RGB bytes H W 3, or float32 luma H W 1. The pixel at
+        lr: the LR of each size: RGB bytes H W 3, or luma H W 1 in floats. The pixel at
             (row, column) shows what the HR pixels from scale * (row, column) on show.
     """
 
@@ -45,7 +44,7 @@ def resized(images: Images, downsizings: Sequence[float]) -> tuple[Sizes, ...]:
     def sizes(array: Pixels) -> Sizes:
         return tuple(array if size == 1 else _resized(array, size) for size in downsizings)
 
-    with _workers() as pool:
+    with workers() as pool:
         return tuple(pool.map(sizes, images.arrays))
 
 
@@ -61,7 +60,7 @@ def made(
     def lr(sizes: Sizes) -> tuple[Array, ...]:
         return tuple(_shrunk(array, scale, colour) for array in sizes)
 
-    with _workers() as pool:
+    with workers() as pool:
         return tuple(map(Photograph, names, hr, pool.map(lr, hr)))
 
 
@@ -79,27 +78,15 @@ def paired(hr: Images, lr: Images, colour: Colour, scale: int) -> tuple[Photogra
                 f"{lr_name} is {_sides(small)} and {hr_name} is {_sides(large)}, which is not "
                 f"exactly {scale} times as large; crop one of them, or leave both out"
             )
-    with _workers() as pool:
+    with workers() as pool:
         given: Iterable[Array] = pool.map(_luma, lr.arrays) if colour == "y" else lr.arrays
         pairs = zip(hr.names, hr.arrays, given, strict=True)
         return tuple(Photograph(name, (large,), (small,)) for name, large, small in pairs)
 
 
 def unit(levels: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]."""
-    return levels.to(torch.float32).div_(255)
-
-
-@contextmanager
-def _workers() -> Iterator[Executor]:
-    """As many threads as torch may use, in each of which torch uses one: bits depend on it."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(count) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(count)
+    """Bytes as floats in [0, 1], of torch's default type: float32, and float64 in golden tests."""
+    return levels.to(torch.get_default_dtype()).div_(255)
 
 
 def _resized(array: Pixels, size: float) -> Pixels:
@@ -114,7 +101,8 @@ def _shrunk(array: Pixels, scale: int, colour: Colour) -> Array:
     if colour == "y":
         # In float64, rounded once: the last bits of a float32 product depend on where in memory
         # it is computed, and a run that is resumed would then learn from other images.
-        lr_CHW = downsample_BCHW(luma_B1HW(rgb_3HW.double() / 255), scale).float()
+        exact_CHW = downsample_BCHW(luma_B1HW(rgb_3HW.double() / 255), scale)
+        lr_CHW = exact_CHW.to(torch.get_default_dtype())
     else:
         lr_CHW = resize_uint8(rgb_3HW, 1 / scale)
     return lr_CHW.permute(1, 2, 0).contiguous().numpy()

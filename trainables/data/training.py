@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +66,14 @@ class TrainingSet:
         colour: of the LR arrays.
         photographs: by scale; an HR array that serves several scales is one object.
         source: what it was read from; None for images that were handed over.
+        digests: what was read, names and pixels in SHA-256, by the dotted path and the folder that
+            name it; LR and HR folders of pairs by scale as well.
     """
 
     colour: Colour
     photographs: Mapping[int, tuple[Photograph, ...]]
     source: DataConfig | None = None
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> Self:
@@ -86,11 +90,17 @@ class TrainingSet:
                 pairs = {scale: paired(hr[scale], lr[scale], colour, scale) for scale in scales}
             except ValueError as error:
                 raise ValueError(f"{data.lr}: {error}") from None
-            return cls(colour, pairs, data)
+            digests = {
+                f"data.{side}={folder} x{scale}": digest
+                for side, folder, sets in (("lr", data.lr, lr), ("hr", data.hr, hr))
+                for scale, digest in _digests(sets).items()
+            }
+            return cls(colour, pairs, data, digests)
         assert data.images is not None, "DataConfig has seen to it"
         images = read_images(data.images, part="train")
         handed = cls.of(images, colour=colour, scales=scales, downsizings=data.downsizings)
-        return cls(colour, handed.photographs, data)
+        digests = {f"data.images={data.images}": images.digest()}
+        return cls(colour, handed.photographs, data, digests)
 
     @classmethod
     def of(
@@ -118,4 +128,11 @@ class TrainingSet:
             return TrainingSet.read(data, colour=colour, scales=scales)
         photographs = next(iter(self.photographs.values()))
         names, hr = [each.name for each in photographs], [each.hr for each in photographs]
-        return TrainingSet(colour, {s: made(names, hr, colour, s) for s in scales}, data)
+        made_now = {s: made(names, hr, colour, s) for s in scales}
+        return TrainingSet(colour, made_now, data, self.digests)
+
+
+def _digests(sets: Mapping[int, Images]) -> dict[int, str]:
+    """The digest of each set, by scale; of one that serves several it is made once."""
+    digests = {id(images): images.digest() for images in sets.values()}
+    return {scale: digests[id(images)] for scale, images in sets.items()}

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.limits import COUNT, FEATURES
 from trainables.methods.bank import Bank
 from trainables.methods.base import Setting
 from trainables.methods.views import global_places, local_places, sampled_BCHW
@@ -30,11 +31,11 @@ class ContrastConfig(Config):
 
     tau: float = Field(default=0.1, gt=0.0)
     """Temperature of the contrast; [CMI]'s best script: 0.1."""
-    bank_size: int = Field(default=4096, ge=1)
+    bank_size: int = Field(default=4096, ge=1, le=COUNT)
     """Images remembered for each scale; [CMI]: 40960."""
-    negatives: int = Field(default=1024, ge=0)
+    negatives: int = Field(default=1024, ge=0, le=COUNT)
     """Images drawn from the bank to differ from, or all there are; [CMI]: 4096."""
-    embedding: int = Field(default=128, ge=1)
+    embedding: int = Field(default=128, ge=1, le=FEATURES)
     """Numbers that h makes of the features; [CMI]'s class: 128, its training script: 256."""
     statistics: Statistics = "mean"
     """What is known of a feature map: each channel's mean, or its standard deviation as well."""
@@ -55,7 +56,8 @@ def pooled_BF(taps: Sequence[Tensor], statistics: Statistics) -> Tensor:
 
     `taps` are B F H W each; what moves in an image, or turns, changes little in its statistics.
     """
-    maps = [tap_BFHW.float() for tap_BFHW in taps]  # under autocast they are bfloat16
+    # Under autocast they are bfloat16.
+    maps = [tap_BFHW.to(torch.promote_types(tap_BFHW.dtype, torch.float32)) for tap_BFHW in taps]
     found = [map_BFHW.mean((-2, -1)) for map_BFHW in maps]
     if statistics == "mean_std":
         # The slope of a root is infinite at 0, where a map is flat.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.networks.base import Keeper, SRNet
-from trainables.networks.checkpoint import read_tensors
+from trainables.networks.checkpoint import check_finite, read_tensors
 from trainables.networks.portions import in_portions
 from trainables.networks.residual import ResidualSRNet
 from trainables.networks.vdsr import VDSR
@@ -159,6 +159,7 @@ def make_features(name: FeaturesName, vgg19: str | None, teacher: SRNet) -> Feat
 def _read_vgg19(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     try:
         found = read_tensors(path)
+        check_finite(path, found)
     except ConfigError as error:
         raise ConfigError("method.vgg19", error.rule) from None
     for key, value in wanted.items():

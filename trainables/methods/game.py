@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from trainables.limits import BLOCKS, COUNT
 from trainables.methods.base import Setting
 from trainables.methods.lessons import Lessons
 from trainables.methods.parts import Parts, SplitPoints, plan_parts
@@ -48,14 +49,14 @@ class GameConfig(ImitationConfig):
     `constant`: it does not (EDSR, where the paper is silent)."""
     update_ratio: int = Field(default=50, ge=1)
     """Student updates for each update of a generator; [DFSR]: 50."""
-    latent: int = Field(default=256, ge=1)
+    latent: int = Field(default=256, ge=1, le=COUNT)
     """Entries of z; 256 in all three papers."""
 
 
 class ProgressiveConfig(GameConfig):
     """A game whose student grows."""
 
-    P: int = Field(default=2, ge=1)
+    P: int = Field(default=2, ge=1, le=BLOCKS)
     """Parts of progressive distillation; [DFSR]: 2; 1 turns it off."""
     split_points: SplitPoints = "even"
     """`even`; or the share of the body in part 0; or a rising list of P - 1 block counts."""

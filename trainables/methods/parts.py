@@ -43,8 +43,8 @@ def plan_parts(
     >>> plan_parts(18, 480_000, 2, "even", 12 / 80)
     Parts(starts=(0, 72000), depths=(9, 18))
     """
-    starts = growth_starts(steps, P, part_fraction)
-    return Parts(starts, part_depths(blocks, P, split_points))
+    depths = part_depths(blocks, P, split_points)
+    return Parts(growth_starts(steps, P, part_fraction), depths)
 
 
 def growth_starts(steps: int, P: int, part_fraction: float) -> tuple[int, ...]:
@@ -76,6 +76,8 @@ def part_depths(blocks: int, P: int, split_points: SplitPoints) -> tuple[int, ..
         depths = [*split_points, blocks]
     else:
         assert isinstance(split_points, float)
+        if not 0.0 < split_points < 1.0:
+            raise ValueError(f"split_points: {split_points:g} is no share between 0 and 1")
         first = _half_up(split_points * blocks)
         depths = [first + _half_up((blocks - first) * k / (P - 1)) for k in range(P)]
     if len(depths) != P or depths[0] < 1 or not _strictly_rising(depths):

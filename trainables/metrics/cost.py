@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -27,12 +27,30 @@ _WIDE = ("mean", "_adaptive_avg_pool2d", "_softmax", "_scaled_dot_product", "rol
 """Beginnings of the names of operations by which far pixels meet: pooling, attention, windows."""
 
 
+@runtime_checkable
+class Deployable(Protocol):
+    """A module that is another, cheaper one once it is trained, such as a merged convolution."""
+
+    def deployed(self) -> nn.Module:
+        """The module with the same output that runs from then on."""
+
+
+def as_deployed(network: nn.Module) -> nn.Module:
+    """A copy of `network` as it runs once trained: papers count that, and only that is timed."""
+    copied = copy.deepcopy(network)
+    for module in list(copied.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Deployable):
+                setattr(module, name, child.deployed())
+    return copied
+
+
 @dataclass(frozen=True)
 class Cost:
     """What one network costs at one scale.
 
     Attributes:
-        params: trainable numbers, every one of them.
+        params: trainable numbers, every one of them, of the network as it is deployed.
         macs: multiply-accumulates of convolutions, linear layers and attention for an LR image of
             256x256, as papers count them: no biases, no norms, no resampling of the input.
         reach: LR pixels beyond which nothing influences an output pixel; an upper bound. None
@@ -59,7 +77,9 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
         >>> cost_of(vdsr, channels=1, scale=2).macs == 9 * 64 * (1 + 18 * 64 + 1) * 512**2
         True
     """
-    ghost = copy.deepcopy(network).to("meta")
+    deployed = as_deployed(network)
+    params = sum(parameter.numel() for parameter in deployed.parameters())
+    ghost = deployed.to("meta")
     lr_BCHW = torch.empty(1, channels, side, side, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter, _Reach(side) as reach:
         ghost(lr_BCHW, scale=scale)
@@ -70,7 +90,7 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
     matrix = sum(flops for ops in inside for op, flops in ops.items() if not _convolves(op))
     convolutions = sum(n for op, n in by_module["Global"].items() if _convolves(op))
     return Cost(
-        params=sum(parameter.numel() for parameter in network.parameters()),
+        params=params,
         macs=(matrix + convolutions) // 2,
         reach=reach.bound(),
     )
@@ -78,6 +98,7 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
 
 def latency_ms(network: nn.Module, *, channels: int, scale: int) -> float:
     """Milliseconds that `network` takes for one LR image of 96x96 where it is, in the median."""
+    network = as_deployed(network)
     device = next(network.parameters()).device
     lr_BCHW = torch.zeros(1, channels, _TIMED_SIDE, _TIMED_SIDE, device=device)
     taken = []
@@ -92,7 +113,9 @@ def latency_ms(network: nn.Module, *, channels: int, scale: int) -> float:
 
 
 COSTS: dict[str, Callable[[nn.Module, int, int], float]] = {
-    "params": lambda network, _, __: float(sum(p.numel() for p in network.parameters())),
+    "params": lambda network, _, __: float(
+        sum(parameter.numel() for parameter in as_deployed(network).parameters())
+    ),
     "macs": lambda network, channels, scale: float(
         cost_of(network, channels=channels, scale=scale).macs
     ),

@@ -19,6 +19,7 @@ from trainables.colour import luma_B1HW, round_to_bytes, with_luma_B3HW
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
 from trainables.metrics.tiles import Upscale
 from trainables.resample import downsample_BCHW, resize_uint8, upsample_BCHW
+from trainables.threads import workers
 from trainables.values import Colour, Config, ConfigError
 
 Pixels = NDArray[np.uint8]
@@ -75,6 +76,8 @@ class View:
 class Heldout:
     """Images prepared once for being evaluated on often, under one protocol.
 
+    What is prepared has equal bits for any number of CPU threads.
+
     Args:
         images: names and RGB bytes.
         colour: of the network's input and output.
@@ -113,15 +116,18 @@ class Heldout:
         if lr is not None and not self._rules.byte_images:
             raise ConfigError("lr", f"{self.protocol} makes its LR from luma; {_byte_protocols()}")
         assert lr is None or crop is None, "LR files belong to whole images"
-        views: dict[int, list[View]] = {scale: [] for scale in scales}
-        for index, (name, array) in enumerate(zip(images.names, images.arrays, strict=True)):
-            kept = _centre(name, array, crop)
+
+        def views_of(index: int) -> list[View]:
+            name = images.names[index]
+            kept = _centre(name, images.arrays[index], crop)
             rgb = _unit(kept).to(self._device)
             luma = luma_B1HW(rgb)  # once for all scales, which only cut it in other ways
-            for scale in scales:
-                given = None if lr is None else lr[scale][index]
-                views[scale].append(self._view(name, kept, rgb, luma, scale, given))
-        self.views = {scale: tuple(each) for scale, each in views.items()}
+            given = {} if lr is None else {scale: lr[scale][index] for scale in scales}
+            return [self._view(name, kept, rgb, luma, each, given.get(each)) for each in scales]
+
+        with workers() as pool:  # LR images have the same bits for any number of CPU threads
+            made = list(pool.map(views_of, range(len(images.names))))
+        self.views = {scale: tuple(each[n] for each in made) for n, scale in enumerate(scales)}
 
     @classmethod
     def of(

@@ -9,10 +9,12 @@ import torch
 from pydantic import Field, ValidationError
 
 from trainables.networks.base import SRNet, channels_innermost
-from trainables.networks.checkpoint import load_into
+from trainables.networks.checkpoint import fitting
+from trainables.networks.compact import Compact, CompactConfig
 from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.foreign import SpandrelConfig, SpandrelTeacher
 from trainables.networks.rcan import RCAN, RCANConfig
+from trainables.networks.span import SPAN, SPANConfig
 from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
@@ -28,17 +30,31 @@ __all__ = [
     "make_network",
 ]
 
-NETWORKS: dict[str, type[SRNet]] = {"vdsr": VDSR, "edsr": EDSR, "rcan": RCAN, "swinir": SwinIR}
+NETWORKS: dict[str, type[SRNet]] = {
+    "vdsr": VDSR,
+    "edsr": EDSR,
+    "rcan": RCAN,
+    "swinir": SwinIR,
+    "compact": Compact,
+    "span": SPAN,
+}
 
 NetworkConfig = Annotated[
-    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig, Field(discriminator="name")
+    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | CompactConfig | SPANConfig,
+    Field(discriminator="name"),
 ]
 """Any network's configuration, told apart by `name`."""
 
 TEACHERS: dict[str, type[SRNet]] = {**NETWORKS, "spandrel": SpandrelTeacher}
 
 TeacherConfig = Annotated[
-    VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | SpandrelConfig,
+    VDSRConfig
+    | EDSRConfig
+    | RCANConfig
+    | SwinIRConfig
+    | CompactConfig
+    | SPANConfig
+    | SpandrelConfig,
     Field(discriminator="name"),
 ]
 """A network's, or that of a file which only another library can read."""
@@ -48,12 +64,19 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
     """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
     if isinstance(config, SpandrelConfig):
         return channels_innermost(SpandrelTeacher(config))
+    weights = None if config.weights is None else fitting(outline(config), config.weights)
     with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
         network = NETWORKS[config.name](config)
     network.initialise(generator)
-    if config.weights is not None:
-        load_into(network, config.weights)
+    if weights is not None:
+        network.load_state_dict(weights)
     return channels_innermost(network)
+
+
+def outline(config: NetworkConfig) -> SRNet:
+    """The network that `config` describes without its numbers, on torch's meta device."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return NETWORKS[config.name](config)
 
 
 def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS, FEATURES, PARAMETERS
 from trainables.networks.portions import in_portions
 from trainables.values import Colour, Config, ConfigError, Trace
 
@@ -54,9 +55,9 @@ class ScaledConfig(Config):
 class SRNetConfig(ScaledConfig):
     """What all networks of ours are configured by."""
 
-    features: int = Field(ge=1)
+    features: int = Field(ge=1, le=FEATURES)
     """Width: feature channels of the body."""
-    blocks: int = Field(ge=1)
+    blocks: int = Field(ge=1, le=BLOCKS)
     """Depth: units of the body, or blocks in each of them where the network says so."""
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
@@ -69,6 +70,22 @@ class SRNetConfig(ScaledConfig):
         """Length of the body, which progressive distillation counts."""
         return self.blocks
 
+    @property
+    def convolutions(self) -> int:
+        """About how many convolutions of 3x3, from features to features, the body has."""
+        return self.blocks
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        if self.convolutions > 2 * BLOCKS:
+            rule = f"a body of {self.convolutions:,} convolutions; at most {2 * BLOCKS:,}"
+            raise ConfigError("blocks", rule)
+        parameters = 9 * self.features**2 * self.convolutions
+        if parameters > PARAMETERS:
+            rule = f"{self.features:,} make a body of {parameters:,} parameters"
+            raise ConfigError("features", f"{rule}; at most {PARAMETERS:,}")
+        return self
+
 
 class SRNet(nn.Module, ABC):
     """A super-resolution network: LR image in, image `scale` times larger out."""
@@ -80,6 +97,8 @@ class SRNet(nn.Module, ABC):
     """Input sides are padded to a multiple of this and cropped back."""
     micro_batch: int | None = None
     """Images that pass at a time, None: all there are. The result is the same."""
+    passes_through: ClassVar[bool] = True
+    """Whether a unit of the body can be set to return its input: see `near_identity`."""
 
     def __init__(self, config: ScaledConfig) -> None:
         super().__init__()
@@ -137,9 +156,21 @@ class SRNet(nn.Module, ABC):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every parameter afresh, in place."""
 
-    @abstractmethod
     def near_identity(self, first: int) -> None:
-        """Make the units from number `first` on pass their input through, in place."""
+        """Make the units from number `first` on pass their input through, in place.
+
+        Raises:
+            ValueError: no unit of this network can; see `passes_through`.
+        """
+        raise ValueError(f"no unit of {type(self).__name__} passes its input through; from {first}")
+
+    def settled(self, active: int) -> SRNet:
+        """The network that the first `active` units make up, to be saved and used whole.
+
+        Where units can pass their input through it is this one, those behind changed in place.
+        """
+        self.near_identity(active)
+        return self
 
     @final  # type: ignore[misc]  # to torch, forward is an attribute that may be assigned
     def forward(self, lr_BCHW: Tensor, *, scale: int | None = None) -> Tensor:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import ValidationError
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from trainables.limits import ELEMENTS, HEADER_BYTES
 from trainables.networks.base import SRNet
+from trainables.networks.misfit import misfit, shortened
 from trainables.networks.official import infer, to_ours
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.networks.unpickle import read_pickled_network
+from trainables.paths import expanded, why_no_file
+from trainables.problems import first_problem
 from trainables.values import ConfigError
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
@@ -48,8 +52,12 @@ def read_architecture(path: Path) -> dict[str, Any]:
 
 
 def read_caveat(path: Path) -> str | None:
-    """What a student's file says must be known to hold it against its paper; None if nothing."""
-    return _metadata(path).get("caveat") if _is_safetensors(path) else None
+    """What a student's file says must be known to hold it against its paper; None if nothing.
+
+    One line, of at most 500 characters: it comes with the file, from whoever made that.
+    """
+    caveat = _metadata(path).get("caveat") if _is_safetensors(path) else None
+    return " ".join(caveat.split())[:500] or None if caveat else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -75,9 +83,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: as `read_weights`.
     """
-    if not path.is_file():
-        raise ConfigError("weights", f"{path}: no such file")
-    return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    _check_file(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickled(path)
+    return _unwrapped(path, content)
 
 
 def load_into(network: SRNet, weights: str) -> None:
@@ -87,23 +95,38 @@ def load_into(network: SRNet, weights: str) -> None:
         ConfigError: nothing of that kind ships; or names what is missing, what is unexpected, the
             nearest match, and which network the file holds where its tensors say so.
     """
+    network.load_state_dict(fitting(network, weights))
+
+
+def fitting(network: SRNet, weights: str) -> dict[str, Tensor]:
+    """What `load_into` fills `network` with; only its names and shapes are looked at.
+
+    So a network on torch's meta device serves, and a file is refused before anything is built.
+
+    Raises:
+        ConfigError: as `load_into`; or numbers of the file are not finite.
+    """
     name = getattr(network.config, "name", "")
     scales = network.config.scales
-    path = shipped_file(weights, name, scales) if is_shipped(weights) else Path(weights)
+    path = shipped_file(weights, name, scales) if is_shipped(weights) else expanded(weights)
     found = read_weights(path)
-    wanted = network.state_dict()
-    missing = [key for key in wanted if key not in found]
-    unexpected = [key for key in found if key not in wanted]
-    if missing or unexpected:
-        rule = f"{path} does not fit this {name}: {_listed('missing', missing)}"
-        rule += f", {_listed('unexpected', unexpected)}{_nearest(missing, unexpected)}"
-        raise ConfigError("weights", f"{rule}; check name, blocks and scale{_holds(found)}")
-    for key, value in wanted.items():
-        if found[key].shape != value.shape:
-            shapes = f"{tuple(found[key].shape)} where {tuple(value.shape)} is needed"
-            rule = f"{path} does not fit this {name}: {key} is {shapes}; check features"
-            raise ConfigError("weights", f"{rule}{_holds(found)}")
-    network.load_state_dict(found)
+    difference = misfit(network.state_dict(), found)
+    if difference is not None:
+        raise ConfigError("weights", f"{path} does not fit this {name}: {difference}")
+    check_finite(path, found)
+    return found
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file whose network could only give what is no number.
+
+    Raises:
+        ConfigError: names the file and the first tensor that is not finite.
+    """
+    for key, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            rule = f"{shortened(key)} holds numbers that are infinite or not numbers"
+            raise ConfigError("weights", f"{path}: {rule}: it was damaged, or diverged")
 
 
 def load_network(
@@ -126,7 +149,7 @@ def load_network(
     if wanted.get("name") == "spandrel":
         return build_network({**wanted, "weights": str(path)})
     said = _said_architecture(path) if _is_safetensors(path) else None
-    found = _inferred(path) if said is None else said
+    found = _checked(path, _inferred(path)) if said is None else said
     if wanted.get("name") in set(NETWORKS) - {found.get("name")}:
         raise ConfigError("name", f"{path} holds {found.get('name')}, not {wanted['name']}")
     if "scale" in wanted or "scales" in wanted:
@@ -145,23 +168,40 @@ def _inferred(path: Path) -> dict[str, Any]:
         raise ConfigError("weights", f"{path}: {error}") from None
 
 
-def _holds(found: Mapping[str, Tensor]) -> str:
-    try:
-        return "; the file holds " + ", ".join(f"{k}: {v}" for k, v in infer(found).items())
-    except ValueError:  # it holds something else
-        return ""
-
-
 def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors"
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _check_file(path: Path) -> None:
+    reason = why_no_file(path)
+    if reason is not None:
+        raise ConfigError("weights", f"{path}: {reason}")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, after a look at how long its header says that it is.
+
+    Raises:
+        ConfigError: it cannot be read, then or by whoever asks for what is in it.
+    """
+    _check_file(path)
     try:
+        with path.open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if length > HEADER_BYTES:
+            raise ValueError(f"its header has more than {HEADER_BYTES:,} bytes")
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
+            yield file
+    except ConfigError:
+        raise
+    except Exception as error:  # OSError, SafetensorError, and whatever a type torch lacks raises
         raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
 
 
 def _said_architecture(path: Path) -> dict[str, Any] | None:
@@ -169,28 +209,35 @@ def _said_architecture(path: Path) -> dict[str, Any] | None:
     if "architecture" not in metadata:
         return None
     try:
-        return dict(json.loads(metadata["architecture"]))
-    except (ValueError, TypeError):
+        said = dict(json.loads(metadata["architecture"]))
+    except (ValueError, TypeError, RecursionError):
         raise ConfigError("weights", f"{path}: its architecture cannot be read") from None
+    said.pop("weights", None)
+    return _checked(path, said)
+
+
+def _checked(path: Path, said: dict[str, Any]) -> dict[str, Any]:
+    """An architecture that a file says or implies, which must be one of ours."""
+    from trainables.networks import NETWORKS  # the registry stands above this module
+
+    name = said.get("name")
+    if not isinstance(name, str) or name not in NETWORKS:
+        rule = f"its architecture is an unknown network {name!r:.60}; known: {', '.join(NETWORKS)}"
+        raise ConfigError("weights", f"{path}: {rule}")
+    kind = NETWORKS[name].config_class
+    # What a file's tensors do not say is the user's to say.
+    known = said if {"scale", "scales"} & set(said) or name == "vdsr" else {**said, "scale": 2}
+    try:
+        kind.model_validate(known)
+    except ValidationError as error:
+        problem = first_problem(kind, error, known)
+        raise ConfigError("weights", f"{path}: its architecture: {problem}") from None
+    return said
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            content = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
-    except SafetensorError as error:
-        raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
-    return _unwrapped(path, content)
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's guesses about a file that is refused anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises a different type for each way to be malformed
-        content = _read_pickled(path)
-    return _unwrapped(path, content)
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
 
 
 def _read_pickled(path: Path) -> Any:
@@ -209,19 +256,17 @@ def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
         raise ConfigError("weights", f"{path}: holds no dictionary of tensors")
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError("weights", f"{path}: holds more than tensors")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _listed(word: str, keys: list[str], shown: int = 3) -> str:
-    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
-    return f"{word} {', '.join(keys[:shown]) + more if keys else 'nothing'}"
-
-
-def _nearest(missing: list[str], unexpected: list[str]) -> str:
-    if not missing or not unexpected:
-        return ""
-    match = difflib.get_close_matches(missing[0], unexpected, n=1, cutoff=0.3)
-    return f" (nearest to {missing[0]}: {match[0]})" if match else ""
+    if sum(value.numel() for value in content.values()) > ELEMENTS:
+        raise ConfigError("weights", f"{path}: holds more than {ELEMENTS:,} numbers")
+    named: dict[str, Tensor] = {}
+    for key, value in content.items():
+        name = str(key).removeprefix("module.")
+        if name in named:
+            raise ConfigError("weights", f"{path}: holds {shortened(name)} twice, once as module.")
+        if value.is_complex():
+            raise ConfigError("weights", f"{path}: {shortened(name)} holds complex numbers")
+        named[name] = value
+    return named
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS
 from trainables.networks.blocks import conv3x3
 from trainables.networks.residual import OneScaleConfig, ResidualSRNet
 
@@ -26,12 +27,17 @@ class EDSRConfig(OneScaleConfig):
     """EDSR of any width and depth; teacher 256/32, [DFSR]'s student 128/32, DUKD's 64/32."""
 
     name: Literal["edsr"]
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=BLOCKS)
     """Depth: residual blocks of two convolutions; 16 in [EDSR]'s baseline, 32 in the large one."""
     res_scale: float = Field(default_factory=_usual_res_scale, gt=0.0)
     """What a block's residual is multiplied by; no file of weights says it. [EDSR]: 0.1 for 256
     features, 1 for the baseline 64/16. If left out: 0.1 from 128 features or 32 blocks on (CSD's
     64/32 is a slice of a 0.1 teacher; DUKD does not say), else 1."""
+
+    @property
+    def convolutions(self) -> int:
+        """Two in each block."""
+        return 2 * self.blocks
 
 
 class ResidualBlock(nn.Module):

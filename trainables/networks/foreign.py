@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.networks.base import ScaledConfig, SRNet, Tap
-from trainables.networks.checkpoint import read_tensors
+from trainables.networks.checkpoint import check_finite, read_tensors
+from trainables.paths import expanded
 from trainables.values import ConfigError, Trace
 
 _EXTRA = "pip install 'tune-sr[spandrel]'"
@@ -49,8 +50,9 @@ class SpandrelTeacher(SRNet):
                 tensors, or holds no RGB super-resolution network of that scale.
         """
         super().__init__(config)
-        described = _described(Path(config.weights))
+        described = _described(expanded(config.weights))
         self.model: nn.Module = described.model
+        check_finite(expanded(config.weights), dict(self.model.named_parameters()))
         self._call: Callable[[nn.Module, Tensor], Tensor] = described._call_fn
         self._padding: Callable[[int, int], tuple[int, int]]
         self._padding = described.size_requirements.get_padding

@@ -59,6 +59,15 @@ class Generator(nn.Module):
                 module.bias.zero_()
 
 
+def parameters_of(latent: int, size: int) -> int:
+    """How many numbers the first layer of a `Generator` has, which nearly all of them are.
+
+    >>> parameters_of(256, 48) == Generator(256, 48, 1).expand.weight.numel()
+    True
+    """
+    return latent * _WIDE * (size // 4) ** 2
+
+
 def make_generator(latent: int, size: int, channels: int, randomness: torch.Generator) -> Generator:
     """A generator on the CPU with its parameters drawn from `randomness`."""
     with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream

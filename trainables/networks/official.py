@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainables.networks.blocks import DIV2K_MEAN
+from trainables.networks.span import merged_kernels
 from trainables.networks.windows import WINDOW
 
 _OUTSIDE = (
@@ -42,7 +43,10 @@ _RCAN = (
 _RGB_RANGE = 255.0
 """The range that official EDSR and RCAN were trained on, and ours compute on."""
 _SIZE_BUFFERS = (".attn_mask", ".attn.relative_position_index")
-_NONE = "holds none of the networks here: VDSR, EDSR, RCAN or SwinIR"
+_MERGED = ".eval_conv."
+_COMPACT = "body.", "layers."
+"""Beginnings of Compact's keys, official and ours."""
+_NONE = "holds none of the networks here: VDSR, EDSR, RCAN, SwinIR, Compact or SPAN"
 _FIRST_SWIN = "layers.0.residual_group.blocks.0"
 
 
@@ -50,7 +54,8 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` under our names; keys that no official file has stay as they are.
 
     Mean shifts are checked and dropped, as are SwinIR's `attn_mask` and
-    `relative_position_index`, which our network computes for the size it is given.
+    `relative_position_index`, which our network computes for the size it is given, and SPAN's
+    merged kernels `eval_conv`, which follow from the others.
 
     Raises:
         ValueError: the mean shifts are not those of DIV2K on a range of 255, or two keys of the
@@ -59,6 +64,10 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = _without_mean_shifts(tensors)
     if f"{_FIRST_SWIN}.attn.qkv.weight" in found:
         return {k: v for k, v in found.items() if not k.endswith(_SIZE_BUFFERS)}
+    if "conv_1.sk.weight" in found:
+        return {k: v for k, v in found.items() if _MERGED not in k}
+    if "body.0.weight" in found and "body.1.weight" in found:
+        return _with_prefix(found, *_COMPACT)
     if inner := _count(found, "body.0.body.{n}.body.0.weight"):
         depth = _count(found, "body.{n}.body.0.body.0.weight")
         return _renamed(found, _RCAN, depth, inner)
@@ -70,8 +79,13 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our EDSR or RCAN under the names of EDSR-PyTorch and RCAN, mean shifts included.
 
-    Other networks come back as they are: their official names are ours.
+    Compact gets the released files' names, SPAN its merged kernels. Other networks come back as
+    they are: their official names are ours.
     """
+    if "conv_1.sk.weight" in tensors:
+        return {**tensors, **dict(merged_kernels(tensors))}
+    if _COMPACT[1] + "0.weight" in tensors:
+        return _with_prefix(tensors, *reversed(_COMPACT))
     if depth := _count(tensors, "body.{n}.conv1.weight"):
         named = _renamed(tensors, _swapped(_EDSR), depth)
     elif inner := _count(tensors, "body.0.residual_group.{n}.rcab.0.weight"):
@@ -93,6 +107,10 @@ def infer(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if "residual_layer.0.conv.weight" in tensors and "input.weight" in tensors:
         blocks = _count(tensors, "residual_layer.{n}.conv.weight")
         return {"name": "vdsr", "features": _width(tensors, "input"), "blocks": blocks}
+    if "conv_1.sk.weight" in tensors:
+        return _inferred_span(tensors)
+    if _COMPACT[1] + "0.weight" in tensors:
+        return _inferred_compact(tensors)
     if "conv_first.weight" not in tensors:
         raise ValueError(_NONE)
     features = _width(tensors, "conv_first")
@@ -103,6 +121,21 @@ def infer(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if f"{_FIRST_SWIN}.attn.qkv.weight" in tensors:
         return _inferred_swinir(tensors, features)
     raise ValueError(_NONE)
+
+
+def _inferred_compact(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    layers = _count(tensors, f"{_COMPACT[1]}{{n}}.weight")
+    if layers < 5 or layers % 2 == 0 or tensors[f"{_COMPACT[1]}1.weight"].ndim != 1:
+        raise ValueError(_NONE)
+    size = {"features": _width(tensors, f"{_COMPACT[1]}0"), "blocks": (layers - 3) // 2}
+    return {"name": "compact", **size, **_direct_scale(tensors, f"{_COMPACT[1]}{layers - 1}")}
+
+
+def _inferred_span(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    size = {"features": _width(tensors, "conv_1.sk")}
+    size["blocks"] = _count(tensors, "block_{n}.c1_r.sk.weight", first=1)
+    scale = _direct_scale(tensors, "upsampler.0")
+    return {"name": "span", **size, **({"norm": False} if "no_norm" in tensors else {}), **scale}
 
 
 def _inferred_rcan(tensors: Mapping[str, Tensor], features: int, blocks: int) -> dict[str, Any]:
@@ -137,14 +170,18 @@ def _inferred_swinir(tensors: Mapping[str, Tensor], features: int) -> dict[str, 
         return {"name": "swinir", **size, **_scale(tensors, upsampled)}
     if "upsample.0.weight" not in tensors:
         raise ValueError("holds a SwinIR of another upsampler than pixelshuffle[direct]")
-    times = _width(tensors, "upsample.0") // 3
-    direct = {"upsampler": "pixelshuffledirect", **_one_scale(times, 1)}
+    direct = {"upsampler": "pixelshuffledirect", **_direct_scale(tensors, "upsample.0")}
     return {"name": "swinir", **size, **direct}
 
 
 def _scale(tensors: Mapping[str, Tensor], features: int) -> dict[str, int]:
     steps = _count(tensors, "upsample.{n}.weight", step=2)
     return _one_scale(_width(tensors, "upsample.0") // features if steps else 0, steps)
+
+
+def _direct_scale(tensors: Mapping[str, Tensor], layer: str) -> dict[str, int]:
+    """From the one convolution before the shuffle to RGB."""
+    return _one_scale(_width(tensors, layer) // 3, 1)
 
 
 def _one_scale(times: int, steps: int) -> dict[str, int]:
@@ -162,16 +199,20 @@ def _width(tensors: Mapping[str, Tensor], layer: str) -> int:
     return len(weight)
 
 
-def _count(tensors: Iterable[str], key: str, step: int = 1) -> int:
-    """How many of the keys with n = 0, step, 2 step, ... there are without a gap."""
+def _count(tensors: Iterable[str], key: str, step: int = 1, first: int = 0) -> int:
+    """How many of the keys with n = first, first + step, ... there are without a gap."""
     number = 0
-    while key.replace("{n}", str(number * step)) in tensors:
+    while key.replace("{n}", str(first + number * step)) in tensors:
         number += 1
     return number
 
 
 def _swapped(table: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((ours, official) for official, ours in table)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    return {new + k.removeprefix(old) if k.startswith(old) else k: v for k, v in tensors.items()}
 
 
 def _renamed(

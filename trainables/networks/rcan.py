@@ -12,6 +12,7 @@ from typing import Literal, final
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS
 from trainables.networks.blocks import conv3x3
 from trainables.networks.residual import OneScaleConfig, ResidualSRNet
 
@@ -20,9 +21,9 @@ class RCANConfig(OneScaleConfig):
     """RCAN of any width and depth; teacher 64 wide, 10 x 20 deep; DUKD's student 64, 10 x 6."""
 
     name: Literal["rcan"]
-    groups: int = Field(default=10, ge=1)
+    groups: int = Field(default=10, ge=1, le=BLOCKS)
     """Depth: residual groups, which progressive distillation counts; 10 in [RCAN]."""
-    blocks: int = Field(default=20, ge=1)
+    blocks: int = Field(default=20, ge=1, le=BLOCKS)
     """Residual channel attention blocks in each group; 20 in [RCAN], 6 in DUKD's and FAKD's
     student."""
     reduction: int = Field(default=16, ge=1)
@@ -32,6 +33,11 @@ class RCANConfig(OneScaleConfig):
     def units(self) -> int:
         """The groups."""
         return self.groups
+
+    @property
+    def convolutions(self) -> int:
+        """Two in each block, and one that closes each group."""
+        return self.groups * (2 * self.blocks + 1)
 
 
 class ChannelAttention(nn.Module):

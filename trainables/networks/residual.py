@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.limits import FEATURES
 from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
 from trainables.values import ConfigError, Trace
@@ -22,7 +23,7 @@ from trainables.values import ConfigError, Trace
 class OneScaleConfig(SRNetConfig):
     """Of a network whose upsampler is made for one scale."""
 
-    features: int = Field(default=64, ge=1)
+    features: int = Field(default=64, ge=1, le=FEATURES)
     """Width: feature channels of the body."""
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """The upscaling factor, 2, 3 or 4, as a list of one; `scale: s` is short for `scales: [s]`."""

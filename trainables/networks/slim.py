@@ -18,8 +18,9 @@ from torch.func import functional_call
 from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
 from trainables.networks.portions import in_portions
 
-CUT = ("vdsr", "edsr", "rcan")
-"""Networks whose channels can be cut; SwinIR's are shared out among attention heads."""
+CUT = ("vdsr", "edsr", "rcan", "compact")
+"""Networks whose channels can be cut; SwinIR's are shared out among attention heads, and SPAN lays
+four maps side by side, of which no leading part is a narrower one's."""
 
 
 def leading(tensor: Tensor, shape: torch.Size) -> Tensor:

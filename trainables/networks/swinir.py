@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS, FEATURES
 from trainables.networks.base import Keeper, SRNet, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
 from trainables.networks.residual import OneScaleConfig
@@ -40,13 +41,13 @@ class SwinIRConfig(OneScaleConfig):
     """SwinIR of any width and depth; teacher 180/6, DUKD's student 60/4."""
 
     name: Literal["swinir"]
-    features: int = Field(default=180, ge=1)
+    features: int = Field(default=180, ge=1, le=FEATURES)
     """Width, a multiple of `heads`: 180 in [SwinIR], 60 in the light one and DUKD's student."""
-    blocks: int = Field(default=6, ge=1)
+    blocks: int = Field(default=6, ge=1, le=BLOCKS)
     """Depth: residual Swin transformer blocks, which progressive distillation counts."""
-    layers: int = Field(default=6, ge=1)
+    layers: int = Field(default=6, ge=1, le=BLOCKS)
     """Swin transformer layers in each block; every second one has shifted windows."""
-    heads: int = Field(default=6, ge=1)
+    heads: int = Field(default=6, ge=1, le=FEATURES)
     """Attention heads of each layer."""
     upsampler: Literal["pixelshuffle", "pixelshuffledirect"] = "pixelshuffle"
     """`pixelshuffle`: classical, by way of 64 features; `pixelshuffledirect`: [SwinIR]'s
@@ -54,6 +55,11 @@ class SwinIRConfig(OneScaleConfig):
     swinir_pad: Literal["network", "official"] = "network"
     """How sides become multiples of 8: mirrored by the network where needed; or as [SwinIR]'s
     test script does, at least one window more, for its published digits."""
+
+    @property
+    def convolutions(self) -> int:
+        """One in each block, and as much again in the 8 F * F numbers of each layer."""
+        return self.blocks * (self.layers + 1)
 
     @model_validator(mode="after")
     def _heads_share_the_features(self) -> Self:

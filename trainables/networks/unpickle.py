@@ -1,4 +1,4 @@
-"""The tensors of a network that was pickled whole, read without running anything the pickle names.
+"""The tensors of a file of torch's, read without running anything that its pickle names.
 
 twtygqyy/pytorch-vdsr released VDSR as `{"epoch": n, "model": Net}`: a pickle that names classes,
 which plain unpickling would import and call. Here a short list of names becomes inert stand-ins,
@@ -15,10 +15,13 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from trainables.limits import COMPRESSION, HEADER_BYTES
+from trainables.networks.budgets import Budget, Described, checked_keys, directory_bytes
 
 _MODULES = (
     "vdsr.Net",
@@ -35,11 +38,15 @@ _DTYPES = {
     "BFloat16Storage": torch.bfloat16,
     "LongStorage": torch.int64,
     "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
 }
+_WORDS = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8")
+"""Types of torch's that settings beside the tensors may name; each becomes its name."""
 _OLD_FORMAT = 0x1950A86A20F9469CFC6C
 """What torch wrote first into every file before it wrote zip archives."""
-_MOST_MODULES = 10_000
-"""A pickle may hold one module at many places: nobody's network is that large."""
 
 
 def read_pickled_network(path: Path) -> Any:
@@ -89,16 +96,25 @@ class _Reader(pickle._Unpickler):
     The unpickler written in Python: that in C takes as much memory as a file tells it to.
     """
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
+    stack: list[Any]  # what the stubs of pickle leave out
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: Described, size: int) -> None:
         super().__init__(file, encoding="latin1")  # names that Python 2 wrote
         self._bytes_left = size
         self.storages: dict[str, _Storage] = {}
         # A pickle may assign to what it is given: no class or function of ours is handed out.
         self._stand_ins: dict[str, object] = {
-            "collections.OrderedDict": OrderedDict,
-            "builtins.set": set,
-            "__builtin__.set": set,
-            "torch.Size": tuple,
+            "collections.OrderedDict": lambda pairs=(): OrderedDict(checked_keys(pairs)),
+            "collections.Counter": lambda *counts: None,
+            "builtins.set": lambda *members: None,
+            "__builtin__.set": lambda *members: None,
+            "builtins.bytearray": lambda *content: None,
+            "builtins.complex": lambda *parts: None,
+            "_codecs.encode": lambda text, *encoding: text,
+            "torch.device": lambda *name: name,
+            "torch.Size": lambda sides=(): tuple(sides),
+            **{f"torch.{word}": word for word in _WORDS},
             "torch.nn.backends.thnn._get_thnn_function_backend": lambda: None,
             "torch.nn.parameter.Parameter": lambda data, *flags: data,
             "torch._utils._rebuild_parameter": lambda data, *flags: data,
@@ -123,6 +139,8 @@ class _Reader(pickle._Unpickler):
         word, kind, key, _device, numel, *view = pid
         if word != "storage" or any(part is not None for part in view):
             raise ValueError("it holds storages of an unknown form")
+        if kind not in _DTYPES or type(numel) is not int:
+            raise ValueError("it holds numbers of an unknown kind")
         if key not in self.storages:
             dtype = _DTYPES[kind]
             self._bytes_left -= numel * dtype.itemsize
@@ -130,6 +148,37 @@ class _Reader(pickle._Unpickler):
                 raise ValueError("it promises more numbers than it holds")
             self.storages[key] = _Storage(torch.empty(numel, dtype=dtype))
         return self.storages[key]
+
+    # pickle's own tables call these by the first byte of an instruction.
+
+    def load_setitem(self) -> None:
+        """As pickle's; keys are words or numbers, which no file can make collide."""
+        checked_keys([self.stack[-2:]])
+        super().load_setitem()  # type: ignore[misc]  # the stubs leave it out
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        """As `load_setitem`, of many."""
+        checked_keys(zip(self.stack[::2], self.stack[1::2], strict=False))
+        super().load_setitems()  # type: ignore[misc]  # the stubs leave it out
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_dict(self) -> None:
+        """As `load_setitem`, of a mapping made at once."""
+        checked_keys(zip(self.stack[::2], self.stack[1::2], strict=False))
+        super().load_dict()  # type: ignore[misc]  # the stubs leave it out
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_frozenset(self) -> None:
+        """No network holds one."""
+        raise ValueError("it holds a set")
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.ADDITEMS[0]] = load_frozenset
+    dispatch[pickle.EMPTY_SET[0]] = load_frozenset
 
 
 def _viewed(storage: _Storage, offset: int, size: Any, stride: Any) -> _Held:
@@ -142,19 +191,25 @@ def _viewed(storage: _Storage, offset: int, size: Any, stride: Any) -> _Held:
 def _from_old_format(path: Path) -> Any:
     size = path.stat().st_size
     with path.open("rb") as file:
-        magic, _protocol, system = (_Reader(file, 0).load() for _ in range(3))
+        described = Described(file)
+        magic, _protocol, system = (_Reader(described, 0).load() for _ in range(3))
         if magic != _OLD_FORMAT or not system["little_endian"]:
             raise ValueError("it is no file of torch's")
-        reader = _Reader(file, size)
+        reader = _Reader(described, size)
         content = reader.load()
-        for key in _Reader(file, 0).load():
+        for key in _Reader(described, 0).load():
             values = reader.storages[key].values
             (numel,) = struct.unpack("<q", file.read(8))
+            if numel != values.numel():
+                raise ValueError("it is cut short")
             _fill(values, file.read(numel * values.itemsize))
     return _plain(content)
 
 
 def _from_zip(path: Path) -> Any:
+    size = path.stat().st_size
+    if directory_bytes(path) > HEADER_BYTES:
+        raise ValueError(f"its directory has more than {HEADER_BYTES:,} bytes")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         root = next((name[: -len("data.pkl")] for name in names if name.endswith("data.pkl")), None)
@@ -162,10 +217,12 @@ def _from_zip(path: Path) -> Any:
             raise ValueError("it holds a program, or nothing of torch's")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("it is compressed, as no weights of torch's are")
+        if sum(entry.file_size for entry in archive.infolist()) > COMPRESSION * size:
+            raise ValueError("it promises more than it holds")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise ValueError("its numbers are big-endian")
         with archive.open(f"{root}data.pkl") as file:
-            reader = _Reader(file, path.stat().st_size)
+            reader = _Reader(Described(file), size)
             content = reader.load()
         for key, storage in reader.storages.items():
             _fill(storage.values, archive.read(f"{root}data/{key}"))
@@ -179,27 +236,29 @@ def _fill(values: Tensor, raw: bytes) -> None:
         values.copy_(torch.frombuffer(bytearray(raw), dtype=values.dtype))
 
 
-def _plain(content: Any) -> Any:
+def _plain(content: Any, budget: Budget | None = None, depth: int = 0) -> Any:
     """`content` with every module as its state dict; wrappers around modules stay."""
+    budget = budget or Budget()
+    budget.take(depth)
     if isinstance(content, _Module):
         tensors: dict[str, Tensor] = {}
-        _flatten(content, "", tensors, [_MOST_MODULES])
+        _flatten(content, "", tensors, budget, depth)
         return tensors
     if isinstance(content, _Held):
         return content.tensor
     if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
+        return {key: _plain(value, budget, depth + 1) for key, value in content.items()}
     return content
 
 
-def _flatten(module: _Module, prefix: str, into: dict[str, Tensor], left: list[int]) -> None:
-    left[0] -= 1
-    if left[0] < 0:
-        raise ValueError(f"it holds more than {_MOST_MODULES} modules")
+def _flatten(
+    module: _Module, prefix: str, into: dict[str, Tensor], budget: Budget, depth: int
+) -> None:
     for part in module.parts:
         for key, value in part.items():
+            budget.take(depth)
             if isinstance(value, _Module):
-                _flatten(value, f"{prefix}{key}.", into, left)
+                _flatten(value, f"{prefix}{key}.", into, budget, depth + 1)
             elif isinstance(value, _Held):
                 into[prefix + key] = value.tensor
             elif value is not None:

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.limits import BLOCKS, FEATURES
 from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.resample import upsample_BCHW
 from trainables.values import ConfigError, Trace
@@ -24,9 +25,9 @@ class VDSRConfig(SRNetConfig):
     """VDSR of any width and depth; the papers' teacher is 64/18, their student 32/18."""
 
     name: Literal["vdsr"]
-    features: int = Field(default=64, ge=1)
+    features: int = Field(default=64, ge=1, le=FEATURES)
     """Width: 64 in [VDSR], 32 for DFSR's student."""
-    blocks: int = Field(default=18, ge=1)
+    blocks: int = Field(default=18, ge=1, le=BLOCKS)
     """Depth: inner conv + ReLU units, 18 in [VDSR] (20 layers with the outer two)."""
     scales: tuple[int, ...] = Field(default=(2, 3, 4), strict=False, min_length=1)
     """Upscaling factors served by one set of parameters; [VDSR] trains all three."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tune_sr.commands import DONE, Parser, refuse
+from tune_sr.commands import DONE, Parser, refuse, settle_streams, tell
 from tune_sr.deploy.job import make_job
 from tune_sr.deploy.kinds import KINDS
+from tune_sr.deploy.template import check_plain
 
 PROG = "python -m tune_sr.deploy"
 _EPILOG = (
@@ -21,12 +23,14 @@ _EPILOG = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` asks for; the exit code."""
+    settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
     arguments = parse_arguments(argv[:end])
     kind = KINDS[arguments.kind]
     given = {flag: getattr(arguments, flag) for each in KINDS.values() for flag in each.flags}
     try:
+        _check_plain(arguments)
         flags = kind.settle(arguments.kind, given)
         job = make_job(
             arguments.space,
@@ -63,25 +67,56 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--gpus", type=_at_least(0), metavar="N", help="of a node; default: 1, or all")
     add("--memory", type=_at_least(1), metavar="GIB",
         help="rayjob, slurm: of a node; default: 32, or what SLURM gives")  # fmt: skip
-    add("--image", help="rayjob, cluster: with this project and the same Ray in it")
+    add("--image", type=_word(r"[A-Za-z0-9][\w./:@-]*", "[REGISTRY/]NAME[:TAG]"),
+        help="rayjob, cluster: with this project and the same Ray in it")  # fmt: skip
     add("--claim", help="rayjob: the PersistentVolumeClaim that holds --storage")
-    add("--hosts", nargs="+", metavar="HOST", help="cluster: its machines, the head first")
-    add("--user", help="cluster: who is known there to ssh; default: as here")
+    add("--hosts", nargs="+", type=_word(r"[A-Za-z0-9_:][\w.:%-]*", "names or IP addresses"),
+        metavar="HOST", help="cluster: its machines, the head first")  # fmt: skip
+    add("--user", type=_word(r"[A-Za-z0-9_][\w.@+-]*", "the name of a user"),
+        help="cluster: who is known there to ssh; default: as here")  # fmt: skip
     add("--time", type=_time, metavar="D-HH:MM:SS", help="slurm: of one job; default: 1-00:00:00")
     add("--bin", type=Path, metavar="DIR",
         help="cluster, slurm: where python and ray are on a node; default: as here")  # fmt: skip
     return parser.parse_args(argv)
 
 
+def _check_plain(arguments: argparse.Namespace) -> None:
+    """Refuse what would not stand in a file as it is said here."""
+    for flag, given in vars(arguments).items():
+        if flag == "output":
+            continue
+        for each in given if isinstance(given, list) else [given]:
+            for word in each if isinstance(each, tuple) else [each]:
+                if isinstance(word, str | Path):
+                    check_plain(f"--{flag}", str(word))
+
+
 def _write(text: str, output: Path | None) -> None:
+    """To a file that its owner alone may read: what nodes find in their environment may be secret.
+
+    To the terminal it goes in UTF-8 whatever that is, since it is meant for a file.
+    """
     if output is None:
-        sys.stdout.write(text)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        tell(text.removesuffix("\n"))
         return
     try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+        output.touch(0o600, exist_ok=False)
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"--output {output}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _word(pattern: str, meaning: str) -> Callable[[str], str]:
+    """Reads a word that goes into commands of a shell which others write, as it is."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"takes {meaning}; got {text!r}")
+        return text
+
+    return read
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tune_sr import search
-from tune_sr.deploy.template import fill_in
+from tune_sr.deploy.template import check_plain, fill_in
 
 _OURS = {
+    "space": "say it before the --",
     "name": "say it before the --",
     "storage": "say it before the --",
     "resume": "a deployment sees to this itself",
@@ -20,6 +21,9 @@ _OURS = {
     "dry_run": "try it with the search itself",
 }
 """Flags of the search that are not for the words behind a deployment's, each with a way out."""
+
+_UNSAID = "\0"
+"""A space that no word of a command line can name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +94,11 @@ def make_job(
 
     if not storage.is_absolute():
         raise ValueError(f"--storage {storage}: not absolute; every node finds it by this path")
-    said = search.parse_arguments(["--space", str(space), *words])
+    for word in words:
+        check_plain(f"-- {word}", word)
+    unsaid, said = (search.parse_arguments(["--space", _UNSAID, *more]) for more in ((), words))
     for flag, way_out in _OURS.items():
-        if getattr(said, flag):
+        if getattr(said, flag) != getattr(unsaid, flag):
             raise ValueError(f"--{flag.replace('_', '-')}: {way_out}")
     with _environment(env or {}):
         loaded = SearchSpace.load(space, said.overrides)
@@ -109,7 +115,7 @@ def make_job(
             raise ValueError(f"--{what}-per-trial {needed:g}: {rule}")
     if gpus and not study["gpus_per_trial"]:
         words += ("--gpus-per-trial", "1")
-    text = space.read_text(encoding="utf-8")
+    text = check_plain(str(space), space.read_text(encoding="utf-8"), lines=True)
     return Job(name=name, space=text, storage=storage, words=words, tries_one=auto, env=env or {})
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.deploy.job import Job
-from tune_sr.deploy.template import fill_in, quoted
+from tune_sr.deploy.template import fill_in, quoted, written_to
 
 _HERE = Path(sys.executable).parent
 """Where python and ray are, on nodes that share their file system with this machine."""
@@ -101,6 +101,7 @@ def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
         f"(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > {token}); "
     )
     before = "".join(f"{line}; " for line in environment)
+    script = job.script(f"~/{folder}/space.yaml", "auto")
     start = f"{before}ulimit -n 65536; ray start --disable-usage-stats{resources}"
     values = {
         "name": job.name,
@@ -108,11 +109,10 @@ def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
         "folder": folder,
         "head": quoted(head),
         "workers": f"[{', '.join(map(quoted, workers))}]",
-        "user": quoted(flags["user"] or getpass.getuser()),
+        "user": quoted(flags["user"] or _user()),
         "docker": _docker(job, flags["image"]),
-        "space": job.space,
-        "environment": "\n".join(environment),
-        "script": job.script(f"~/{folder}/space.yaml", "auto"),
+        "write_space": written_to(f"~/{folder}/space.yaml", job.space),
+        "write_script": written_to(f"~/{folder}/study.sh", "\n".join([*environment, script])),
         "stop": quoted(f"{before}ray stop"),
         "start_head": quoted(
             f"{made}{start} --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml"
@@ -168,9 +168,20 @@ def _exports(job: Job, folder: Path | None) -> list[str]:
     return path + [f"export {name}={shlex.quote(value)}" for name, value in job.env.items()]
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter since Python 3.13
+        rule = "this machine has no name for whoever runs this: say who is known there to ssh"
+        raise ValueError(f"--user: {rule}") from None
+
+
 def _docker(job: Job, image: str | None) -> str:
     if image is None:
         return ""
-    volume = quoted(f"--volume={job.storage}:{job.storage}")
+    if ":" in str(job.storage):
+        raise ValueError(f"--storage {job.storage}: docker takes no folder with a colon in it")
+    # Ray hands its options to a shell as they are.
+    volume = quoted(f"--volume={shlex.quote(f'{job.storage}:{job.storage}')}")
     name = quoted(f"tune_sr-{job.name}")
     return f"docker:\n  image: {quoted(image)}\n  container_name: {name}\n  run_options: [{volume}]"

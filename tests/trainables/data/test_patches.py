@@ -135,6 +135,7 @@ def equal(a: Pairs, b: Pairs) -> bool:
     return torch.equal(a.lr_BCHW, b.lr_BCHW) and torch.equal(a.hr_BCHW, b.hr_BCHW)
 
 
+@pytest.mark.bits
 def test_same_seed_same_batches_and_other_seed_others() -> None:
     source = images((40, 50))
     one, two, other = patches(source), patches(source), patches(source, seed=1)
@@ -142,6 +143,7 @@ def test_same_seed_same_batches_and_other_seed_others() -> None:
     assert not equal(one.draw(), other.draw())
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("colour", ["y", "rgb"])
 def test_goes_on_where_its_state_was_saved(colour: Colour) -> None:
     source = images((50, 60), (70, 50))

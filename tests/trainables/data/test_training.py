@@ -125,6 +125,7 @@ def test_lr_images_are_the_whole_hr_image_made_smaller(photos_in: DataConfig) ->
             assert np.array_equal(lr, half(hr[:height, :width], scale))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("colour", ["y", "rgb"])
 def test_bits_do_not_depend_on_the_number_of_threads(colour: Colour) -> None:
     images = Images(("a", "b", "c"), tuple(pixels(200, 300 + n, n) for n in range(3)))

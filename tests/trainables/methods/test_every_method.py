@@ -1,18 +1,14 @@
 """What holds for every entry of METHODS: adding one there is signing up for these.
 
-No test here knows a method by its name. `TUNE_SR_REGENERATE=1 pytest tests/trainables` writes the
-golden curves anew: do so only for a change that is meant to change the numbers, and say so.
+No test here knows a method by its name. Golden curves are in test_golden.py.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import os
 import random  # noqa: TID251  to see that nobody used it
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, get_type_hints
 
@@ -28,8 +24,6 @@ from trainables.networks import NETWORKS
 from trainables.replay import AtOnce, Recorded, Replay
 from trainables.run import Run
 from trainables.values import Blank, ConfigError, Counter, Pairs, Randomness
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]
@@ -93,6 +87,7 @@ def test_loss_on_one_repeated_batch_falls_and_only_the_student_moves(
 # --- 2: the seed decides ------------------------------------------------------------------------
 
 
+@pytest.mark.bits
 @each_replay
 @each_method
 def test_same_seed_same_numbers_other_seed_other_numbers(
@@ -139,6 +134,7 @@ def resumed(
     return resume(tmp_path_factory.mktemp("every_method"), jobs)
 
 
+@pytest.mark.bits
 @each_replay
 @each_pair
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
@@ -335,23 +331,7 @@ def test_a_method_says_what_it_takes_and_whether_it_is_taught(name: str) -> None
     assert kind.__doc__
 
 
-# --- 6: the golden curves -----------------------------------------------------------------------
-
-
-@each_method
-def test_the_first_ten_losses_are_as_recorded(name: str, make_run: Make, draw_batch: Draw) -> None:
-    run = make_run(name, budget={"steps": 20, "steps_per_report": 1})
-    losses = train(run, draw_batch, 10)
-    file = GOLDEN / f"{name}.json"
-    if os.environ.get("TUNE_SR_REGENERATE"):
-        file.write_text(json.dumps(losses, indent=1) + "\n")
-    recorded = json.loads(file.read_text())
-    assert [list(each) for each in losses] == [list(each) for each in recorded]
-    for step, (each, wanted) in enumerate(zip(losses, recorded, strict=True)):
-        assert each == pytest.approx(wanted, rel=1e-3), f"update {step}"
-
-
-# --- 7: backbones -------------------------------------------------------------------------------
+# --- 6: backbones -------------------------------------------------------------------------------
 
 
 @each_method

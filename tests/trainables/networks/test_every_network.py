@@ -175,12 +175,30 @@ def test_an_inactive_unit_takes_no_part(name: str) -> None:
     assert all(p.grad is not None for unit in model.body[:2] for p in unit.parameters())
 
 
-def test_near_identity_from_a_unit_on_changes_no_output(name: str) -> None:
+def test_near_identity_from_a_unit_on_changes_no_output_or_is_refused(name: str) -> None:
     model = network(name)
     lr_BCHW = image(model, 1, 8, 8)
     before = model.trace(lr_BCHW, active=2).sr_BCHW
+    if not model.passes_through:
+        with pytest.raises(ValueError, match="passes its input through"):
+            model.near_identity(2)
+        return
     model.near_identity(2)
     torch.testing.assert_close(model(lr_BCHW), before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("active", [2, 4])
+def test_what_has_not_grown_yet_is_a_whole_network_and_a_file(
+    name: str, active: int, tmp_path: Path
+) -> None:
+    model = network(name)
+    lr_BCHW = image(model, 1, 8, 8)
+    before = model.trace(lr_BCHW, active=active).sr_BCHW
+    settled = model.settled(active)
+    torch.testing.assert_close(settled(lr_BCHW), before, rtol=1e-5, atol=1e-6)
+    save_network(tmp_path / "network.safetensors", settled)
+    loaded = load_network(tmp_path / "network.safetensors")
+    assert torch.equal(loaded(lr_BCHW), settled(lr_BCHW))
 
 
 def test_save_and_load_is_exact(name: str, tmp_path: Path) -> None:

@@ -279,8 +279,11 @@ def real() -> None:
         {"name": "rcan", "groups": 2, "blocks": 2, "features": 32},
         {"name": "swinir", "blocks": 2, "features": 24},
         {"name": "swinir", "blocks": 1, "features": 12, "upsampler": "pixelshuffledirect"},
+        {"name": "compact", "blocks": 3, "features": 8},
+        {"name": "span", "features": 8},
+        {"name": "span", "features": 8, "norm": False},
     ],
-    ids=["rcan", "swinir", "swinir light"],
+    ids=["rcan", "swinir", "swinir light", "compact", "span", "span without norm"],
 )
 def test_the_real_one_agrees_with_our_networks(
     size: dict[str, Any], scale: int, tmp_path: Path
@@ -305,5 +308,27 @@ def test_the_real_one_agrees_with_our_networks(
     assert float(lr_BCHW.grad.abs().max()) > 0
 
 
+@pytest.mark.parametrize("name", ["compact", "span"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_file_of_the_real_ones_own_class_is_ours_to_learn_from_and_to_train(
+    name: str, scale: int, tmp_path: Path
+) -> None:
+    real()
+    from spandrel.architectures import SPAN, Compact
+
+    with torch.random.fork_rng(devices=[]):
+        if name == "span":
+            theirs = SPAN.SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=scale)
+        else:
+            theirs = Compact.Compact(num_feat=8, num_conv=3, upscale=scale)
+    torch.save({"params_ema": theirs.state_dict()}, tmp_path / "x.pth")
+    ours = load_network(tmp_path / "x.pth")
+    assert ours.config.model_dump()["name"] == name
+    lr_BCHW = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(lr_BCHW), theirs.eval()(lr_BCHW), rtol=1e-5, atol=1e-5)
+    theirs.train()  # through its wide convolutions, which have not been merged
+    torch.testing.assert_close(ours(lr_BCHW), theirs(lr_BCHW), rtol=1e-5, atol=1e-5)
+
+
 def test_the_registry_of_teachers_is_the_networks_and_this_one() -> None:
-    assert list(TEACHERS) == ["vdsr", "edsr", "rcan", "swinir", "spandrel"]
+    assert list(TEACHERS) == ["vdsr", "edsr", "rcan", "swinir", "compact", "span", "spandrel"]

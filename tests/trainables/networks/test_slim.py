@@ -14,6 +14,7 @@ WIDE: dict[str, dict[str, Any]] = {
     "vdsr": {"name": "vdsr", "features": 8, "blocks": 3, "scales": [2, 3]},
     "edsr": {"name": "edsr", "features": 8, "blocks": 2, "scale": 4},
     "rcan": {"name": "rcan", "features": 32, "blocks": 1, "groups": 2, "scale": 3, "reduction": 2},
+    "compact": {"name": "compact", "features": 8, "blocks": 2, "scale": 2},
 }
 
 each_network = pytest.mark.parametrize("name", WIDE)

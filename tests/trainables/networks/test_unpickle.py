@@ -292,12 +292,13 @@ def test_no_file_changes_what_the_next_one_gets(released: Path, tmp_path: Path) 
 
 
 def test_a_module_inside_itself_many_times_over_ends(tmp_path: Path) -> None:
-    net = torch.nn.Sequential()
-    for _ in range(64):
-        net = torch.nn.Sequential(net, net)
-    torch.save({"model": net}, tmp_path / "bomb.pth")
-    with pytest.raises(ConfigError, match="more than 10000 modules"):
-        load_network(tmp_path / "bomb.pth")
+    for times, words in ((24, "more than 10,000 names and modules"), (64, "nested more than 32")):
+        net = torch.nn.Sequential()
+        for _ in range(times):
+            net = torch.nn.Sequential(net, net)
+        torch.save({"model": net}, tmp_path / "bomb.pth")
+        with pytest.raises(ConfigError, match=words):
+            load_network(tmp_path / "bomb.pth")
     loop = torch.nn.Sequential(torch.nn.ReLU())
     loop._modules["0"] = loop
     torch.save({"model": loop}, tmp_path / "loop.pth")

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -51,7 +52,12 @@ def deployed(capsys: pytest.CaptureFixture[str], toy_space: ToySpace, tmp_path: 
 
 def command_in(text: str) -> list[str]:
     """The search that a file starts, in words, from its module on."""
-    line = next(line for line in text.splitlines() if "exec python -m tune_sr.search" in line)
+    script = text
+    if not text.startswith("#!"):
+        (script,) = (each for each in scripts_of(text) if "exec python -m tune_sr.search" in each)
+    if "printf %s" in script:  # what the shell that is given this command reads
+        script = shlex.split(script)[shlex.split(script).index("%s") + 1]
+    line = next(line for line in script.splitlines() if "exec python -m tune_sr.search" in line)
     return shlex.split(line)[4:-1]
 
 
@@ -116,6 +122,29 @@ def scripts_of(text: str) -> list[str]:
         (["slurm", "--", "--trials", "0"], "--trials 0: study.trials: .*greater than"),
         (["slurm", "--", "--resume"], "--resume: a deployment sees to this itself"),
         (["slurm", "--", "--storage", "x"], "--storage: say it before the --"),
+        (["slurm", "--", "--space", "x"], "--space: say it before the --"),
+        (["slurm", "--", "--space=x"], "--space: say it before the --"),
+        (["slurm", "--", "--sp", "x"], "unrecognized arguments: --sp x"),
+        (["slurm", "--", "--name="], "--name: say it before the --"),
+        (["slurm", "--", "--address="], "--address: a deployment sees to this itself"),
+        (
+            ["slurm", "--", "--set", "a=\x1b[2J"],
+            r"-- a=\\x1b\[2J: holds the control character U\+001B",
+        ),
+        (["slurm", "--storage", "/a\nb"], r"--storage: holds the control character U\+000A"),
+        (["slurm", "--bin", "/a\x1bb"], r"--bin: holds the control character U\+001B"),
+        (["slurm", "--env", "A=b\u2028c"], r"--env: holds the control character U\+2028"),
+        (["cluster", "--hosts", "a", "-oProxyCommand=x"], "the following|expected|unrecognized"),
+        (["cluster", "--hosts", "a;b"], "--hosts: takes names or IP addresses; got 'a;b'"),
+        (
+            ["cluster", "--hosts", "a", "--user=-oProxyCommand=x"],
+            "--user: takes the name of a user",
+        ),
+        (["cluster", "--hosts", "a", "--image", "x;touch y"], r"--image: takes \[REGISTRY/\]NAME"),
+        (
+            ["cluster", "--storage", "/a:b", "--hosts", "a", "--image", "x"],
+            "no folder with a colon",
+        ),
         (["slurm", "--", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["slurm", "--", "--set", "fun=1"], "--set fun=1: fun: unknown key"),
         (["slurm", "--", "--cpus-per-trial", "9"], "--cpus-per-trial 9: a node has 8; no trial"),
@@ -195,6 +224,83 @@ def test_the_head_is_given_the_space_and_the_script(deployed: Deployed, tmp_path
     folder = home / "tune_sr-night"
     assert (folder / "space.yaml").read_text() == (tmp_path / "night.yaml").read_text()
     assert "~/tune_sr-night/space.yaml" in (folder / "study.sh").read_text()
+
+
+@pytest.mark.parametrize("end", ["END_OF_SPACE", "END_OF_SCRIPT", "EOF", "'"])
+def test_no_line_of_a_space_ends_it_and_is_run(
+    end: str, toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quoted word of YAML may go on at the beginning of a line, and hold any line at all."""
+    from ray.autoscaler._private.command_runner import _with_interactive
+
+    home = tmp_path / "home"
+    home.mkdir()
+    space = toy_space("night")
+    odd = f'study:\n  experiment: "a\n{end}\ntouch ran #\n   \n\n  b"\n'
+    shell_words = "# it's $HOME `id` $(touch ran) %s \\n é\n"
+    space.write_text(space.read_text().replace("study:\n", odd) + shell_words)
+    argv = ["cluster", "--space", space, "--storage", tmp_path / "runs", *NEEDED["cluster"]]
+    assert main([str(word) for word in argv]) == 0
+    for command in yaml.safe_load(capsys.readouterr().out)["head_setup_commands"]:
+        shell = " ".join(word for word in _with_interactive(command) if word != "-i")
+        environment = {**os.environ, "HOME": str(home)}
+        done = subprocess.run(shell, shell=True, env=environment, cwd=home, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    folder = home / "tune_sr-night"
+    assert sorted(path.name for path in home.iterdir()) == ["tune_sr-night"]
+    assert sorted(path.name for path in folder.iterdir()) == ["space.yaml", "study.sh"]
+    assert (folder / "space.yaml").read_text() == space.read_text()
+
+
+def test_what_may_be_secret_is_for_its_owner_alone(
+    deployed: Deployed, toy_space: ToySpace, tmp_path: Path
+) -> None:
+    space, output = toy_space("night"), tmp_path / "deployed"
+    argv = ["slurm", "--space", space, "--storage", "/runs", "--env", "MLFLOW_TRACKING_PASSWORD=x"]
+    assert main([str(word) for word in [*argv, "--output", output]]) == 0
+    assert output.stat().st_mode & 0o777 == 0o600
+    home = tmp_path / "home"
+    (home / "tune_sr-night").mkdir(parents=True)
+    for name in ("space.yaml", "study.sh"):
+        (home / "tune_sr-night" / name).touch(0o644)  # of an earlier version
+    for command in yaml.safe_load(deployed("cluster", "--env", "A=b"))["head_setup_commands"]:
+        subprocess.run(["bash", "-c", command], env={"HOME": str(home)}, check=True)
+    for name in ("space.yaml", "study.sh"):
+        assert (home / "tune_sr-night" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_docker_is_given_the_storage_as_one_word(deployed: Deployed, tmp_path: Path) -> None:
+    odd = tmp_path / "my $(touch ran) 'runs'"
+    config = yaml.safe_load(deployed("cluster", "--storage", odd, "--image", "x:1"))
+    (option,) = config["docker"]["run_options"]
+    given = subprocess.run(
+        ["bash", "-c", f"printf '%s|' {option}"], capture_output=True, text=True, cwd=tmp_path
+    ).stdout  # as Ray joins it into a line of a shell
+    assert given == f"--volume={odd}:{odd}|"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_who_has_no_name_here_is_asked_for_one_there(
+    toy_space: ToySpace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    argv = ["cluster", "--space", str(toy_space()), "--storage", "/runs", "--hosts", "a"]
+    assert main(argv) == 2
+    assert "--user: this machine has no name for whoever runs this" in capsys.readouterr().err
+    assert main([*argv, "--user", "me"]) == 0
+
+
+def test_what_is_printed_is_utf_8_on_any_terminal(toy_space: ToySpace, tmp_path: Path) -> None:
+    argv = ["slurm", "--space", toy_space("night"), "--storage", tmp_path / "été"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tune_sr.deploy", *map(str, argv)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+    )
+    assert done.returncode == 0 and f"--storage '{tmp_path}/été'" in done.stdout.decode("utf-8")
 
 
 def test_the_nodes_share_a_secret_that_the_head_makes_once(

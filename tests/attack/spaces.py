@@ -1,0 +1,66 @@
+"""A sound space for attempts that go wrong elsewhere: a teacher, two images, seconds of work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from trainables.networks import build_network
+from trainables.networks.checkpoint import save_network
+from tune_sr.ledger import Ledger
+from tune_sr.space import SearchSpace
+from tune_sr.yaml_lines import dump_yaml
+
+NETWORK = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
+
+
+def space_in(folder: Path, name: str = "toy.yaml", **study: Any) -> Path:
+    """The file of a sound space in `folder`, whose studies would lie in `folder/runs`."""
+    images, teacher = folder / "images", folder / "teacher.safetensors"
+    if not teacher.exists():
+        images.mkdir()
+        pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / "a.png")
+        save_network(teacher, build_network(NETWORK, seed=7))
+    content = {
+        "fixed": {
+            "method": {"name": "noise"},
+            "student": NETWORK,
+            "teacher": {**NETWORK, "weights": str(teacher)},
+            "batch": {"images": 2, "patch": 16},
+            "heldout": {"images": str(images), "crop": None},
+            "budget": {"steps": 8, "steps_per_report": 4},
+            "device": "cpu",
+        },
+        "search": {"optimiser.lr": {"loguniform": [0.001, 0.1]}},
+        "first": [{"optimiser.lr": 0.01}],
+        "study": {"trials": 3, "scheduler": "none", "storage": str(folder / "runs"), **study},
+    }
+    path = folder / name
+    path.write_text(dump_yaml(content), encoding="utf-8")
+    return path
+
+
+def study_in(folder: Path) -> Path:
+    """The folder of a study of two trials, the second of which has not ended."""
+    space = space_in(folder)
+    storage = folder / "runs"
+    loaded = SearchSpace.load(space).with_flags({"name": "toy", "storage": str(storage)})
+    resolved = loaded.resolved()
+    ledger = Ledger(storage / "toy" / "ledger.jsonl")
+    ledger.path.parent.mkdir(parents=True)
+    marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
+    ledger.append("study_started", name="toy", id="1", space=resolved, seed=0, marks=marks)
+    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+    for number in range(2):
+        trial, point = f"000{number}", {"optimiser.lr": 0.01 + number / 100}
+        ledger.append("trial_added", trial=trial, number=number, point=point)
+        report = {"step": 4, "psnr_y_db": 30.0 + number, "ssim": 0.9}
+        ledger.append("reported", trial=trial, step=4, report=report, decision="continue")
+    report = {"step": 8, "psnr_y_db": 31.0, "ssim": 0.9}
+    ledger.append("reported", trial="0000", step=8, report=report, decision="complete")
+    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    return ledger.path.parent
