@@ -16,26 +16,11 @@ from trainables.networks.checkpoint import save_network
 
 ToySpace = Callable[..., Path]
 WITH_RAY = (
-    "test_cluster.py",
-    "test_every_fault.py",
-    "test_for_real.py",
-    "test_full_disk.py",
-    "test_identity.py",
-    "test_kill.py",
-    "test_lost.py",
-    "test_machine_faults.py",
-    "test_nodes.py",
-    "test_private_folder.py",
-    "test_ray_job.py",
-    "test_ray_trainable.py",
-    "test_run_images.py",
-    "test_secrets.py",
-    "test_signals.py",
-    "test_streams.py",
-    "test_study.py",
-    "test_thousands.py",
-    "test_twenty_kills.py",
-    "test_which_method.py",
+    "tests/tune_sr/end_to_end/",
+    "tests/trainables/test_ray_trainable.py",
+    "tests/trainables/test_run_images.py",
+    "tests/tune_sr/execution/test_cluster.py",
+    "tests/tune_sr/execution/test_private_folder.py",
 )
 """Files with tests of the suite's one Ray, or that start drivers with one of their own."""
 
@@ -70,13 +55,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    return "ray" if file.rpartition("/")[2] in WITH_RAY else file
+    return "ray" if file.startswith(WITH_RAY) else file
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray of two CPUs for all tests marked `ray`: studies find it running and leave it."""
-    from tune_sr.cluster import local_ray
+    from tune_sr.execution.session import local_ray
 
     with local_ray(2):
         yield
@@ -115,7 +100,7 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_space(toy_folder: Path, tmp_path: Path) -> ToySpace:
     """`toy_space(fixed={...}, study={...})`: the file of a DFSR space of a few seconds."""
 
-    from tune_sr.yaml_lines import dump_yaml
+    from tune_sr.space.yaml_file import dump_yaml
 
     def write(name: str = "toy", **changes: dict[str, Any]) -> Path:
         network = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}

@@ -33,3 +33,33 @@ def leaves(nested: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield from leaves(value, path)
         else:
             yield path, value
+
+
+def look_up(nested: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path of nested mappings.
+
+    Raises:
+        KeyError: there is none.
+    """
+    here: Any = nested
+    for key in path.split("."):
+        if not isinstance(here, Mapping):
+            raise KeyError(path)
+        here = here[key]
+    return here
+
+
+def get(nested: Mapping[str, Any], path: str, default: Any) -> Any:
+    """The value at a dotted path of nested mappings; `default` where there is none."""
+    try:
+        return look_up(nested, path)
+    except KeyError:
+        return default
+
+
+def remove(nested: dict[str, Any], path: str) -> None:
+    """Take out what stands at a dotted path, if anything does."""
+    above, _, last = path.rpartition(".")
+    owner = get(nested, above, {}) if above else nested
+    if isinstance(owner, dict):
+        owner.pop(last, None)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+
 from trainables.metrics.cost import COSTS
 from trainables.metrics.evaluate import evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, upscaler
 from trainables.threads import threads
+from trainables.values import ConfigError
+
+_LOOKED_AT = 24
+"""Side of the LR image by which a teacher is tried."""
 
 
 def marks(run: Run) -> dict[str, dict[str, float] | None]:
@@ -35,3 +41,19 @@ def costs(run: Run, names: Iterable[str]) -> dict[str, float]:
     """
     channels, scale = 3 if run.heldout.colour == "rgb" else 1, max(run.config.student.scales)
     return {name: COSTS[name](run.outcome, channels, scale) for name in names}
+
+
+@torch.no_grad()
+def check_teacher(run: Run) -> None:
+    """Ask the teacher for one small image: what it makes of it must be numbers.
+
+    Raises:
+        ConfigError: it is not, so that every student would diverge.
+    """
+    if run.teacher is None:
+        return
+    scale = run.config.student.scales[0]
+    lr_BCHW = run.heldout.views[scale][0].lr_BCHW[..., :_LOOKED_AT, :_LOOKED_AT]
+    if not bool(torch.isfinite(run.teacher(lr_BCHW, scale=scale)).all()):
+        rule = "what it makes of an image is infinite or no number: every student would diverge"
+        raise ConfigError("teacher.weights", rule)

@@ -21,7 +21,7 @@ from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
 from trainables.digests import check_weights
 from trainables.dotted import leaves, put
-from trainables.job import Job as Job
+from trainables.job import Job
 from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS

@@ -19,6 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.images import Images, read_images
 from trainables.data.patches import Patches
 from trainables.data.training import TrainingSet
+from trainables.device import chosen_device
 from trainables.digests import check_as_recorded
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
@@ -27,9 +28,6 @@ from trainables.numerics import hold_in_bfloat16, numerics, resolved
 from trainables.replay import Replay, replay_on
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
-
-_LOOKED_AT = 24
-"""Side of the LR image by which a teacher is tried."""
 
 
 @dataclass(frozen=True)
@@ -270,44 +268,11 @@ def _colour(config: TrialConfig) -> Colour:
     return NETWORKS[config.student.name].colour
 
 
-def chosen_device(name: str) -> torch.device:
-    """What `auto`, or a name of torch's, stands for on this machine.
-
-    Raises:
-        ConfigError: nothing can be computed there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).tolist()  # on torch's meta device there are no numbers
-    except Exception as error:  # a torch without CUDA asserts; other devices import what is missing
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ConfigError("device", f"{name[:60]}: cannot be used here ({reason})") from None
-    return device
-
-
 def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
     """The teacher on `device`: in evaluation mode, its parameters frozen."""
     if config.teacher is None:
         return None
     return _network(config, "teacher").to(device).eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def check_teacher(run: Run) -> None:
-    """Ask the teacher for one small image: what it makes of it must be numbers.
-
-    Raises:
-        ConfigError: it is not, so that every student would diverge.
-    """
-    if run.teacher is None:
-        return
-    scale = run.config.student.scales[0]
-    lr_BCHW = run.heldout.views[scale][0].lr_BCHW[..., :_LOOKED_AT, :_LOOKED_AT]
-    if not bool(torch.isfinite(run.teacher(lr_BCHW, scale=scale)).all()):
-        rule = "what it makes of an image is infinite or no number: every student would diverge"
-        raise ConfigError("teacher.weights", rule)
 
 
 def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:

@@ -6,17 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_sr.results import load_results
-    from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig, run_study
+    from tune_sr.driver.run_study import run_study
+    from tune_sr.results.results import load_results
+    from tune_sr.space.search_space import SearchSpace
+    from tune_sr.study.config import StudyConfig
+    from tune_sr.study.space_file import load_space
 
-__all__ = ["SearchSpace", "StudyConfig", "load_results", "run_study"]
+__all__ = ["SearchSpace", "StudyConfig", "load_results", "load_space", "run_study"]
 
 _HOMES = {
-    "SearchSpace": "tune_sr.space",
-    "StudyConfig": "tune_sr.study",
-    "load_results": "tune_sr.results",
-    "run_study": "tune_sr.study",
+    "SearchSpace": "tune_sr.space.search_space",
+    "StudyConfig": "tune_sr.study.config",
+    "load_results": "tune_sr.results.results",
+    "load_space": "tune_sr.study.space_file",
+    "run_study": "tune_sr.driver.run_study",
 }
 
 

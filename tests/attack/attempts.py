@@ -171,7 +171,7 @@ def run_command(main: Callable[[Sequence[str]], int], *words: object) -> Ran:
 
 def _ended(act: Callable[[Any], object], prepared: Any) -> Ended:
     """Do it, and take down how it ended."""
-    from tune_sr.commands import refuse
+    from tune_sr.cli.parser import refuse
 
     ended, out, err = Ended(), io.StringIO(), io.StringIO()
     with warnings.catch_warnings(record=True) as warned:

@@ -16,7 +16,7 @@ settings.load_profile("attack")
 def warm(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A sound dry run and a sound evaluation: all imports are behind us."""
     from tune_sr import evaluate, search
-    from tune_sr.yaml_lines import dump_yaml
+    from tune_sr.space.yaml_file import dump_yaml
 
     network = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
     weights = toy_folder / "teacher.safetensors"

@@ -10,9 +10,10 @@ from PIL import Image
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
-from tune_sr.ledger import Ledger
-from tune_sr.space import SearchSpace
-from tune_sr.yaml_lines import dump_yaml
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
 
 NETWORK = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
 
@@ -48,7 +49,7 @@ def study_in(folder: Path) -> Path:
     """The folder of a study of two trials, the second of which has not ended."""
     space = space_in(folder)
     storage = folder / "runs"
-    loaded = SearchSpace.load(space).with_flags({"name": "toy", "storage": str(storage)})
+    loaded = with_flags(load_space(space), {"name": "toy", "storage": str(storage)})
     resolved = loaded.resolved()
     ledger = Ledger(storage / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)

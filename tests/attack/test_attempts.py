@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from attempts import Attempt, Ran, done, harmless, refused, run_command
 
-from tune_sr.commands import Parser, refuse
+from tune_sr.cli.parser import Parser, refuse
 
 
 def _raise(error: Exception) -> Callable[[Any], object]:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from spaces import study_in
 
 from tune_sr import search
-from tune_sr.ledger import History, Ledger
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import Ledger, exists, read_events
+from tune_sr.ledger.usage import driver_seconds
 from tune_sr.results import write_results
-from tune_sr.resume import driver_seconds, exists, read_events
 
 Lines = list[bytes]
 Change = Callable[[Lines], Lines]

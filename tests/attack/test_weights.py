@@ -741,7 +741,7 @@ def _refused_or_read(path: Path) -> None:
     try:
         load_network(path)
     except ConfigError as error:
-        from tune_sr.commands import one_line
+        from tune_sr.cli.streams import one_line
 
         assert len(one_line(str(error))) <= 1100
 

@@ -16,8 +16,9 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.values import ConfigError
 from tune_sr import evaluate, search, train
-from tune_sr.space import SearchSpace
-from tune_sr.yaml_lines import SpaceError, dump_yaml, parse_value, parse_yaml
+from tune_sr.space.search_space import SearchSpace
+from tune_sr.space.yaml_file import SpaceError, dump_yaml, parse_value, parse_yaml
+from tune_sr.study.space_file import load_space
 
 SPACE = """\
 fixed:
@@ -137,7 +138,7 @@ TEXTS |= {f"tag of a key: {tag}": f"{tag.split()[0]} fixed: 1" for tag in TAGS[:
 
 
 def _load(path: Path) -> SearchSpace:
-    return SearchSpace.load(path)
+    return load_space(path)
 
 
 def _text(content: str | bytes) -> Callable[[Path], Path]:
@@ -220,7 +221,7 @@ SOUND_RANGES = {"{uniform: [0, 1], when: {}}"}
 RANGED = [
     Attempt(
         f"w_R: {says:.60}, {number}",
-        lambda path: SearchSpace.load(path),
+        lambda path: load_space(path),
         done() if says in SOUND_RANGES else refused("x.yaml"),
         prepare=lambda folder, says=says: space(folder, "{uniform: [0.0, 3.0]}", says),
         dangerous=True,
@@ -300,7 +301,7 @@ SETTINGS = (
 NUMBERS = [
     Attempt(
         f"--set {path}={value:.20}" + ("..." if len(value) > 20 else "") + f" ({len(value)})",
-        lambda path, words=f"{path}={value}": SearchSpace.load(path, [words]),
+        lambda path, words=f"{path}={value}": load_space(path, [words]),
         harmless(),
         prepare=space,
         dangerous=len(value) > 6 and path.split(".")[-1] in ("P", "steps", "blocks", "trials"),
@@ -494,6 +495,6 @@ def test_any_setting_is_taken_or_refused(path: str, value: Any, tmp_path: Path) 
     here[last] = value
     (tmp_path / "y.yaml").write_text(dump_yaml(content))
     try:
-        SearchSpace.load(tmp_path / "y.yaml")
+        load_space(tmp_path / "y.yaml")
     except ConfigError as error:
         assert "\n" not in str(error)

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from toys import STEPS, Meter, run, stock, study
 
-from tune_sr.cluster import local_ray
+from tune_sr.execution.session import local_ray
 
 
 def main() -> None:

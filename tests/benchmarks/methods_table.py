@@ -24,7 +24,7 @@ from trainables.data.images import read_images
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, RunImages, upscaler
-from tune_sr.space import SearchSpace
+from tune_sr.study.space_file import load_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -45,7 +45,7 @@ def main() -> None:
     ]
     rows: dict[str, list[dict[str, float]]] = {}
     for method in arguments.methods:
-        space = SearchSpace.load(SPACES / f"{method}.yaml", changes)
+        space = load_space(SPACES / f"{method}.yaml", changes)
         for seed in arguments.seeds:
             config = space.at(space.first[arguments.point], seed)
             run = Run(config, images=RunImages.of(config))

@@ -32,10 +32,11 @@ from pathlib import Path
 
 from toys import run, study
 
-from tune_sr.cluster import local_ray
-from tune_sr.ledger import History
-from tune_sr.resume import read_events
-from tune_sr.study import StudyConfig, run_study
+from tune_sr.driver.run_study import run_study
+from tune_sr.execution.session import local_ray
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.config import StudyConfig
 
 _SERVES = """
 import sys, time

@@ -74,8 +74,8 @@ def study(
     searcher: str = "random",
 ) -> Any:
     """The configuration of a study whose trials `toy` stands in for."""
-    from tune_sr.space import SearchSpace
-    from tune_sr.study import StudyConfig
+    from tune_sr.study.config import StudyConfig
+    from tune_sr.study.space_file import load_space
 
     said = {
         "budget.steps": STEPS,
@@ -85,7 +85,7 @@ def study(
         "study.searcher": searcher,
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
-    space = SearchSpace.load(SPACE, [f"{path}={value}" for path, value in said.items()])
+    space = load_space(SPACE, [f"{path}={value}" for path, value in said.items()])
     return StudyConfig.of(space, "toy", folder)
 
 
@@ -97,9 +97,10 @@ def run(config: Any, *, seconds: float = 0.0, reuse: bool = True) -> Meter:
         seconds: that a trial takes for a report.
         reuse: whether a process that has ended a trial begins the next.
     """
-    from tune_sr import tuner
-    from tune_sr.adapters import LedgerScheduler, LedgerSearcher
-    from tune_sr.study import run_study
+    from tune_sr.driver.run_study import run_study
+    from tune_sr.execution import tuner
+    from tune_sr.execution.scheduler import LedgerScheduler
+    from tune_sr.execution.searcher import LedgerSearcher
 
     meter = Meter()
     changed = {} if reuse else {"reuse_actors": False}

@@ -27,7 +27,8 @@ from trainables.networks.checkpoint import save_network
 from trainables.networks.official import to_official
 from trainables.run import Run, RunImages
 from tune_sr import search, train
-from tune_sr.space import SearchSpace
+from tune_sr.space.search_space import SearchSpace
+from tune_sr.study.space_file import load_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {path.stem: path for path in sorted((SPACES / "paper").glob("*.yaml"))}
@@ -95,7 +96,7 @@ def loaded(name: str, sets: Mapping[str, Any]) -> SearchSpace:
 
 @cache
 def _loaded(name: str, overrides: tuple[str, ...], _folder: str) -> SearchSpace:
-    return SearchSpace.load(FILES[name], overrides)
+    return load_space(FILES[name], overrides)
 
 
 @pytest.fixture(autouse=True)

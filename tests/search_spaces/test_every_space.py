@@ -4,10 +4,11 @@ import pytest
 
 from trainables.methods import METHODS
 from trainables.values import ConfigError
-from tune_sr.ledger import History
-from tune_sr.plan import plan_text
-from tune_sr.searchers import SEARCHERS, most_trials, propose
-from tune_sr.space import SearchSpace
+from tune_sr.ledger.history import History
+from tune_sr.searchers.algorithms import SEARCHERS, most_trials
+from tune_sr.searchers.propose import propose
+from tune_sr.study.dry_run import plan_text
+from tune_sr.study.space_file import load_space, read_resolved
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {str(path.relative_to(SPACES)): path for path in sorted(SPACES.rglob("*.yaml"))}
@@ -24,15 +25,15 @@ def path(request, monkeypatch, tmp_path):
 
 @pytest.fixture
 def space(path):
-    return SearchSpace.load(path)
+    return load_space(path)
 
 
 def test_every_corner_can_be_trained_and_the_space_reads_back(space, tmp_path):
     resolved = space.to_yaml()
-    assert SearchSpace.from_resolved(resolved).resolved() == space.resolved()
+    assert read_resolved(resolved).resolved() == space.resolved()
     again = tmp_path / f"{space.name}.yaml"
     again.write_text(resolved)
-    assert SearchSpace.load(again).resolved() == space.resolved()
+    assert load_space(again).resolved() == space.resolved()
 
 
 def test_the_first_point_is_the_papers_value_of_every_searched_quantity(space):
@@ -75,14 +76,14 @@ def test_proposals_can_be_trained(space, searcher):
 @pytest.mark.parametrize("path", SHIPPING, ids=lambda path: path.name)
 def test_a_plan_can_be_told(path, monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))
-    assert "# the work to expect" in plan_text(SearchSpace.load(path), concurrent=2)
+    assert "# the work to expect" in plan_text(load_space(path), concurrent=2)
 
 
 @pytest.mark.parametrize("path", LAPTOP, ids=lambda path: path.name)
 def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
     text = path.read_text()
     assert "${" not in text
-    space = SearchSpace.load(path)
+    space = load_space(path)
     for point in space.first:
         config = space.at(point)
         assert config.student.scales == (2,)
@@ -94,12 +95,12 @@ def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
 def test_every_method_has_a_laptop_space_of_its_own():
     assert {path.stem for path in LAPTOP} == {*METHODS, "which_method"}
     for name in METHODS:
-        space = SearchSpace.load(SPACES / f"{name}.yaml")
+        space = load_space(SPACES / f"{name}.yaml")
         assert {space.at(point).method.name for point in space.first} == {name}
 
 
 def test_which_method_tries_all_nine_first_and_gives_each_its_own_quantities_alone():
-    space = SearchSpace.load(SPACES / "which_method.yaml")
+    space = load_space(SPACES / "which_method.yaml")
     assert [point["method.name"] for point in space.first] == list(METHODS)
     for point in space.first:
         own = {path.removeprefix("method.") for path in point if path.startswith("method.")}

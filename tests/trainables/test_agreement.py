@@ -21,7 +21,7 @@ from trainables.networks.generator import Generator
 from trainables.run import Run, RunImages, upscaler
 from trainables.saved_run import SavedRun
 from trainables.values import ConfigError
-from tune_sr.panel import draw_student
+from tune_sr.visualization.panel import draw_student
 
 BUDGET = {"steps": 4, "steps_per_report": 2}
 

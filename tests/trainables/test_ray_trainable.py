@@ -19,6 +19,7 @@ from ray.tune.utils import validate_save_restore
 
 import trainables
 from trainables.config import TrialConfig
+from trainables.job import Job
 from trainables.methods import METHODS
 from trainables.ray_trainable import (
     FAILED,
@@ -28,7 +29,6 @@ from trainables.ray_trainable import (
     REPORT,
     TRIAL,
     DistillTrainable,
-    Job,
     MethodTrainable,
     register_trainables,
     trainable_for,

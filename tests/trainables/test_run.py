@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
+from trainables.device import chosen_device
 from trainables.methods import METHODS
-from trainables.run import Run, RunImages, chosen_device, upscaler
+from trainables.run import Run, RunImages, upscaler
 from trainables.values import Diverged
 
 Make = Callable[..., Run]

@@ -10,11 +10,11 @@ import pytest
 from trainables.config import TrialConfig
 from trainables.methods.dfsr import DFSR
 from trainables.metrics.evaluate import evaluate
-from trainables.networks.checkpoint import load_network
+from trainables.networks.loading import load_network
 from trainables.run import Run, upscaler
 from tune_sr import train
-from tune_sr.lock import DriverLock
-from tune_sr.yaml_lines import read_yaml
+from tune_sr.space.yaml_file import read_yaml
+from tune_sr.storage.lock import DriverLock
 
 ToySpace = Callable[..., Path]
 

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tune_sr.commands import DONE, Parser, refuse, settle_streams, tell
+from tune_sr.cli.parser import DONE, Parser, refuse
+from tune_sr.cli.streams import settle_streams, tell
 from tune_sr.deploy.job import make_job
-from tune_sr.deploy.kinds import KINDS
+from tune_sr.deploy.targets import KINDS
 from tune_sr.deploy.template import check_plain
 
 PROG = "python -m tune_sr.deploy"

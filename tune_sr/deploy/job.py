@@ -90,7 +90,8 @@ def make_job(
     Raises:
         ValueError: one line: the space, or what is asked of a node, cannot be used.
     """
-    from tune_sr.space import SearchSpace
+    from tune_sr.study.settings import with_flags
+    from tune_sr.study.space_file import load_space
 
     if not storage.is_absolute():
         raise ValueError(f"--storage {storage}: not absolute; every node finds it by this path")
@@ -101,10 +102,10 @@ def make_job(
         if getattr(said, flag) != getattr(unsaid, flag):
             raise ValueError(f"--{flag.replace('_', '-')}: {way_out}")
     with _environment(env or {}):
-        loaded = SearchSpace.load(space, said.overrides)
+        loaded = load_space(space, said.overrides)
     name = name or loaded.study["name"] or space.stem
     flags = {key: value for key, value in vars(said).items() if key in loaded.study}
-    study = loaded.with_flags({**flags, "name": name}).study
+    study = with_flags(loaded, {**flags, "name": name}).study
     words, auto = tuple(words), study["gpus_per_trial"] == "auto"
     if auto and gpus == 0:
         raise ValueError("--gpus-per-trial auto: a node has 0; leave it out")

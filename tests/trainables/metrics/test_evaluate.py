@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from trainables.data.images import Images
-from trainables.metrics.evaluate import Heldout, HeldoutConfig, Upscale, evaluate
+from trainables.metrics.evaluate import Heldout, HeldoutConfig, evaluate
 from trainables.metrics.fidelity import PROTOCOLS, PSNR_CEILING_DB, ProtocolName
+from trainables.metrics.tiles import Upscale
 from trainables.resample import upsample_BCHW
 from trainables.values import Colour, ConfigError
 

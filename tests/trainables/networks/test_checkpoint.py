@@ -13,12 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from trainables.networks import SRNet, build_network
-from trainables.networks.checkpoint import (
-    load_network,
-    read_architecture,
-    read_weights,
-    save_network,
-)
+from trainables.networks.checkpoint import read_weights, save_network
+from trainables.networks.loading import load_network, read_architecture
 from trainables.values import ConfigError
 
 TOY = {"name": "vdsr", "features": 4, "blocks": 3, "scale": 2}

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from trainables.networks import NETWORKS, SRNet, build_network
-from trainables.networks.checkpoint import load_network, save_network
+from trainables.networks.checkpoint import save_network
+from trainables.networks.loading import load_network
 from trainables.values import ConfigError
 
 SCALES = (2, 3, 4)

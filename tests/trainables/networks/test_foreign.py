@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.networks import TEACHERS, SRNet, build_network
-from trainables.networks.checkpoint import load_network
+from trainables.networks.loading import load_network
 from trainables.networks.official import to_official
 from trainables.networks.windows import relative_positions
 from trainables.run import Run

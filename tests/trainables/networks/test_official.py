@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.networks import build_network
-from trainables.networks.checkpoint import load_network, read_weights, save_network
+from trainables.networks.checkpoint import read_weights, save_network
+from trainables.networks.loading import load_network
 from trainables.networks.official import infer, to_official, to_ours
 from trainables.values import ConfigError
 

@@ -15,7 +15,8 @@ from trainables.data.images import photos, read_images
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import SRNet, build_network, shipped
 from trainables.networks.base import SCALES
-from trainables.networks.checkpoint import load_network, save_network
+from trainables.networks.checkpoint import save_network
+from trainables.networks.loading import load_network
 from trainables.networks.shipped import SHIPPED, shipped_file, shipped_names
 from trainables.resample import upsample_BCHW
 from trainables.run import upscaler

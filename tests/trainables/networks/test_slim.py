@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from trainables.networks import SRNet, build_network
-from trainables.networks.checkpoint import load_network, save_network
+from trainables.networks.checkpoint import save_network
+from trainables.networks.loading import load_network
 from trainables.networks.slim import leading, live_inside, slice_refusals, through_slice
 
 WIDE: dict[str, dict[str, Any]] = {

@@ -21,7 +21,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.networks.checkpoint import load_network, read_weights
+from trainables.networks.checkpoint import read_weights
+from trainables.networks.loading import load_network
 from trainables.networks.unpickle import read_pickled_network
 from trainables.values import ConfigError
 

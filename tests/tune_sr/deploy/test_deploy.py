@@ -19,8 +19,8 @@ import yaml
 
 from tune_sr import search
 from tune_sr.deploy.__main__ import main
-from tune_sr.deploy.kinds import KINDS
-from tune_sr.space import SearchSpace
+from tune_sr.deploy.targets import KINDS
+from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
 Deployed = Callable[..., str]
@@ -495,5 +495,5 @@ def test_the_space_that_is_deployed_is_the_one_that_was_checked(
 ) -> None:
     study, _ = yaml.safe_load_all(deployed("rayjob"))
     (tmp_path / "there.yaml").write_text(study["data"]["space.yaml"])
-    here, there = (SearchSpace.load(tmp_path / f"{name}.yaml") for name in ("night", "there"))
+    here, there = (load_space(tmp_path / f"{name}.yaml") for name in ("night", "there"))
     assert here.dimensions == there.dimensions

@@ -1,0 +1,54 @@
+"""What can be found out before a study starts is found out, for all of its first points."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.data.training import TrainingSet
+from tune_sr.driver.preflight import prepare
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
+
+ToySpace = Callable[..., Path]
+DFSR = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.01}
+
+
+@pytest.fixture
+def searched_method(toy_space: ToySpace, toy_folder: Path) -> Callable[..., StudyConfig]:
+    """A study of DFSR, which sees no image, and Scratch, which does."""
+
+    def make(*first: dict[str, Any], **data: str) -> StudyConfig:
+        dfsr = {"when": {"method.name": "dfsr"}}
+        search = {
+            "method.name": {"choice": ["dfsr", "scratch"]},
+            "method.w_R": {"uniform": [0.0, 3.0], **dfsr},
+            "method.P": {"choice": [1, 2], **dfsr},
+        }
+        fixed = {"method": {}, "data": data or {"images": str(toy_folder / "images")}}
+        path = toy_space(fixed=fixed, search=search, first=list(first))
+        return StudyConfig.of(load_space(path), "bench", toy_folder / "runs")
+
+    return make
+
+
+def test_images_that_only_a_later_trial_needs_are_shared(
+    searched_method: Callable[..., StudyConfig],
+) -> None:
+    free = {"method.name": "dfsr", **DFSR}
+    taught = {"method.name": "scratch", "optimiser.lr": 0.01}
+    for first in ([free, taught], [taught, free], [free]):  # scratch is searched in each
+        train = prepare(searched_method(*first)).images.train
+        assert isinstance(train, TrainingSet)
+        assert tuple(train.photographs) == (2,)
+
+
+def test_pairs_are_checked_before_anything_starts(
+    searched_method: Callable[..., StudyConfig], toy_folder: Path
+) -> None:
+    same = str(toy_folder / "images")
+    config = searched_method({"method.name": "scratch", "optimiser.lr": 0.01}, lr=same, hr=same)
+    with pytest.raises(ValueError, match=r"images: a\.png is 32x32 and a\.png is 32x32, which is"):
+        prepare(config)
+    assert not config.folder.exists()

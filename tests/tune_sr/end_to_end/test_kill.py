@@ -1,0 +1,314 @@
+"""Drivers that really die: the study they leave behind goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tune_sr.driver.run_study import run_study
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.results.results import load_results
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.space_file import load_space
+
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[3]
+WITHOUT_A_HOME = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")},
+    "HOME": "/proc/none",  # as in a container that has none for its user
+}
+CLOCK = ("time", "seconds_per_step", "host", "pid")
+"""What a clock or a process list says, and no study can repeat."""
+
+
+class Drivers:
+    """Starts one driver after the other on one study, and can end each at a chosen moment."""
+
+    def __init__(self, space: Path, name: str, *flags: str) -> None:
+        self.runs = space.parent / "runs"
+        self.folder = self.runs / name
+        words = ["--space", space, "--name", name, "--storage", self.runs, *flags]
+        self._words = [str(word) for word in words]
+        self._ledgers: list[bytes] = []
+        self.told = ""
+
+    def run(self, *flags: str, until: Callable[[list[Event]], bool] | None = None,
+            end_by: signal.Signals = signal.SIGKILL) -> int:  # fmt: skip
+        """Start a driver (a resume where there is a study); `end_by` as soon as `until` holds."""
+        begun = any(event["event"] == "study_started" for event in read_events(self.folder))
+        command = [sys.executable, "-m", "tune_sr.search", *self._words, *flags]
+        driver = subprocess.Popen(
+            [*command, "--resume"] if begun else command,
+            cwd=ROOT,
+            env=WITHOUT_A_HOME,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if until is not None:
+            while driver.poll() is None and not until(read_events(self.folder)):
+                time.sleep(0.002)
+            driver.send_signal(end_by)
+        self.told = driver.communicate(timeout=300)[0]
+        self._only_appended_to()
+        return driver.returncode
+
+    def _only_appended_to(self) -> None:
+        path = self.folder / "ledger.jsonl"
+        self._ledgers.append(path.read_bytes() if path.exists() else b"")
+        if len(self._ledgers) > 1:
+            before, after = self._ledgers[-2:]
+            assert after.startswith(before)
+
+    @property
+    def events(self) -> list[Event]:
+        return read_events(self.folder)
+
+
+def count(events: Sequence[Event], kind: str) -> int:
+    return sum(event["event"] == kind for event in events)
+
+
+def reported(number: int) -> Callable[[list[Event]], bool]:
+    return lambda events: count(events, "reported") >= number
+
+
+def ended(number: int) -> Callable[[list[Event]], bool]:
+    return lambda events: count(events, "trial_ended") >= number
+
+
+def before_the_first_report(events: list[Event]) -> bool:
+    return count(events, "trial_added") > 0
+
+
+def story(events: Sequence[Event]) -> list[Any]:
+    """Points, reports with their decisions, copies and ends; each once, in order, no clock."""
+    seen, told = set(), []
+    for event in events:
+        if event["event"] not in ("trial_added", "reported", "cloned", "trial_ended"):
+            continue
+        key = (event["event"], event["trial"], event.get("step"))
+        if key not in seen:
+            seen.add(key)
+            told.append(timeless(event))
+    return told
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in CLOCK}
+    return value
+
+
+def mlflow_runs(space: Path, toy_folder: Path) -> list[Any]:
+    """The runs of the studies of this test, parents left out."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{toy_folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(space.stem)
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def check_mlflow(space: Path, toy_folder: Path, drivers: Drivers) -> None:
+    """One run a trial, none of them running, one value a step."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{toy_folder / 'mlflow.db'}")
+    runs = [
+        run
+        for run in mlflow_runs(space, toy_folder)
+        if run.data.tags["tune_sr.study"] == drivers.folder.name
+    ]
+    names = Counter(run.data.tags.get("tune_sr.trial", "the study") for run in runs)
+    trials = {event["trial"] for event in drivers.events if event["event"] == "trial_added"}
+    assert names == Counter([*trials, "the study"])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        history = client.get_metric_history(run.info.run_id, "psnr_y_db")
+        if "tune_sr.trial" in run.data.tags:
+            steps = [point.step for point in history]
+            assert steps == sorted(set(steps)) != []
+
+
+@pytest.mark.ray
+def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    space = toy_space("killed")
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
+    run_study(whole, quiet=True)
+    never_killed = read_events(whole.folder)
+    total = count(never_killed, "reported")
+
+    drivers = Drivers(space, "killed")
+    moments = [before_the_first_report, reported(total // 2)]
+    for moment in moments:
+        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+        assert count(drivers.events, "study_ended") == 0
+    interrupted = reported(total * 2 // 3 + 2)
+    assert drivers.run(until=interrupted, end_by=signal.SIGINT) == 130, drivers.told
+    resume = drivers.told.rpartition("to go on: ")[2].strip()
+    assert resume.startswith("python -m tune_sr.search --resume --name killed")
+    done = subprocess.run(
+        [sys.executable, *resume.split()[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    events = drivers.events
+    assert events[-1]["finished"] is True
+    assert story(events) == story(never_killed)
+    repeats = count(events, "reported") - total
+    assert repeats <= len(moments) + 1  # at most a checkpoint's interval of work each
+    check_mlflow(space, toy_folder, drivers)
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_killed_among_copies_a_population_is_the_one_never_killed(
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
+    space = toy_space("population", study={"scheduler": pbt, "trials": 4})
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
+    run_study(whole, quiet=True)
+    never_killed = read_events(whole.folder)
+    copies = count(never_killed, "cloned")
+    assert copies > 0
+
+    drivers = Drivers(space, "population")
+    for moment in (lambda events: count(events, "cloned") > 0, ended(3)):
+        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    assert story(drivers.events) == story(never_killed)
+    assert count(drivers.events, "cloned") == copies
+    check_mlflow(space, toy_folder, drivers)
+
+
+def test_two_workers_killed_and_terminated_lose_and_double_nothing(
+    toy_space: Callable[..., Path], toy_folder: Path
+) -> None:
+    space = toy_space("two", study={"concurrent": 2})
+    drivers = Drivers(space, "two")
+    assert drivers.run(until=ended(1)) == -signal.SIGKILL, drivers.told
+    assert drivers.run(until=ended(4), end_by=signal.SIGTERM) == 143, drivers.told
+    assert "to go on: python -m tune_sr.search --resume --name two" in drivers.told
+    assert "Traceback" not in drivers.told
+    started = [event for event in drivers.events if event["event"] == "driver_started"]
+    assert not processes_below(f"tsr-{started[-1]['pid']}")
+
+    assert drivers.run("--trials", "8") == 0, drivers.told
+    events = drivers.events
+    added = [event["trial"] for event in events if event["event"] == "trial_added"]
+    assert added == [f"{number:04d}" for number in range(8)]
+    ends = Counter(event["trial"] for event in story(events) if event["event"] == "trial_ended")
+    assert ends == Counter(added)
+    for trial in added:  # every report of a trial is there, in order, and the last one ends it
+        told = [e for e in story(events) if e.get("trial") == trial and e["event"] == "reported"]
+        assert [event["step"] for event in told] == [4 * (n + 1) for n in range(len(told))]
+        decisions = [event["decision"] for event in told]
+        assert set(decisions[:-1]) <= {"continue"} and decisions[-1] in ("stop", "complete")
+    check_mlflow(space, toy_folder, drivers)
+
+
+def processes_below(word: str) -> list[str]:
+    """The command lines that hold `word`: Ray's processes name the folder they work in."""
+    lines = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has just ended
+                continue
+            lines += [line] if word in line else []
+    return lines
+
+
+SIZES: dict[str, Any] = {
+    "fixed": {"student": {"name": "vdsr", "scales": [2]}},
+    "search": {"student.blocks": {"choice": [2, 4, 6]}, "student.features": {"choice": [2, 4, 8]}},
+    "first": [],
+    "study": {"objective": ["psnr_y_db", "params"], "trials": 14, "searcher": "tpe"},
+}
+"""A study whose later proposals rest on two values of its earlier trials."""
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_a_study_with_two_objectives_is_the_one_never_killed(
+    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    space = toy_space("sizes", **SIZES)
+    whole = StudyConfig.of(load_space(space), "whole", tmp_path / "runs")
+    front = run_study(whole, quiet=True).summary()["front"]
+    never_killed = read_events(whole.folder)
+    total = count(never_killed, "reported")
+    assert "stopped" in {event.get("state") for event in never_killed}
+
+    drivers = Drivers(space, "sizes")
+    moments = [reported(total // 5), ended(11), reported(total * 9 // 10)]
+    for moment in moments:
+        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    assert story(drivers.events) == story(never_killed)
+    assert count(drivers.events, "reported") - total <= len(moments)
+    assert load_results(drivers.folder).summary()["front"] == front
+    students = drivers.folder.glob("front/*/student.safetensors")
+    assert {path.parent.name for path in students} == {each["trial"] for each in front}
+    check_mlflow(space, toy_folder, drivers)
+
+
+@pytest.fixture
+def kd_space(toy_space: Callable[..., Path], tmp_path: Path) -> Path:
+    """A space of KD on luma, whose LR images every driver makes anew and hands to its trials."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "train").mkdir()
+    for number, (height, width) in enumerate(((60, 70), (75, 64), (301, 402))):
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        image.save(tmp_path / "train" / f"{number}.png")
+    data = {"images": str(tmp_path / "train"), "downsizings": [1.0, 0.7]}
+    path = toy_space("kd", fixed={"method": {"name": "kd"}, "data": data, "threads": 2})
+    content = yaml.safe_load(path.read_text())
+    content["search"] = {
+        "method.lambda_kd": {"uniform": [0.0, 1.0]},
+        "optimiser.lr": {"loguniform": [0.001, 0.1]},
+    }
+    content["first"] = []
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_killed_ten_times_a_study_on_luma_with_two_threads_is_the_one_never_killed(
+    kd_space: Path, toy_folder: Path
+) -> None:
+    whole = Drivers(kd_space, "whole")
+    assert whole.run() == 0, whole.told
+    total = count(whole.events, "reported")
+    assert total >= 24  # a life advances by at least one report
+
+    drivers = Drivers(kd_space, "killed")
+    for _ in range(10):
+        until = reported(count(drivers.events, "reported") + total // 12)
+        assert drivers.run(until=until) == -signal.SIGKILL, drivers.told
+        assert count(drivers.events, "study_ended") == 0
+    assert drivers.run() == 0, drivers.told
+    assert count(drivers.events, "driver_started") == 11
+    assert story(drivers.events) == story(whole.events)
+    marks = [next(e for e in each.events if e["event"] == "study_started")["marks"]
+             for each in (drivers, whole)]  # fmt: skip
+    assert marks[0] == marks[1]
+    check_mlflow(kd_space, toy_folder, drivers)

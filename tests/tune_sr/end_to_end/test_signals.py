@@ -1,0 +1,162 @@
+"""A study that is asked to end: saved, marked, resumed from where it was, and where it lies now."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.run import Run
+from tune_sr import search
+from tune_sr.cli.signals import ASKED_TO_END, Interrupted, held_back, interruptible
+from tune_sr.driver.signals import LoopSignals
+from tune_sr.execution.scheduler import LedgerScheduler
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.ledger import read_events
+from tune_sr.study.space_file import load_space
+
+ToySpace = Callable[..., Path]
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_before_a_study_starts_a_signal_interrupts_whatever_goes_on(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as interrupted, interruptible():
+        os.kill(os.getpid(), number)
+    assert interrupted.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_while_ray_starts_a_signal_ends_it_at_once(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in ASKED_TO_END]
+    with pytest.raises(Interrupted) as interrupted, LoopSignals():
+        signal.signal(signal.SIGTERM, lambda number, _: exit(number))  # as ray.init does
+        os.kill(os.getpid(), number)
+    assert interrupted.value.exit_code == 128 + number
+    assert [signal.getsignal(each) for each in ASKED_TO_END] == before
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_a_loop_ends_in_order_and_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
+    ended = []
+    with pytest.raises(Interrupted) as interrupted, LoopSignals() as signals:
+        signal.signal(signal.SIGUSR1, lambda number, _: ended.append(number))  # as Ray's loop does
+        signals.overhear()
+        os.kill(os.getpid(), number)
+        assert (signals.number, ended) == (number, [signal.SIGUSR1])
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupted.value.exit_code == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_a_signal_while_rays_compiled_code_starts_arrives_behind_it(number: signal.Signals) -> None:
+    """An exception out of a handler would end the process there by SIGSEGV."""
+    done = []
+    with pytest.raises(Interrupted) as interrupted, LoopSignals():
+        with held_back():
+            signal.signal(signal.SIGTERM, lambda *_: exit(1))  # as ray.init does
+            if number != signal.SIGHUP:
+                os.kill(os.getpid(), number)
+            asks = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+            command = [sys.executable, "-c", asks]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            done.append(told.strip())
+        os.kill(os.getpid(), number)  # a second one, or that of a closed terminal
+        os.kill(os.getpid(), number)
+    assert interrupted.value.exit_code == 128 + number
+    assert done == ["SIG_IGN"]  # Ray's processes outlive the terminal
+
+
+@pytest.mark.parametrize("number", ASKED_TO_END)
+def test_a_signal_before_rays_loop_has_begun_ends_its_first_step(number: signal.Signals) -> None:
+    ended: list[int] = []
+    with LoopSignals() as signals:
+        signals.await_loop()
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert (signals.number, signals.arrived(), ended) == (number, True, [])
+        signal.signal(signal.SIGUSR1, lambda number, _: ended.append(number))  # as Ray's loop does
+        signals.overhear()
+        assert ended == [signal.SIGUSR1]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(), LoopSignals(), held_back():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def interrupted_by(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this process gets a signal with every report."""
+    original = LedgerScheduler.on_trial_result
+
+    def tell_then_signal(self: Any, controller: Any, trial: Any, result: Any) -> str:
+        decision = original(self, controller, trial, result)
+        os.kill(os.getpid(), number)
+        return decision
+
+    monkeypatch.setattr(LedgerScheduler, "on_trial_result", tell_then_signal)
+
+
+def curve(events: list[Event]) -> dict[int, float]:
+    return {e["step"]: e["report"]["psnr_y_db"] for e in events if e["event"] == "reported"}
+
+
+def statuses(space: Path, toy_folder: Path) -> dict[str, str]:
+    """Of every run that MLflow has of the study, by trial; it has each once."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{toy_folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(space.stem)
+    runs = client.search_runs([experiment.experiment_id])
+    told = {run.data.tags.get("tune_sr.trial", "study"): run.info.status for run in runs}
+    assert len(told) == len(runs)
+    return told
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_study_is_saved_marked_and_goes_on_where_it_was_moved_to(
+    toy_space: ToySpace,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space = toy_space("told", study={"trials": 1, "hours": 1.0})
+    folder = space.parent / "runs" / "told"
+    with monkeypatch.context() as patched:
+        interrupted_by(signal.SIGUSR1, patched)  # the other two: test_kill.py
+        assert search.main(["--space", str(space), "--quiet"]) == 138
+    events = read_events(folder)
+    assert (events[-1]["event"], events[-1]["finished"]) == ("study_ended", False)
+    assert list(curve(events)) == [4]
+    told = capsys.readouterr().err
+    assert f"interrupted; to go on: {search.PROG} --resume --name told --storage " in told
+    assert not (folder / "driver.lock").exists()
+    assert statuses(space, toy_folder) == {"0000": "KILLED", "study": "KILLED"}
+
+    moved = space.parent / "elsewhere" / "night"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    storage = ["--storage", str(moved.parent)]
+    assert search.main(["--resume", "--name", "night", *storage, "--quiet"]) == 0
+    assert statuses(space, toy_folder) == {"0000": "FINISHED", "study": "FINISHED"}
+    events = read_events(moved)
+    config = load_space(space).at(events[2]["point"]).model_copy(update={"threads": 1})
+    whole = {report["step"]: report["psnr_y_db"] for report in Run(config).reports()}
+    assert curve(events) == whole  # from its checkpoints in the folder that was moved
+    assert sum(event["event"] == "reported" for event in events) == len(whole)
+    assert not folder.exists()

@@ -1,0 +1,66 @@
+"""What is packed away reads as it did before."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tune_sr.ledger.history import History
+from tune_sr.ledger.reports import Packed, Reported, packed
+
+
+def told(count: int) -> dict[int, Reported]:
+    return {
+        10 * number: Reported(
+            {"psnr_y_db": 30 + number / 7, "params": 1e5}, "continue" if number < count else "stop"
+        )
+        for number in range(1, count + 1)
+    }
+
+
+def test_packed_reports_are_the_same_mapping() -> None:
+    reports = told(30)
+    small = packed(reports)
+    assert isinstance(small, Packed)
+    assert dict(small) == reports and len(small) == 30 and max(small) == 300
+    assert list(small.items()) == list(reports.items())
+    assert 15 not in small and small.get(310) is None
+    with pytest.raises(KeyError, match="5"):
+        small[5]
+
+
+def test_a_figure_that_was_not_finite_is_still_not() -> None:
+    small = packed({1: Reported({"psnr_y_db": math.nan}, "continue")})
+    assert math.isnan(small[1].report["psnr_y_db"])
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        {},
+        {2: Reported({"a": 1.0}, "continue"), 1: Reported({"a": 1.0}, "continue")},
+        {1: Reported({"a": 1.0}, "continue"), 2: Reported({}, "continue")},
+    ],
+)
+def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> None:
+    assert packed(reports) is reports
+
+
+def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
+    events = [{"event": "trial_added", "trial": "0000", "number": 0, "point": {}}]
+    values = [30.0, 31.5, None, 31.0]
+    for number, value in enumerate(values, start=1):
+        report = {"psnr_y_db": value, "ssim": 0.8, "loss/kd": 1.0}
+        decision = "stop" if number == len(values) else "continue"
+        events.append({"event": "reported", "trial": "0000", "step": 10 * number,
+                       "report": report, "decision": decision})  # fmt: skip
+    events.append({"event": "trial_ended", "trial": "0000", "state": "stopped", "reason": None})
+    whole, few = History.of(events), History.of(events, keys=("psnr_y_db",))
+    full, small = whole.trials["0000"], few.trials["0000"]
+    assert isinstance(small.reports, Packed)
+    assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue")
+    assert small.best("psnr_y_db") == full.best("psnr_y_db") == 20
+    assert small.score_step("psnr_y_db", 25) == full.score_step("psnr_y_db", 25) == 40
+    few.apply({**events[1], "step": 50})  # a report after the end is taken as well
+    assert list(small.reports) == [10, 20, 30, 40, 50]

@@ -1,0 +1,319 @@
+"""What a person reads while a study runs."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.progress.display import Progress
+from tune_sr.progress.event_lines import event_line, opening_line
+from tune_sr.progress.live_table import render
+from tune_sr.progress.status import Board, Frame
+
+FRAME = Frame(name="dfsr", trials=4, steps=300, bicubic=27.47, teacher=30.61, rungs=(60, 120))
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger.jsonl")
+
+
+def begin(ledger, start=1):
+    if start == 1:
+        ledger.append("study_started", name="dfsr", space={}, seed=0)
+    ledger.append("driver_started", host="here", pid=1, start=start)
+
+
+def add(ledger, number, **point):
+    point = {"method.w_R": 0.123456, "method.P": 2} | point
+    ledger.append("trial_added", trial=f"{number:04d}", number=number, point=point)
+
+
+def report(ledger, number, step, psnr, decision="continue"):
+    values = {"step": float(step), "psnr_y_db": psnr, "ssim": 0.8}
+    ledger.append("reported", trial=f"{number:04d}", step=step, report=values, decision=decision)
+
+
+def end(ledger, number, state, reason=None):
+    ledger.append("trial_ended", trial=f"{number:04d}", state=state, reason=reason)
+
+
+def some_study(ledger):
+    begin(ledger)
+    add(ledger, 0)
+    report(ledger, 0, 60, 28.31)
+    report(ledger, 0, 300, 28.81, "complete")
+    end(ledger, 0, "completed")
+    add(ledger, 1)
+    report(ledger, 1, 60, 27.0, "stop")
+    end(ledger, 1, "stopped")
+    add(ledger, 2)
+    end(ledger, 2, "failed", "diverged at step 7: loss is not finite")
+    add(ledger, 3)
+    report(ledger, 3, 120, 28.0)
+
+
+def told(ledger, frame=FRAME):
+    board = Board(frame)
+    lines = (event_line(board, each, repeated=board.apply(each)) for each in ledger.events())
+    return [line for line in lines if line]
+
+
+def test_one_line_per_event(ledger):
+    some_study(ledger)
+    ledger.append("study_ended", finished=True)
+    assert told(ledger) == [
+        "trial 0000 added method.w_R=0.1235 method.P=2",
+        "trial 0000 step 60/300 psnr_y_db 28.31 (+0.84 over bicubic) continue",
+        "trial 0000 step 300/300 psnr_y_db 28.81 (+1.34 over bicubic) complete",
+        "trial 0000 completed, best 28.81 (+1.34 over bicubic)",
+        "trial 0001 added method.w_R=0.1235 method.P=2",
+        "trial 0001 step 60/300 psnr_y_db 27.00 (-0.47 over bicubic) stop",
+        "trial 0001 stopped, best 27.00 (-0.47 over bicubic)",
+        "trial 0002 added method.w_R=0.1235 method.P=2",
+        "trial 0002 failed: diverged at step 7: loss is not finite, no report",
+        "trial 0003 added method.w_R=0.1235 method.P=2",
+        "trial 0003 step 120/300 psnr_y_db 28.00 (+0.53 over bicubic) continue",
+        "study dfsr finished: 3 of 4 trials ended, best 28.81 (+1.34 over bicubic), trial 0000",
+    ]
+
+
+def test_what_a_resume_tells(ledger):
+    some_study(ledger)
+    begin(ledger, start=2)
+    ledger.append("attempt", trial="0003", attempt=2, reason="the driver was started again")
+    report(ledger, 3, 120, 28.0)
+    report(ledger, 3, 180, float("nan"))
+    ledger.append("study_ended", finished=False)
+    assert told(ledger)[-5:] == [
+        "study dfsr resumed (start 2): 3 of 4 trials have ended",
+        "trial 0003 attempt 2: the driver was started again",
+        "trial 0003 step 120/300 psnr_y_db 28.00 (+0.53 over bicubic) continue (repeated)",
+        "trial 0003 step 180/300 psnr_y_db none continue",
+        "study dfsr not finished: 3 of 4 trials ended, best 28.81 (+1.34 over bicubic), trial 0000",
+    ]
+
+
+def test_without_marks_nothing_is_compared(ledger):
+    some_study(ledger)
+    lines = told(ledger, Frame(name="kd", trials=4, steps=300))
+    assert lines[1] == "trial 0000 step 60/300 psnr_y_db 28.31 continue"
+    assert opening_line(Board(FRAME)) == (
+        "study dfsr: 4 trials of 300 steps, bicubic 27.47 dB, teacher 30.61 dB"
+    )
+
+
+def study_with_caveats(ledger):
+    begin(ledger)
+    for number, caveat in enumerate((None, "one thing", "another", "one thing")):
+        caveat = {"caveat": caveat} if caveat else {}
+        ledger.append("trial_added", trial=f"{number:04d}", number=number, point={}, **caveat)
+    report(ledger, 2, 60, 28.31)
+    report(ledger, 3, 300, 28.81, "complete")
+    end(ledger, 3, "completed")
+
+
+def test_a_caveat_is_told_once_and_marks_every_figure_that_it_is_about(ledger):
+    study_with_caveats(ledger)
+    begin(ledger, start=2)
+    ledger.append("study_ended", finished=False)
+    *lines, last = told(ledger)
+    assert last.endswith("best 28.81* (+1.34 over bicubic), trial 0003")
+    assert lines == [
+        "trial 0000 added",
+        "trial 0001 added\n* one thing",
+        "trial 0002 added\n** another",
+        "trial 0003 added",
+        "trial 0002 step 60/300 psnr_y_db 28.31** (+0.84 over bicubic) continue",
+        "trial 0003 step 300/300 psnr_y_db 28.81* (+1.34 over bicubic) complete",
+        "trial 0003 completed, best 28.81* (+1.34 over bicubic)",
+        "study dfsr resumed (start 2): 1 of 4 trials have ended\n* one thing\n** another",
+    ]
+
+
+def test_the_table_has_its_caveats_below(ledger):
+    study_with_caveats(ledger)
+    _, _, best, _, _, *rows = screen(ledger)
+    assert best.startswith("best 28.81* dB (+1.34 over bicubic), trial 0003")
+    assert [row.split()[0] for row in rows[:4]] == ["0000", "0001", "0002", "0003"]
+    assert "28.31**" in rows[2] and "28.81*" in rows[3]
+    assert [row.strip() for row in rows[4:]] == ["* one thing", "** another"]
+    lines = screen(ledger, rows=5)
+    assert [line.strip() for line in lines[-3:]] == ["and 1 more", "* one thing", "** another"]
+
+
+def screen(ledger, width=140, rows=20, later=100.0, frame=FRAME):
+    board = Board(frame)
+    for event in ledger.events():
+        board.apply(event)
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(render(board, board.began + later, rows=rows, width=width))
+    return console.file.getvalue().splitlines()
+
+
+def test_the_table_has_the_running_trials_first_then_the_best(ledger):
+    some_study(ledger)
+    title, marks, best, blank, head, *rows = screen(ledger)
+    assert title.startswith("dfsr  3 of 4 trials  1:40 gone, 0:")
+    assert "1 running  1 completed  1 stopped  1 failed" in title
+    assert marks.startswith("bicubic 27.47 ━")
+    assert marks.rstrip().endswith("30.61 teacher")
+    assert best.startswith("best 28.81 dB (+1.34 over bicubic), trial 0000")
+    assert blank.strip() == ""
+    assert head.split() == [
+        *("trial", "state", "steps", "rung", "decision", "best", "dB", "gain", "w_R", "P")
+    ]
+    assert [row.split()[0] for row in rows] == ["0003", "0000", "0001", "0002"]
+    running, completed, stopped, failed = (" ".join(row.split()) for row in rows)
+    assert running.startswith("0003 running")
+    assert running.endswith("120/300 1/2 continue 28.00 +0.53 0.1235 2")
+    assert completed.endswith("300/300 1/2 complete 28.81 +1.34 0.1235 2")
+    assert stopped.endswith("60/300 1/2 stop 27.00 -0.47 0.1235 2")
+    assert failed.startswith("0002 diverged at step 7")
+
+
+def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(ledger):
+    frame = Frame(name="sizes", trials=4, steps=300, bicubic=27.47, cost="params")
+    begin(ledger)
+    figures = [(28.0, 9000.0), (28.5, 1.5e6), (28.0, 9500.0), (29.0, 10.0)]
+    for number, (psnr, params) in enumerate(figures):
+        add(ledger, number)
+        values = {"step": 300.0, "psnr_y_db": psnr, "params": params}
+        ledger.append(
+            "reported", trial=f"{number:04d}", step=300, report=values, decision="complete"
+        )
+        end(ledger, number, "completed" if number < 3 else "failed")
+    ledger.append("study_ended", finished=True)
+    _, best, _, head, *rows = screen(ledger, frame=frame)
+    assert best.startswith("best 28.50 dB (+1.03 over bicubic), trial 0001")
+    assert head.split()[-4:] == ["gain", "params", "w_R", "P"]
+    assert [row.split("  ")[-3].strip() for row in rows] == ["1.50 M ●", "9.0 K ●", "9.5 K", "10"]
+    assert told(ledger, frame)[-1].endswith(
+        "best 28.50 (+1.03 over bicubic), trial 0001; a front of 2"
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_no_line_is_wider_than_the_terminal_and_none_wraps(ledger, width):
+    some_study(ledger)
+    lines = screen(ledger, width=width)
+    assert len(lines) == 9
+    assert max(map(len, lines)) <= width
+    if width >= 80:
+        assert "w_R" in lines[4]
+
+
+def test_more_trials_than_lines(ledger):
+    begin(ledger)
+    for number in range(30):
+        add(ledger, number)
+    lines = screen(ledger, rows=5)
+    assert len(lines) == 4 + 5 + 1
+    assert lines[-1].strip() == "and 25 more"
+
+
+def test_conditional_quantities_leave_gaps(ledger):
+    begin(ledger)
+    ledger.append("trial_added", trial="0000", number=0, point={"method.P": 1})
+    add(ledger, 1)
+    lines = screen(ledger)
+    assert lines[-2].split()[-1] == "1"
+    assert lines[-1].split()[-2:] == ["2", "0.1235"]
+
+
+def test_what_is_left_follows_the_pace_of_this_start_alone(ledger):
+    some_study(ledger)
+    board = Board(FRAME)
+    for event in ledger.events():
+        board.apply(event)
+    done = 3 + 120 / 300
+    assert board.seconds_left(board.began + 34.0) == pytest.approx(34.0 / done * (4 - done))
+    begin(ledger, start=2)
+    *_, again = ledger.events()
+    board.apply(again)
+    assert board.seconds_left(again["time"] + 5.0) is None  # nothing done yet
+    report(ledger, 3, 240, 28.0)
+    *_, step = ledger.events()
+    board.apply(step)
+    assert board.seconds_left(again["time"] + 5.0) == pytest.approx(5.0 / 0.4 * 0.2)
+
+
+def followed(ledger, stream, events, **settings):
+    progress = Progress(ledger.path, FRAME, stream=stream, **settings)
+    progress.start()
+    events()
+    progress.close()
+    return stream.getvalue()
+
+
+def test_without_a_terminal_it_writes_plain_lines(ledger):
+    text = followed(ledger, io.StringIO(), lambda: some_study(ledger))
+    assert text.splitlines() == [opening_line(Board(FRAME)), *told(ledger)]
+
+
+def test_a_resume_does_not_tell_the_past_again(ledger):
+    some_study(ledger)
+    time.sleep(0.01)
+    lines = followed(ledger, io.StringIO(), lambda: begin(ledger, start=2)).splitlines()
+    assert lines[1:] == ["study dfsr resumed (start 2): 3 of 4 trials have ended"]
+
+
+def test_on_a_terminal_the_last_table_stays(ledger):
+    text = followed(ledger, Terminal(), lambda: some_study(ledger))
+    assert "best 28.81 dB" in text.rsplit("dfsr", 1)[-1]
+
+
+def test_quiet_tells_nothing_but_what_is_wrong(ledger, capsys):
+    stream = Terminal()
+    progress = Progress(ledger.path, FRAME, stream=stream, quiet=True)
+    progress.start()
+    some_study(ledger)
+    progress.say("MLflow does not answer")
+    progress.close()
+    assert stream.getvalue() == ""
+    assert capsys.readouterr() == ("", "MLflow does not answer\n")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["plain", "terminal"])
+def test_a_word_in_between_is_shown_as_it_is(ledger, stream):
+    progress = Progress(ledger.path, FRAME, stream=stream())
+    progress.start()
+    progress.say("sqlite:///[red]a.db: locked")
+    progress.close()
+    assert "sqlite:///[red]a.db: locked" in progress._stream.getvalue()
+
+
+def test_a_listener_who_leaves_does_not_end_the_study(ledger):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    failures = []
+    before, threading.excepthook = threading.excepthook, failures.append
+    try:
+        followed(ledger, Gone(), lambda: some_study(ledger))
+    finally:
+        threading.excepthook = before
+    assert failures == []
+
+
+def test_an_interruption_before_the_start_can_be_closed(ledger):
+    Progress(ledger.path, FRAME, stream=io.StringIO()).close()
+
+
+def test_rich_is_imported_only_for_a_terminal():
+    script = "import sys, tune_sr.progress.display\n"
+    script += "assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,403 @@
+"""What a study found, against ledgers small enough to be worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainables.checkpoints import find_checkpoints, point_digest
+from trainables.config import TrialConfig
+from trainables.metrics.evaluate import evaluate
+from trainables.networks import build_network
+from trainables.networks.checkpoint import save_network
+from trainables.networks.loading import load_network
+from trainables.run import upscaler
+from trainables.saved_run import SavedRun
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.results.results import load_results, write_results
+from tune_sr.results.student import remove_beaten, write_best
+from tune_sr.space.yaml_file import read_yaml
+from tune_sr.study.space_file import load_space
+
+SPACE = """
+fixed:
+  method: {{name: dfsr, latent: 8, update_ratio: 2, part_fraction: 0.5}}
+  student: {{name: vdsr, features: 8, blocks: 4, scales: [2]}}
+  teacher: {{name: vdsr, features: 8, blocks: 4, scales: [2], weights: "{home}/t.safetensors"}}
+  optimiser: {{lr: 0.001, schedule: null}}
+  batch: {{images: 2, patch: 16}}
+  heldout: {{images: "{home}/heldout", crop: null}}
+  budget: {{steps: 8, steps_per_report: 2}}
+  device: cpu
+  threads: 1
+search:
+  method.P: {{choice: [1, 2]}}
+  method.new_block_init: {{choice: [random, near_identity], when: {{method.P: 2}}}}
+first:
+  - {{method.P: 2, method.new_block_init: random}}
+study: {{trials: 4, scheduler: none}}
+"""
+MARKS = {
+    "bicubic": {"psnr_y_db": 27.0, "ssim": 0.7, "psnr_y_db_x2": 27.0, "ssim_x2": 0.7},
+    "teacher": {"psnr_y_db": 31.0, "ssim": 0.9, "psnr_y_db_x2": 31.0, "ssim_x2": 0.9},
+}
+GROWN = {"method.P": 2, "method.new_block_init": "random"}
+WHOLE = {"method.P": 1}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A teacher and two pictures to be judged on."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "heldout").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        picture = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((6, 6, 1))).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "heldout" / f"{name}.png")
+    teacher = build_network({"name": "vdsr", "features": 8, "blocks": 4, "scale": 2})
+    save_network(folder / "t.safetensors", teacher)
+    (folder / "space.yaml").write_text(SPACE.format(home=folder))
+    return folder
+
+
+@pytest.fixture
+def space(home):
+    return load_space(home / "space.yaml")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    return Ledger(folder / "ledger.jsonl")
+
+
+def begin(ledger, space, **more):
+    fields = {"name": "toy", "space": space.resolved(), "seed": 0, "marks": MARKS}
+    ledger.append("study_started", **{**fields, **more})
+    start(ledger, space)
+
+
+def start(ledger, space):
+    ledger.append("driver_started", host="h", pid=1, start=1, study=space.resolved()["study"])
+
+
+def trial(ledger, number, point, values, state="completed", reason=None, cost=None, **more):
+    """A trial that reported `values` at steps 2, 4, ..."""
+    name = f"{number:04d}"
+    ledger.append("trial_added", trial=name, number=number, point=point, **more)
+    for step, psnr in zip(range(2, 10, 2), values, strict=False):
+        report = {"step": float(step), "psnr_y_db": psnr, "ssim": psnr / 100, "lr": 0.1}
+        report |= {"psnr_y_db_x2": psnr, "ssim_x2": psnr / 100}
+        report |= {} if cost is None else {"params": cost}
+        ledger.append("reported", trial=name, step=step, report=report, decision="continue")
+    if state is not None:
+        ledger.append("trial_ended", trial=name, state=state, reason=reason)
+
+
+def test_the_summary_has_what_product_md_promises(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5], "stopped", caveat="of a wide student")
+    trial(ledger, 2, WHOLE, [29.9], "failed", "diverged at step 3: loss is not finite")
+    ledger.append("study_ended", finished=True)
+    summary = write_results(ledger.path.parent).summary()
+    assert summary == json.loads((ledger.path.parent / "summary.json").read_text())
+    seconds = summary.pop("seconds")
+    assert 0 <= seconds < 60
+    assert summary == {
+        "study": "toy",
+        "objective": "psnr_y_db",
+        "protocol": "yfloat",
+        "trials": {"total": 3, "completed": 1, "stopped": 1, "failed": 1},
+        "best": {
+            "trial": "0001",
+            "config": {"method.P": 1},
+            "psnr_y_db": 28.5,
+            "ssim": 0.285,
+            "psnr_y_db_x2": 28.5,
+            "ssim_x2": 0.285,
+            "step": 4,
+            "caveat": "of a wide student",
+        },
+        "first": {
+            "trial": "0000",
+            "config": {"method.P": 2, "method.new_block_init": "random"},
+            "psnr_y_db": 27.8,
+            "ssim": 0.278,
+            "psnr_y_db_x2": 27.8,
+            "ssim_x2": 0.278,
+            "step": 8,
+            "caveat": None,
+        },
+        "bicubic": MARKS["bicubic"],
+        "teacher": MARKS["teacher"],
+        "student_steps": 8 + 4 + 2,
+        "finished": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("point", "values", "step"),
+    [
+        pytest.param(WHOLE, [27.0, 28.0, 27.5, 27.9], 4, id="the best report, not the last"),
+        pytest.param(WHOLE, [27.0, 28.0, 28.0, 27.9], 4, id="of equal reports the earlier"),
+        # This student grows with update number 4: the report at step 4 still shows the small one.
+        pytest.param(GROWN, [29.0, 29.5, 27.0, 27.2], 8, id="none from before the last growth"),
+        pytest.param(GROWN, [27.0, 26.5], 2, id="stopped before it grew: its best"),
+        pytest.param(WHOLE, [27.0, math.nan, 27.5], 6, id="one that is not finite is passed over"),
+        pytest.param(WHOLE, [math.nan], None, id="no finite report"),
+    ],
+)
+def test_the_report_that_a_trial_is_judged_by(ledger, space, point, values, step):
+    begin(ledger, space)
+    trial(ledger, 0, point, values, "stopped")
+    results = load_results(ledger.path.parent)
+    score = results.score(results.history.trials["0000"])
+    assert (score and score.step) == step
+
+
+def test_a_failed_trial_is_never_the_best_and_of_equals_the_earlier_is(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, WHOLE, [27.0], "failed", "out of memory")
+    results = load_results(ledger.path.parent)
+    assert results.best is None
+    assert results.summary()["best"] is None
+    assert results.summary()["first"]["psnr_y_db"] is None
+    trial(ledger, 1, WHOLE, [26.0, 26.5])
+    trial(ledger, 2, WHOLE, [26.5])
+    assert load_results(ledger.path.parent).best.name == "0001"
+
+
+def test_a_study_that_has_only_begun(ledger, space):
+    begin(ledger, space, marks={"bicubic": MARKS["bicubic"], "teacher": None})
+    summary = write_results(ledger.path.parent).summary()
+    assert (summary["best"], summary["first"], summary["teacher"]) == (None, None, None)
+    assert (summary["finished"], summary["student_steps"]) == (False, 0)
+    assert (ledger.path.parent / "results.csv").read_text() == "trial\n"
+
+
+def test_a_step_repeated_after_a_kill_counts_once(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, WHOLE, [27.0, 27.5], None)
+    start(ledger, space)
+    report = {"step": 4.0, "psnr_y_db": 29.0, "ssim": 0.9}
+    ledger.append("reported", trial="0000", step=4, report=report, decision="continue")
+    results = load_results(ledger.path.parent)
+    assert results.summary()["student_steps"] == 4
+    assert results.summary()["best"]["psnr_y_db"] == 27.5
+
+
+def test_the_table_has_a_row_per_trial(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [], "failed", 'ValueError: "no", he said')
+    trial(ledger, 2, WHOLE, [27.1], None, caveat="of a wide student")
+    write_results(ledger.path.parent)
+    with (ledger.path.parent / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("trial", "state", "reason", "caveat", "attempts", "micro_batch", "steps", "step"),
+        *("psnr_y_db", "ssim", "psnr_y_db_x2", "ssim_x2", "method.P", "method.new_block_init"),
+    ]
+    assert [(row["trial"], row["state"]) for row in rows] == [
+        *(("0000", "completed"), ("0001", "failed"), ("0002", "running"))
+    ]
+    assert [row["caveat"] for row in rows] == ["", "", "of a wide student"]
+    assert rows[0].items() >= {"steps": "8", "step": "8", "psnr_y_db": "27.8"}.items()
+    assert rows[1]["reason"] == 'ValueError: "no", he said'
+    assert (rows[1]["psnr_y_db"], rows[1]["method.new_block_init"]) == ("", "")
+
+
+def test_no_study_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no study"):
+        load_results(tmp_path)
+
+
+@pytest.fixture
+def trained(ledger, space):
+    """A study of one trial, trained for `steps` updates, with its checkpoints."""
+
+    def train(point, steps, space=space, cost=None):
+        begin(ledger, space)
+        ledger.append("trial_added", trial="0000", number=0, point=point, caveat="of a toy")
+        saved = SavedRun(space.at(point), ledger.path.parent / "trials" / "start-001" / "0000")
+        while saved.run.step < steps:
+            report = saved.advance() | ({} if cost is None else {"params": cost})
+            step = int(report["step"])
+            ledger.append("reported", trial="0000", step=step, report=report, decision="continue")
+        ledger.append("trial_ended", trial="0000", state="stopped", reason=None)
+        return ledger.path.parent
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("point", "steps", "ema"),
+    [(GROWN, 8, "null"), (GROWN, 2, "null"), (WHOLE, 4, "null"), (GROWN, 8, "0.5")],
+)
+def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, home, point, steps, ema):
+    space = load_space(home / "space.yaml", [f"ema={ema}"])
+    folder = trained(point, steps, space)
+    results = write_results(folder)
+    assert write_best(results)
+    assert sorted(path.name for path in folder.glob("best*/*")) == [
+        *("config.yaml", "panel.png", "student.safetensors")
+    ]
+    assert not (folder / "best.new").exists()
+    assert b'"caveat":"of a toy"' in (folder / "best" / "student.safetensors").read_bytes()
+    student = load_network(folder / "best" / "student.safetensors")
+    heldout = SavedRun(space.at(point), folder / "elsewhere").run.heldout
+    with torch.no_grad():
+        measured = evaluate(upscaler(student), heldout)
+    assert measured["psnr_y_db"] == pytest.approx(results.summary()["best"]["psnr_y_db"], abs=1e-9)
+
+
+def test_the_best_configuration_trains_again_and_names_no_machine(
+    trained, space, home, monkeypatch
+):
+    folder = trained(GROWN, 8)
+    monkeypatch.setenv("TUNE_SR_DATA", str(home))
+    assert write_best(load_results(folder))
+    text = (folder / "best" / "config.yaml").read_text()
+    assert str(home) not in text
+    assert not {"device", "threads"} & set(read_yaml(folder / "best" / "config.yaml").content)
+    config = TrialConfig.parse(read_yaml(folder / "best" / "config.yaml").content)
+    asked = space.at(GROWN)
+    assert config.model_copy(update={"device": "cpu", "threads": 1}) == asked
+
+
+def test_the_best_student_is_written_though_its_teacher_is_gone(trained, home, caplog):
+    folder = trained(GROWN, 8)
+    assert write_best(load_results(folder))
+    student = load_network(folder / "best" / "student.safetensors").state_dict()
+    panel = (folder / "best" / "panel.png").read_bytes()
+    teacher = (home / "t.safetensors").read_bytes()
+    (home / "t.safetensors").unlink()
+    try:
+        assert write_best(load_results(folder))
+    finally:
+        (home / "t.safetensors").write_bytes(teacher)
+    again = load_network(folder / "best" / "student.safetensors").state_dict()
+    assert again.keys() == student.keys()
+    assert all(torch.equal(again[key], value) for key, value in student.items())
+    assert (folder / "best" / "panel.png").read_bytes() != panel, "it lacks the teacher's column"
+    assert "no picture of the teacher: " in caplog.text
+
+
+def test_a_best_checkpoint_of_another_study_is_not_taken(trained, ledger):
+    folder = trained(WHOLE, 2)
+    (manifest,) = folder.glob("trials/*/0000/*/MANIFEST.json")
+    content = json.loads(manifest.read_text())
+    lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]
+    lines[0] |= {"id": "a", "digests": {}}
+    ledger.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest.write_text(json.dumps({**content, "study": "a", "point": point_digest(WHOLE)}))
+    assert write_best(load_results(folder))
+    for named in ({"study": None}, {"study": "b"}, {"study": "a", "point": point_digest(GROWN)}):
+        manifest.write_text(json.dumps({**content, **named}))
+        with pytest.raises(ValueError, match="no checkpoint of trial 0000 at step 2"):
+            write_best(load_results(folder))
+
+
+def test_a_best_checkpoint_that_is_damaged_is_named_and_best_left_alone(trained):
+    folder = trained(WHOLE, 2)
+    (folder / "best").mkdir()
+    (folder / "best" / "student.safetensors").write_text("of an earlier start")
+    (checkpoint,) = find_checkpoints(folder.glob("trials/*/0000"))
+    (checkpoint.folder / "run.pt").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="trial 0000 at step 2"):
+        write_best(load_results(folder))
+    assert (folder / "best" / "student.safetensors").read_text() == "of an earlier start"
+
+
+def test_a_teacher_whose_file_is_gone_at_the_end_costs_no_student(trained, space, home):
+    folder = trained(WHOLE, 2)
+    file = Path(space.at(WHOLE).teacher.weights)
+    moved = file.rename(home / "moved")
+    try:
+        assert write_best(load_results(folder))
+    finally:
+        moved.rename(file)
+    assert (folder / "best" / "student.safetensors").is_file()
+
+
+def test_only_our_own_folders_of_trials_leave_the_front(tmp_path):
+    for name in ("0000", "0001", "0002.new", "10000", "mine", "0001.bak"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "student.safetensors").touch()
+    for name in (".DS_Store", ".nfs0000000000a1", "0007"):
+        (tmp_path / name).touch()
+    remove_beaten(tmp_path, {"0000"})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"0000", "mine", "0001.bak", ".DS_Store", ".nfs0000000000a1", "0007"}
+
+
+def test_without_a_score_there_is_no_best(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, WHOLE, [27.0], "failed", "diverged")
+    assert not write_best(load_results(ledger.path.parent))
+    assert not (ledger.path.parent / "best").exists()
+
+
+SIZES = {16: 400.0, 8: 100.0, 4: 30.0}
+
+
+def test_a_study_with_two_objectives_has_a_front(ledger, home):
+    text = SPACE.format(home=home)
+    text = text.replace("student: {name: vdsr, features: 8, ", "student: {name: vdsr, ")
+    text = text.replace("search:", "search:\n  student.features: {choice: [16, 8, 4]}")
+    text = text.replace("- {", "- {student.features: 8, ")
+    text = text.replace("study: {", "study: {objective: [psnr_y_db, params], ")
+    (home / "sizes.yaml").write_text(text)
+    space = load_space(home / "sizes.yaml")
+    begin(ledger, space)
+    told = [(16, 29.0, "completed"), (8, 28.0, "stopped"), (8, 28.0, "completed")]
+    told += [(4, 26.0, "stopped"), (16, 28.5, "completed"), (4, 40.0, "failed")]
+    for number, (features, value, state) in enumerate(told):
+        point = {"student.features": features, "method.P": 1}
+        trial(ledger, number, point, [value], state, cost=SIZES[features])
+    ledger.append("study_ended", finished=True)
+    results = write_results(ledger.path.parent)
+    summary = results.summary()
+    assert summary["objective"] == ["psnr_y_db", "params"]
+    assert [(each["trial"], each["params"]) for each in summary["front"]] == [
+        ("0003", 30.0),
+        ("0001", 100.0),
+        ("0000", 400.0),
+    ]
+    assert summary["best"]["trial"] == "0000"
+    rows = list(csv.DictReader((ledger.path.parent / "results.csv").open()))
+    assert [row["front"] for row in rows] == ["True", "True", "False", "True", "False", "False"]
+    assert rows[3]["params"] == "30.0"
+
+
+def test_what_somebody_else_put_beside_the_front_stays(trained, home):
+    """Files of a network's file system and of a desktop, and a person's own folder."""
+    text = SPACE.format(home=home).replace("study: {", "study: {objective: [psnr_y_db, params], ")
+    text = text.replace("student: {name: vdsr, features: 8, ", "student: {name: vdsr, ")
+    text = text.replace("search:", "search:\n  student.features: {choice: [8, 4]}")
+    text = text.replace("- {", "- {student.features: 8, ")
+    (home / "front.yaml").write_text(text)
+    folder = trained(
+        {**WHOLE, "student.features": 8}, 2, load_space(home / "front.yaml"), cost=400.0
+    )
+    front = folder / "front"
+    for name in ("mine", "0007", "0008"):
+        (front / name).mkdir(parents=True)
+    for name in (".nfs0001", ".DS_Store", "0009"):
+        (front / name).write_text("x")
+    (front / "0010").symlink_to(home)
+    (front / "0008" / "student.safetensors").write_text("beaten since")
+    assert write_best(load_results(folder))
+    assert {path.name for path in front.iterdir()} == {
+        *("mine", ".nfs0001", ".DS_Store", "0009", "0010", "0000")
+    }
+    assert (home / "t.safetensors").exists()

@@ -1,0 +1,167 @@
+import io
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trainables.checkpoint_size import checkpoint_bytes
+from trainables.config import TrialConfig
+from trainables.methods import Setting, make_method
+from trainables.networks import build_network, make_network
+from trainables.networks.checkpoint import save_network
+from trainables.run import Run
+from trainables.values import Blank, Randomness
+from tune_sr.ledger.history import History
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
+from tune_sr.searchers.algorithms import SEARCHERS
+from tune_sr.searchers.propose import propose
+from tune_sr.study.dry_run import SAMPLES, plan_text, simulate
+from tune_sr.study.settings import with_flags
+from tune_sr.study.space_file import load_space
+
+SPACE = """\
+fixed:
+  method: {name: dfsr, update_ratio: 2, latent: 16}
+  student: {name: vdsr, features: 8, blocks: 6, scales: [2]}
+  teacher: {name: vdsr, weights: shipped}
+  batch: {images: 1, patch: 16}
+  budget: {steps: 100, steps_per_report: 10}
+search:
+  method.P: {choice: [1, 2]}
+  optimiser.lr: {loguniform: [0.03, 0.3]}
+first:
+  - {method.P: 2, optimiser.lr: 0.1}
+study:
+  trials: 9
+  scheduler: {name: asha, grace_period: 3}
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text(SPACE)
+    return load_space(path)
+
+
+def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    text = plan_text(space, concurrent=2)
+    assert sorted(tmp_path.iterdir()) == before
+    assert space.to_yaml().strip() in text
+    assert "  0000  method.P=2  optimiser.lr=0.1" in text
+    assert "after update 30 (report 3 of 10) one trial in 3 goes on" in text
+    assert "after update 90 (report 9 of 10) one trial in 3 goes on" in text
+    assert "of at most 900" in text
+    assert "3 a trial" in text
+
+
+def test_a_plan_without_rungs_says_so(space):
+    text = plan_text(with_flags(space, {"scheduler": SchedulerConfig(name="none").model_dump()}), 1)
+    assert "nothing is stopped early" in text
+    assert "about 900 of at most 900" in text
+
+
+def test_a_plan_says_which_trials_each_bracket_spares(space):
+    hyperband = SchedulerConfig(name="hyperband", grace_period=3)
+    text = plan_text(with_flags(space, {"scheduler": hyperband.model_dump()}), 1)
+    _, _, told = text.partition("# the scheduler, hyperband\n")
+    assert told.splitlines()[:6] == [
+        "  of about 55% of the trials, drawn by number and seed:",
+        "  after update 30 (report 3 of 10) one trial in 3 goes on",
+        "  after update 90 (report 9 of 10) one trial in 3 goes on",
+        "  of about 27% of the trials, drawn by number and seed:",
+        "  after update 90 (report 9 of 10) one trial in 3 goes on",
+        "  of about 18% of the trials, drawn by number and seed:",
+    ]
+    assert told.splitlines()[6] == "  nothing is stopped early"
+
+
+def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
+    median = SchedulerConfig(name="median", grace_period=3)
+    text = plan_text(with_flags(space, {"scheduler": median.model_dump()}), 1)
+    line = "  after update 30 (report 3 of 10), and after every later one, a trial goes on if its"
+    assert text.partition("# the scheduler, median\n")[2].startswith(line)
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
+    if searcher == "grid":
+        space = replace(space, dimensions={"method.P": space.dimensions["method.P"]}, first=())
+        shown = plan_text(with_flags(space, {"searcher": "grid", "trials": 2}), concurrent=1)
+        assert "  0000  method.P=" in shown and "  0001  method.P=" in shown
+        return
+    history = History()
+    for number in range(SAMPLES):
+        name = f"{number:04d}"
+        point = propose(searcher, space, 3, history, number)
+        assert point == propose(searcher, space, 3, History(), number)
+        report = {"psnr_y_db": 30.0 + number}
+        for event in (
+            {"event": "trial_added", "trial": name, "number": number, "point": point},
+            {"event": "reported", "trial": name, "step": 100, "report": report,
+             "decision": "complete"},
+        ):  # fmt: skip
+            history.apply(event)
+
+
+@pytest.mark.parametrize(("name", "concurrent"), [*itertools.product(SCHEDULERS, (1, 3, 20))])
+def test_a_simulation_adds_up(space, name, concurrent):
+    scheduler = SchedulerConfig(name=name, grace_period=3)
+    first, second = (simulate(space, scheduler, 9, concurrent, seed=1) for _ in range(2))
+    assert first == second
+    assert first.completed + first.stopped == 9
+    assert 100 * first.completed + 30 * first.stopped <= first.student_steps <= 900
+    if name == "asha":
+        assert first.stopped > 0
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("method", ["dfsr", "dfad", "noise"])
+def test_the_size_of_a_checkpoint_is_about_right(space, method, optimiser):
+    fixed = {**space.fixed, "method": {"name": method}, "optimiser": {"name": optimiser}}
+    config = TrialConfig.parse(fixed)
+    student = make_network(config.student, Randomness(0, "student").generator)
+    setting = Setting(
+        student=student,
+        teacher=make_network(config.student, Randomness(0, "teacher").generator),
+        optimiser=config.optimiser,
+        steps=100,
+        patch=16,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    learning = make_method(config.method, setting)
+    for _ in range(50):
+        learning.step(Blank(1, 16))
+    file = io.BytesIO()
+    torch.save(learning.state_dict(), file)
+    assert 0.5 < checkpoint_bytes(config, student, None) / len(file.getvalue()) < 1.1
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_checkpoint_holds_what_is_trained_beside_the_student(tmp_path, ema):
+    teacher = {"name": "edsr", "features": 64, "blocks": 4, "scale": 2}
+    save_network(tmp_path / "teacher.safetensors", build_network(teacher))
+    raw = {
+        "method": {"name": "csd", "features": "random", "negatives": 2},
+        "student": {"width_mult": 0.5},
+        "teacher": {**teacher, "weights": str(tmp_path / "teacher.safetensors")},
+        "batch": {"images": 2, "patch": 16},
+        "data": {"images": "photos"},
+        "heldout": {"crop": 16},
+        "budget": {"steps": 1, "steps_per_report": 1},
+        "ema": ema,
+        "device": "cpu",
+        "threads": 1,
+    }
+    run = Run(TrialConfig.parse(raw))
+    run.advance()
+    file = io.BytesIO()
+    torch.save(run.state_dict(), file)
+    student = make_network(run.config.student, Randomness(0, "student").generator)
+    expected = checkpoint_bytes(run.config, student, run.teacher)
+    # Above 1: CSD's student lies inside the wide network, and the file holds it once.
+    assert 1.03 < expected / len(file.getvalue()) < 1.1

@@ -1,0 +1,24 @@
+"""The device that a configuration names, found out to be usable."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.values import ConfigError
+
+
+def chosen_device(name: str) -> torch.device:
+    """What `auto`, or a name of torch's, stands for on this machine.
+
+    Raises:
+        ConfigError: nothing can be computed there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).tolist()  # on torch's meta device there are no numbers
+    except Exception as error:  # a torch without CUDA asserts; other devices import what is missing
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ConfigError("device", f"{name[:60]}: cannot be used here ({reason})") from None
+    return device

@@ -1,0 +1,90 @@
+"""SIGINT, SIGTERM and SIGUSR1 end a command's work, saved, with an exit code that tells which."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""A person's Ctrl-C, a cluster's stop, what SLURM sends some time before a job's end, and the end
+of the terminal or connection; the last one is left alone where it is ignored, as under nohup."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of `ASKED_TO_END` arrived: the work ends where it is, saved, and can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it those signals raise `Interrupted` in the main thread, wherever that is."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in signals_taken()}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Delay those signals while Ray starts: the first one arrives when the context is left.
+
+    An exception raised by a signal inside Ray's compiled code ends the process by SIGSEGV. Ray
+    takes SIGTERM itself as it starts; that is passed over. Processes started within ignore SIGHUP,
+    so that Ray outlives its terminal and a study can be saved.
+    """
+    if not in_main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    take = signal.signal
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    def pass_over(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in before else take(number, handler)
+
+    before = {number: signal.getsignal(number) for number in ASKED_TO_END}
+    for number in before:
+        take(number, signal.SIG_IGN if number == signal.SIGHUP else remember)
+    signal.signal = pass_over  # type: ignore[assignment]  # for the time of one call
+    try:
+        yield
+    finally:
+        signal.signal = take
+        for number, handler in before.items():
+            take(number, handler)
+        if arrived:
+            os.kill(os.getpid(), arrived[0])
+
+
+def signals_taken() -> list[signal.Signals]:
+    """Those of `ASKED_TO_END` that this process takes."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in ASKED_TO_END if not (each == signal.SIGHUP and ignored)]
+
+
+def end_this_process() -> None:
+    """End this process as Ctrl-C does; from any thread."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that receives signals."""
+    return threading.current_thread() is threading.main_thread()

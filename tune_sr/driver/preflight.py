@@ -1,0 +1,79 @@
+"""What a study is worked on with, found out to be sound before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trainables.checkpoint_size import largest_checkpoint
+from trainables.marks import check_teacher, marks
+from trainables.run import Run, RunImages
+from trainables.values import ConfigError
+from tune_sr.execution.resources import check_this_machine
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import read_events
+from tune_sr.searchers.propose import propose
+from tune_sr.space.yaml_file import SpaceError, read_yaml
+from tune_sr.storage.disk import check_room, check_writable
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.identity import check_digests, configs_of_files, found_digests
+from tune_sr.study.resume import check_nothing_lost
+from tune_sr.tracking.store import Store
+
+Marks = dict[str, dict[str, float] | None]
+"""The held-out figures of `bicubic` and of the `teacher`."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a study is worked on with."""
+
+    images: RunImages
+    """Decoded once; every trial shares them."""
+    run: Run
+    """That of the first point, never advanced: held-out set and teacher, ready."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of all files that trials read, as `trainables.digests` has them."""
+
+    def shared(self) -> RunImages:
+        """The images for the trials, with the digests of all files that they read."""
+        return replace(self.images, digests=self.digests)
+
+
+def prepare(config: StudyConfig) -> Bench:
+    """Find out what can be found out before anything is started: images, weights, sizes, room.
+
+    Raises:
+        ValueError: names, in one line, what cannot be used, or what is no longer what a study
+            that exists was begun with.
+    """
+    check_this_machine(config)
+    check_writable(config.folder)
+    events = read_events(config.folder)
+    check_nothing_lost(config.folder, events)
+    Store.of(config.tracking_uri, config.folder.parent).check(config.folder)
+    point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
+    try:
+        first = config.configure(point)
+        others = [*map(config.configure, config.space.first), *configs_of_files(config.space)]
+        images = RunImages.of(first, *others)
+        run = Run(first, images=images)  # its refusals tell more of a file than a digest does
+        check_teacher(run)
+        bench = Bench(images, run, found_digests([first, *others], images))
+        check_digests(config.folder, events, bench.digests)
+        check_room(config.folder, largest_checkpoint([first]))
+        return bench
+    except ConfigError as error:
+        raise _located(config.space.path, error) from None
+
+
+def measure(bench: Bench) -> Marks:
+    """What the students will be held against; takes seconds for a large teacher."""
+    return marks(bench.run)
+
+
+def _located(space: Path, error: ConfigError) -> SpaceError:
+    """The refusal with the line of the space that it is about."""
+    keys = tuple(error.path.split("."))
+    return read_yaml(space).error(("fixed", *keys), error.path, error.rule)

@@ -1,0 +1,214 @@
+"""Runs a study from where its ledger stands to its end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_sr.cli.redaction import redacted_words
+from tune_sr.cli.signals import Interrupted, end_this_process
+from tune_sr.driver.gpu_fraction import placed
+from tune_sr.driver.observers import Watchers
+from tune_sr.driver.preflight import Bench, Marks, measure, prepare
+from tune_sr.driver.provenance import record
+from tune_sr.driver.signals import LoopSignals
+from tune_sr.execution.cluster import ray_for
+from tune_sr.execution.recovery import may_be_retried
+from tune_sr.execution.session import ClusterError
+from tune_sr.execution.state import Live
+from tune_sr.ledger.guarded import guarded_ledger
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import read_events
+from tune_sr.ledger.usage import GpuMeter, driver_seconds
+from tune_sr.results.results import write_results
+from tune_sr.results.student import write_best
+from tune_sr.storage.disk import replace_text, when_there_is_room
+from tune_sr.storage.layout import LOCK, SPACE
+from tune_sr.storage.lock import DriverLock
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.identity import new_digests
+
+if TYPE_CHECKING:
+    from tune_sr.results.results import Results
+    from tune_sr.study.config import StudyConfig
+
+
+def run_study(
+    config: StudyConfig,
+    bench: Bench | None = None,
+    *,
+    quiet: bool = False,
+    taken: Callable[[], None] = lambda: None,
+) -> Results:
+    """Run a study from where its ledger stands to its end, and write its results.
+
+    Every start is a replay: a fresh Tuner in a folder of its own issues the trials that the ledger
+    added and did not end, then new ones. A study that has nothing left to do starts no process; it
+    writes its results again and sends MLflow what that lacks.
+
+    Args:
+        config: the study.
+        bench: what `prepare` gave; prepared here if None.
+        quiet: nothing is printed but what goes wrong.
+        taken: called when the study is this driver's, some seconds before there is more to tell.
+
+    Raises:
+        ValueError: it cannot be started; nothing was written.
+        LockedError: another driver works on it, or has taken it over.
+        StudyLostError: its lock or ledger is gone or cannot be written; all before that is saved.
+        ClusterError: the cluster cannot be joined, or cannot run it.
+        EnvironmentFault: trial after trial met a fault of the machine; all is saved, as above.
+        Interrupted: by a signal; all is saved, and the same call goes on from there.
+    """
+    bench = bench or prepare(config)
+    config = replace(placed(config, bench), space=config.space.settled(bench.run.precision))
+    with (
+        _made(config.folder),
+        DriverLock(config.folder / LOCK, on_lost=end_this_process) as lock,
+        LoopSignals() as signals,
+    ):
+        taken()
+        seconds = left_to_do(config)
+        if seconds is None:
+            return _finish_again(config, bench, lock, quiet=quiet)
+        with ThreadPoolExecutor(1) as beside:
+            # While Ray starts, which is mostly waiting.
+            marks = beside.submit(_marks, config, bench)
+            with ray_for(config) as places:
+                # Late, because Ray reads its environment as it is imported.
+                from tune_sr.execution.tuner import tuner_for
+
+                signals.listen()
+                live = _begin(config, marks.result(), lock, bench, signals.arrived)
+                with Watchers(config, marks.result(), quiet=quiet) as watchers:
+                    _append_start(config, live, bench)
+                    signals.await_loop()
+                    tuner_for(config, live, bench.shared(), seconds, places, signals.overhear).fit()
+                    lock.check()
+                    live.append("study_ended", finished=_finished(config, live, signals))
+                    watchers.quieten()
+                    results = _write(config, bench)
+    if signals.number is not None:
+        raise Interrupted(signals.number)
+    live.breaker.check()
+    return results
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that is there; where a cluster refuses a new study, it does not stay."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except ClusterError:
+        with suppress(OSError):  # something else was put there meanwhile
+            for each in new:
+                each.rmdir()
+        raise
+
+
+def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
+    """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
+    with Watchers(config, _marks(config, bench), quiet=quiet):
+        if not live.history.finished:  # its driver died after the last trial's end
+            _append_start(config, live, bench)
+            live.append("study_ended", finished=True)
+        return _write(config, bench)
+
+
+def _marks(config: StudyConfig, bench: Bench) -> Marks:
+    """Bicubic's and the teacher's figures: those that the study's first driver found, if it did."""
+    started = History.of(read_events(config.folder)).study
+    return dict(started["marks"]) if started and "marks" in started else measure(bench)
+
+
+def _begin(
+    config: StudyConfig, marks: Marks, lock: DriverLock, bench: Bench, ending: Callable[[], bool]
+) -> Live:
+    """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
+    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
+    live.ending = ending
+    if live.history.study is None:
+        live.append(
+            "study_started",
+            name=config.name,
+            id=uuid.uuid4().hex,
+            space=config.space.resolved(),
+            seed=config.seed,
+            marks=marks,
+            digests=bench.digests,
+        )
+    replace_text(config.folder / SPACE, config.space.to_yaml())
+    return live
+
+
+def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
+    live.make_up(config.population())
+    argv = redacted_words(sys.argv)
+    record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
+    live.append(
+        "driver_started",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        start=live.history.starts + 1,
+        study=config.space.resolved()["study"],
+        **new_digests(live.ledger.events(), bench.digests),
+    )
+    live.settle()
+    if config.retry_failed:
+        live.retry_failed()
+
+
+def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
+    """Whether there is nothing left to do; by then time is up where trials are left.
+
+    Raises:
+        RuntimeError: Ray has given up though nobody told it to.
+    """
+    if signals.number is not None or live.breaker.given_up is not None:
+        return False
+    left = config.trials - sum(each.state is not None for each in live.history.trials.values())
+    if left > 0 and config.hours is None and config.gpu_hours is None:
+        raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
+    return True
+
+
+def _write(config: StudyConfig, bench: Bench) -> Results:
+    """`results.csv`, `summary.json` and `best/`; of two objectives `front/` as well."""
+    folder = config.folder
+    results = when_there_is_room(folder, lambda: write_results(folder))
+    try:
+        when_there_is_room(folder, lambda: write_best(results, bench.images))
+    except ValueError as error:
+        logging.getLogger(__name__).warning("not every student was written: %s", error)
+    return results
+
+
+def left_to_do(config: StudyConfig) -> float | None:
+    """Seconds that a study may still take, infinite without a limit; None where it is finished.
+
+    A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
+    """
+    events = read_events(config.folder)
+    history = History.of(events)
+    retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
+    if len(history.trials) >= config.trials and not history.running() and not retried:
+        return None
+    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
+        return None
+    if config.hours is None:
+        return math.inf
+    left = 3600 * config.hours - driver_seconds(events)
+    return left if left > 0 else None

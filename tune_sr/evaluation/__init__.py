@@ -1,0 +1,1 @@
+"""The papers' table of networks on benchmarks. Imports cli."""

@@ -1,0 +1,61 @@
+"""The rows of the papers' table as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_sr.cli.formatting import count_shown, footnote_marks
+from tune_sr.cli.streams import one_line
+
+if TYPE_CHECKING:
+    from tune_sr.evaluation.table import Row
+
+
+def markdown(table: Sequence[Row], mark: str = "") -> str:
+    """The rows as Markdown, one table for each protocol; `mark` follows a network's name.
+
+    So does that of a caveat, whose footnote stands below the tables.
+    """
+    names = _short({row.network for row in table})
+    caveats = footnote_marks(row.caveat for row in table)
+    taught = any(row.psnr_to_teacher_db is not None for row in table)
+    parts = []
+    for protocol in dict.fromkeys(row.protocol for row in table):
+        heads = ["data", "scale", "network", f"PSNR, dB ({protocol})", f"SSIM ({protocol})"]
+        heads += ["params", "MACs", "images/s", *(["to teacher, dB"] if taught else [])]
+        lines = [heads, ["---"] * 3 + ["--:"] * (len(heads) - 3)]
+        for row in (row for row in table if row.protocol == protocol):
+            name = row.network if row.params is None else names[row.network] + mark
+            name += caveats.get(row.caveat or "", "")
+            cells = [row.data, f"x{row.scale}", name, _figure(row.psnr_y_db, ".2f")]
+            cells += [_figure(row.ssim, ".4f"), _count(row.params), _count(row.macs)]
+            cells += [_figure(row.images_per_second, ".3g")]
+            lines.append(cells + ([_figure(row.psnr_to_teacher_db, ".2f")] if taught else []))
+        parts.append("\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines))
+    if caveats:
+        shown = (f"{star} {one_line(caveat)}" for caveat, star in caveats.items())
+        parts.append("\n".join(shown))
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """A cell of a table, whatever a file or folder is called."""
+    return one_line(text).replace("|", "\\|")
+
+
+def _short(labels: Collection[str]) -> dict[str, str]:
+    """Files by their name alone, where that tells them apart."""
+    names = {label: Path(label).name for label in labels}
+    shown = list(names.values())
+    return {label: name if shown.count(name) == 1 else label for label, name in names.items()}
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _count(number: int | None) -> str:
+
+    return "" if number is None else count_shown(number)

@@ -1,0 +1,141 @@
+"""What `evaluate --network` may name, as something that upscales and knows what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainables.metrics.cost import Cost, cost_of
+from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
+from trainables.networks.checkpoint import read_caveat
+from trainables.networks.loading import load_network
+from trainables.networks.shipped import is_shipped, shipped_file
+from trainables.paths import expanded, why_no_file
+from trainables.resample import upsample_BCHW
+from trainables.values import Colour, ConfigError
+
+if TYPE_CHECKING:
+    from trainables.networks import SRNet
+
+BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the table.
+
+    Attributes:
+        label: what the user called it.
+        colour: of what it takes and gives; None: of whatever it is compared with.
+        scales: at which it can be asked; None: all.
+        upscale: LR images and a scale, to SR images.
+        costs: by scale; nothing for bicubic.
+        caveat: what must be known to hold it against its paper, which its file says; None if
+            nothing.
+    """
+
+    label: str
+    colour: Colour | None
+    scales: tuple[int, ...] | None
+    upscale: Upscale
+    costs: Mapping[int, Cost]
+    caveat: str | None = None
+
+    def serves(self, scale: int) -> bool:
+        """Whether it can be asked at a scale."""
+        return self.scales is None or scale in self.scales
+
+
+def bicubic() -> Contestant:
+    """What every network is held against; it goes through the same evaluation."""
+    return Contestant(BICUBIC, None, None, upsample_BCHW, {})
+
+
+def contestant(
+    spec: str, *, device: torch.device, tile_pixels: int, eightfold: bool = False
+) -> Contestant:
+    """The network that `spec` names, ready on `device`.
+
+    Args:
+        spec: a file, `shipped` (the VDSR), `shipped:NAME`, or
+            `name=edsr,features=64,...,weights=FILE`.
+        device: where it runs.
+        tile_pixels: of output, above which an image is computed in tiles.
+        eightfold: whether to average over eight orientations.
+
+    Raises:
+        ValueError: there is no such network, or its weights do not fit it.
+    """
+    try:
+        file, config, scale = _named(spec)
+        network, caveat = load_network(file, config, scale), read_caveat(file)
+    except ConfigError as error:
+        raise ValueError(f"--network {spec}: {error.rule}") from None
+    network.eval().requires_grad_(False)
+    channels = 3 if network.colour == "rgb" else 1
+    costs = {scale: cost_of(network, channels=channels, scale=scale) for scale in network.scales}
+    upscale = partial(_upscale, network.to(device))
+    by_scale = {s: _in_tiles(upscale, network, costs[s], tile_pixels) for s in network.scales}
+    whole: Upscale = partial(_at_scale, by_scale)
+    if eightfold:
+        whole = self_ensemble(whole)
+    return Contestant(spec, network.colour, network.scales, whole, costs, caveat)
+
+
+def _upscale(network: SRNet, lr_BCHW: Tensor, scale: int) -> Tensor:
+    return network.trace(lr_BCHW, scale=scale).sr_BCHW
+
+
+def _at_scale(by_scale: Mapping[int, Upscale], lr_BCHW: Tensor, scale: int) -> Tensor:
+    return by_scale[scale](lr_BCHW, scale)
+
+
+def _in_tiles(upscale: Upscale, network: SRNet, cost: Cost, pixels: int) -> Upscale:
+    overlap = USUAL_OVERLAP if cost.reach is None else cost.reach
+    return tiled(upscale, pixels=pixels, overlap=overlap, multiple_of=network.multiple_of)
+
+
+def _named(spec: str) -> tuple[Path, dict[str, Any], Any]:
+    """A network's file, what the user says of it, and the scale that is to be served, if said.
+
+    What is not said the file tells.
+    """
+    if is_shipped(spec):
+        return shipped_file(spec, None if ":" in spec else "vdsr"), {}, None
+    if "=" not in spec or why_no_file(Path(spec)) is None:
+        return expanded(spec), {}, None
+    config = _pairs(spec)
+    weights, scale = config.pop("weights", None), config.pop("scale", None)
+    if weights is None:
+        raise ConfigError("weights", "has no weights=FILE: an untrained network scores nothing")
+    if not is_shipped(str(weights)):
+        return expanded(str(weights)), config, scale
+    scales = None if scale is None else [scale]
+    return shipped_file(weights, config.get("name"), scales), config, scale
+
+
+def _pairs(spec: str) -> dict[str, Any]:
+    """`name=edsr,scale=2` as a mapping, numbers read as numbers."""
+    config: dict[str, Any] = {}
+    for word in spec.split(","):
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise ConfigError(key, f"{word!r} is not KEY=VALUE; say name=edsr,scale=2,weights=FILE")
+        config[key] = _plain(value)
+    return config
+
+
+def _plain(text: str) -> Any:
+    readers: Sequence[Callable[[str], Any]] = (int, float)
+    for read in readers:
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,162 @@
+"""What becomes of a trial that failed or whose process was lost: it begins again, or ends."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import NamedTuple
+
+from trainables.memory import OUT_OF_MEMORY
+from tune_sr.ledger.history import TrialRecord
+
+ATTEMPTS = 4
+"""How often a trial's own process may be lost within one start of the driver, and once more for
+every node lost: a process that dies each time, as one does that needs more memory than there is,
+would otherwise be tried for ever."""
+
+_PREEMPTED, _NODE_LOST = "the actor's node was preempted", "its node has died"
+"""In Ray's errors, where a process went with its node."""
+_NODE_FULL, _NOT_CREATED = "running low on memory", "raised in its creation task"
+"""The same, where Ray ended a process to save its node, and where a process could not begin."""
+_NOT_BEGUN, _LOST = "its process could not begin", "its process was lost"
+_LARGEST_ERROR = 1 << 20
+"""Bytes that are read of a file with an error of Ray's."""
+_BLAMES_THE_POINT = ("diverged", "invalid: ", OUT_OF_MEMORY, "no report for ")
+"""How the reasons of failed trials begin that would fail again on any machine like this one."""
+
+
+class Again(NamedTuple):
+    """A trial begins again, from its newest checkpoint."""
+
+    reason: str | None
+    """Why, for the ledger; None: it goes on as what the ledger says already."""
+    micro_batch: int | None = None
+    """Images that pass through a network at a time from now on; None: as many as before."""
+
+
+class Loss(NamedTuple):
+    """Why a trial's process is no more."""
+
+    reason: str
+    counts: bool = True
+    """Whether it may be the trial's own doing; a node that leaves is nobody's failure."""
+    memory: bool = False
+    """Whether its node had no memory left."""
+
+
+class Fault(NamedTuple):
+    """A trial met a fault of the machine or of its files before its first report."""
+
+    reason: str
+
+
+def after_failure(record: TrialRecord, reason: str, images: int) -> Again | str:
+    """What follows when a trial says why it cannot go on: how it begins again, or why it ends.
+
+    Out of memory it is tried once more, half of its batch at a time: what it learns is the same.
+
+    Args:
+        record: the trial as the ledger has it.
+        reason: what it says.
+        images: of its batch.
+
+    >>> record = TrialRecord("0000", 0, {})
+    >>> after_failure(record, "out of memory: 2 GiB more", images=16)
+    Again(reason='out of memory: 2 GiB more; again with 8 of 16 images at a time', micro_batch=8)
+    >>> record.micro_batch = 8
+    >>> after_failure(record, "out of memory: 2 GiB more", images=16)
+    'out of memory: 2 GiB more; with 8 of 16 images at a time: batch.images 4 may fit'
+    """
+    if not reason.startswith(OUT_OF_MEMORY):
+        return reason
+    if images == 1:
+        return f"{reason}; with a single image: a smaller batch.patch may fit"
+    if record.micro_batch is None:
+        half = _half(images)
+        return Again(f"{reason}; again with {half} of {images} images at a time", half)
+    now = record.micro_batch
+    fits = f"batch.images {now // 2}" if now > 1 else "a smaller batch.patch"
+    return f"{reason}; with {now} of {images} images at a time: {fits} may fit"
+
+
+def after_loss(
+    record: TrialRecord, loss: Loss, images: int, losses: int, allowed: int
+) -> Again | str:
+    """What follows when a trial's process is lost: how it begins again, or why it ends.
+
+    Args:
+        record: the trial as the ledger has it.
+        loss: what Ray says of it.
+        images: of its batch.
+        losses: how many have counted in this start of the driver, this one included.
+        allowed: with how many it ends.
+    """
+    if loss.counts and losses >= allowed:
+        detailed = ": " in loss.reason
+        return f"{loss.reason} ({losses} times)" if detailed else f"{loss.reason} {losses} times"
+    if loss.memory and record.micro_batch is None and images > 1:
+        half = _half(images)
+        return Again(f"{loss.reason}; again with {half} of {images} images at a time", half)
+    return Again(loss.reason)
+
+
+def read_error(file: str | None) -> str:
+    """The text that Ray wrote down with the driver when a process was lost; "" where there is none.
+
+    Ray pickles the error as well. That is not read: whoever can write to that file, on a cluster
+    whose temporary folder is open to all, would run code as the user of this process.
+
+    Args:
+        file: `error.txt` of one of Ray's trials.
+    """
+    if file is None:
+        return ""
+    with suppress(OSError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123  # a descriptor
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return opened.read(_LARGEST_ERROR).decode(errors="replace")
+    return ""
+
+
+def why_lost(said: str, *, begun: bool = True) -> Loss | Fault:
+    """What Ray's error tells of a process that is no more.
+
+    Args:
+        said: the error's text; "" where it is not known.
+        begun: whether Ray had started the process.
+
+    >>> why_lost("The actor died because its node has died. Node Id: 0a").counts
+    False
+    >>> why_lost("", begun=False)
+    Fault(reason='its process could not begin')
+    """
+    if _PREEMPTED in said:
+        return Loss("its node was preempted", counts=False)
+    if _NODE_LOST in said:
+        return Loss("its node was lost", counts=False)
+    if _NODE_FULL in said:
+        return Loss(f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True)
+    if _NOT_CREATED in said:
+        return Fault(f"{_NOT_BEGUN}: {said.rstrip().splitlines()[-1]}")
+    return Loss(_LOST) if begun else Fault(_NOT_BEGUN)
+
+
+def may_be_retried(record: TrialRecord) -> bool:
+    """Whether a trial failed for a reason that need not be its point's: the machine's, or a file's.
+
+    These are lost processes, and errors before the first report other than divergence, lack of
+    memory, an invalid point and silence.
+
+    >>> may_be_retried(TrialRecord("0000", 0, {}, state="failed", reason="OSError: gone"))
+    True
+    """
+    reason = record.reason or ""
+    if record.state != "failed" or reason.startswith(_BLAMES_THE_POINT):
+        return False
+    return reason.startswith((_NOT_BEGUN, _LOST)) or not record.reports
+
+
+def _half(images: int) -> int:
+    return (images + 1) // 2

@@ -1,0 +1,166 @@
+"""What trials and nodes have, and how many trials fit: on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tune_sr.execution.session import ClusterError, usable_cpus, usable_gpus
+from tune_sr.study.config import StudyConfig
+
+_CALLED = {"cpus": "CPUs", "gpus": "GPUs"}
+_LOOK_S = 1.0
+"""How old a look at the nodes may be."""
+
+_log = logging.getLogger(__name__)
+
+
+class Node(NamedTuple):
+    """One living node."""
+
+    id: str
+    name: str
+    cpus: float
+    gpus: float
+
+
+class Share(NamedTuple):
+    """What a trial is given; a part of a GPU is a part of one, so it lies on one node."""
+
+    cpus: float
+    gpus: float = 0.0
+
+    def on(self, node: Node) -> int:
+        """Trials that a node takes at a time.
+
+        >>> Share(cpus=2, gpus=0.4).on(Node("", "a", cpus=16, gpus=3))
+        6
+        >>> Share(cpus=2, gpus=2).on(Node("", "a", cpus=16, gpus=3))
+        1
+        """
+        by_cpus = _whole(node.cpus / self.cpus)
+        if self.gpus == 0:
+            return by_cpus
+        if self.gpus < 1:
+            return min(by_cpus, int(node.gpus) * _whole(1 / self.gpus))
+        return min(by_cpus, _whole(node.gpus / self.gpus))
+
+    def resources(self) -> dict[str, float]:
+        """The same as Ray asks for it."""
+        return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
+
+
+def check_fits(share: Share, nodes: Sequence[Node]) -> None:
+    """Refuse what no node can give: Ray would wait for such a node for ever.
+
+    Raises:
+        ClusterError: names the flag, and what there is.
+    """
+    if any(share.on(node) for node in nodes):
+        return
+    most = Share(*(max(getattr(node, kind) for node in nodes) for kind in Share._fields))
+    lacking = [kind for kind in Share._fields if getattr(share, kind) > getattr(most, kind)]
+    shown = lacking or Share._fields
+    asked = " ".join(f"--{kind}-per-trial {getattr(share, kind):g}" for kind in shown)
+    there = " and ".join(f"{getattr(most, kind):g} {_CALLED[kind]}" for kind in shown)
+    if len(nodes) == 1:
+        rule = f"{nodes[0].name} has {there}"
+    elif lacking:
+        rule = f"none of the {len(nodes)} nodes has more than {there}"
+    else:
+        rule = f"none of the {len(nodes)} nodes has both"
+    raise ClusterError(f"{asked}: {rule}; no trial could start")
+
+
+def trial_resources(config: StudyConfig) -> Share:
+    """What each trial of a study is given."""
+    return Share(config.cpus_per_trial, config.gpus_per_trial)
+
+
+def most_at_a_time(config: StudyConfig) -> int | None:
+    """Trials of a study at a time at most; None: as many as fit."""
+    return None if config.concurrent == "auto" else config.concurrent
+
+
+def local_workers(config: StudyConfig) -> int:
+    """Trials of a study at a time on this machine, at least one."""
+    share = trial_resources(config)
+    return most_at_a_time(config) or max(1, share.on(this_machine(share)))
+
+
+def check_this_machine(config: StudyConfig) -> None:
+    """Refuse a study whose trials this machine cannot run, unless an address names a cluster.
+
+    Raises:
+        ClusterError: names the flag, and what there is.
+    """
+    if config.address is None:
+        share = trial_resources(config)
+        check_fits(share, [this_machine(share)])
+
+
+def this_machine(share: Share) -> Node:
+    """This machine as a node; its GPUs are counted where trials are given any."""
+    return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
+
+
+class Places:
+    """How many trials a cluster takes at a time, at this time: nodes come and go.
+
+    Args:
+        share: of each trial.
+        most: never more than that; None: as many as fit.
+        look: what tells the nodes; asked at most once a second.
+    """
+
+    def __init__(
+        self,
+        share: Share,
+        most: int | None,
+        look: Callable[[], Sequence[Node]],
+    ) -> None:
+        self._share, self._most, self._look = share, most, look
+        self._looked, self._count = -math.inf, 0
+        self._seen: set[str] = set()
+        self._gone: set[str] = set()
+
+    def count(self) -> int:
+        """Trials that the living nodes take together."""
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self._update()
+        return self._count if self._most is None else min(self._count, self._most)
+
+    def lost(self) -> int:
+        """Nodes that were there and are not any more."""
+        self._update()
+        return len(self._gone)
+
+    def _update(self) -> None:
+        nodes = self._look()
+        self._looked = time.monotonic()
+        ids = {node.id for node in nodes}
+        self._gone |= self._seen - ids
+        self._seen |= ids
+        before, self._count = self._count, sum(self._share.on(node) for node in nodes)
+        if before and not self._count:
+            _log.warning("the cluster has no node left that takes a trial: waiting for one")
+
+
+def _whole(ratio: float) -> int:
+    return int(ratio + 1e-9)  # 1 / 0.1 and the like
+
+
+def living_nodes() -> list[Node]:
+    """The nodes of the cluster that this process has joined."""
+    import ray
+
+    return [_node(each) for each in ray.nodes() if each["Alive"]]
+
+
+def _node(described: Mapping[str, Any]) -> Node:
+    has = described["Resources"]
+    name = described.get("NodeName") or described["NodeManagerAddress"]
+    return Node(described["NodeID"], name, has.get("CPU", 0.0), has.get("GPU", 0.0))

@@ -1,0 +1,123 @@
+"""Ray Tune's scheduler of a study: writes each report with its decision to the ledger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.tune.schedulers import FIFOScheduler
+
+from trainables.ray_trainable import FAILED, FAULT, NOTES, REPORT, TRIAL
+from tune_sr.execution.recovery import (
+    Again,
+    Fault,
+    after_failure,
+    read_error,
+    why_lost,
+)
+from tune_sr.execution.state import Live
+from tune_sr.execution.watchdog import Patience
+from tune_sr.ledger.events import State
+from tune_sr.schedulers.decide import Judge
+from tune_sr.study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+
+_log = logging.getLogger(__name__)
+
+
+class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
+    """Writes down every report with the decision on it before Ray hears of either."""
+
+    def __init__(self, config: StudyConfig, live: Live) -> None:
+        super().__init__()
+        self._study, self._live = config, live
+        self._judge = Judge(
+            config.scheduler, config.space.budget, live.history, config.objective, config.seed
+        )
+        self._population = config.population()
+        self._patience = Patience()
+        self._unplaced: dict[str, Trial] = {}
+        self._reporting: set[str] = set()
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Once it runs, a trial may not be silent for ever; it may wait for a place."""
+        self._unplaced[trial.config[TRIAL]] = trial
+        self._reporting.discard(trial.config[TRIAL])
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Its process is lost; the searcher says what becomes of it."""
+        name = trial.config[TRIAL]
+        begun = self._unplaced.pop(name, None) is None
+        self._patience.ended(name)
+        self._live.setbacks[name] = why_lost(read_error(trial.error_file), begun=begun)
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
+    ) -> str:
+        """What `decide` says; a trial that failed stops, and may begin again."""
+        name = trial.config[TRIAL]
+        self._patience.heard(name)
+        for note in result.get(NOTES, ()):
+            _log.warning("trial %s: %s", name, note)
+        if FAULT in result:
+            return self._pause(name, Fault(result[FAILED]))
+        if FAILED in result:
+            return self._fail(name, result[FAILED])
+        report = dict(result[REPORT])
+        if name not in self._reporting:
+            self._reporting.add(name)
+            self._live.breaker.began(name)
+        step = int(report["step"])
+        decision = self._judge.decide(name, step, report)
+        made_before = step in self._live.history.trials[name].reports
+        self._live.append("reported", trial=name, step=step, report=report, decision=decision)
+        if decision == "continue":
+            return str(self.CONTINUE) if made_before else self._go_on(name, step)
+        return self._end(name, "completed" if decision == "complete" else "stopped")
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """As they come. Ray asks ten times a second or more, so here is seen which trials hang."""
+        for name, trial in list(self._unplaced.items()):
+            if trial.status == trial.RUNNING:
+                del self._unplaced[name]
+                self._patience.begun(name)
+        overdue = self._patience.overdue()
+        for trial in tune_controller.get_trials() if overdue else ():
+            name = trial.config[TRIAL]
+            if name in overdue and trial.status == trial.RUNNING:
+                self._end(name, "failed", f"no report for {overdue[name]:.0f} s")
+                ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
+        waiting = self._unplaced.values()  # Ray's own would look at every trial there ever was
+        return next((trial for trial in waiting if trial.status == trial.PENDING), None)
+
+    def _go_on(self, name: str, step: int) -> str:
+        """As it is; or it stops here, and the searcher issues it again as a copy of another."""
+        copy = self._population.copy(self._live.history, name, step)
+        if copy is None:
+            return str(self.CONTINUE)
+        self._live.clone(name, copy)
+        return self._pause(name, Again(None))
+
+    def _fail(self, name: str, reason: str) -> str:
+        """It has ended; or it stops here, and the searcher issues it again."""
+        record = self._live.history.trials[name]
+        next_step = after_failure(record, reason, self._study.configure(record.point).batch.images)
+        if isinstance(next_step, str):
+            return self._end(name, "failed", next_step)
+        return self._pause(name, next_step)
+
+    def _pause(self, name: str, again: Again | Fault) -> str:
+        self._live.setbacks[name] = again
+        self._patience.ended(name)
+        return str(self.STOP)
+
+    def _end(self, name: str, state: State, reason: str | None = None) -> str:
+        self._live.append("trial_ended", trial=name, state=state, reason=reason)
+        self._patience.ended(name)
+        return str(self.STOP)

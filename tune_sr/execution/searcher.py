@@ -1,0 +1,140 @@
+"""Ray Tune's searcher of a study: issues unfinished trials first, then new proposals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.search import Searcher
+
+from trainables.ray_trainable import CLONED, HEARD, MICRO_BATCH, TRIAL
+from trainables.values import ConfigError
+from tune_sr.execution.recovery import ATTEMPTS, Again, Fault, Loss, after_loss
+from tune_sr.execution.state import Live
+from tune_sr.ledger.history import trial_name
+from tune_sr.searchers.propose import propose
+from tune_sr.study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from tune_sr.execution.resources import Places
+    from tune_sr.searchers.context import Told
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
+    """Issues first the trials that the ledger added and did not end, then new proposals.
+
+    A trial whose process died is issued again at once, as a resume would: it continues from its
+    newest checkpoint. Ray's own retries are not used, since they give up where a process dies
+    before its first report.
+
+    On a cluster, `places` says how many trials it takes as its nodes come and go.
+    """
+
+    def __init__(self, config: StudyConfig, live: Live, places: Places | None = None) -> None:
+        super().__init__()  # no metric of Ray's: values are read from the ledger
+        self._study, self._live, self._places = config, live, places
+        self._waiting = [record.name for record in live.history.running()]
+        self._again = dict.fromkeys(self._waiting, Again("the driver was started again"))
+        self._running: dict[str, str] = {}
+        self._losses: Counter[str] = Counter()
+        self._told: Told = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial in Ray's form; None while there is no room, or what is left is running."""
+        if self._live.breaker.tripped:
+            return None if self._running else str(Searcher.FINISHED)
+        if not self._has_room():
+            return None
+        while (name := self._next()) is not None:
+            if self._live.history.trials[name].state is None:
+                return self._issue(name, trial_id)
+        waits = self._running or (self._live.breaker.pausing and not self._live.ending())
+        return None if waits else str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Let go of a trial; issue it again if it has not ended, or goes on as a copy."""
+        name = self._running.pop(trial_id)
+        setback = self._live.setbacks.pop(name, Loss("its process was lost") if error else None)
+        if setback is None or self._live.history.trials[name].state is not None:
+            return
+        if isinstance(setback, Fault):
+            self._again[name] = Again(setback.reason)
+            self._live.breaker.fault(name, setback.reason)
+            return
+        next_step = setback if isinstance(setback, Again) else self._after(name, setback)
+        if isinstance(next_step, Again):
+            self._waiting.append(name)
+            self._again[name] = next_step
+        else:
+            self._live.append("trial_ended", trial=name, state="failed", reason=next_step)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """No file of the searcher beside the ledger."""
+
+    def _has_room(self) -> bool:
+        """Whether a node could take one more; of no account where there is no more."""
+        more = self._waiting or len(self._live.history.trials) < self._study.trials
+        return self._places is None or not more or len(self._running) < self._places.count()
+
+    def _after(self, name: str, loss: Loss) -> Again | str:
+        """What follows when the process of a trial is lost."""
+        self._losses[name] += loss.counts
+        record = self._live.history.trials[name]
+        allowed = ATTEMPTS + (self._places.lost() if self._places is not None else 0)
+        images = self._study.configure(record.point).batch.images
+        return after_loss(record, loss, images, self._losses[name], allowed)
+
+    def _next(self) -> str | None:
+        """The next trial; one whose point cannot be configured has thereby ended."""
+        study, history = self._study, self._live.history
+        self._waiting += self._live.breaker.due()
+        if self._waiting:
+            name = self._waiting.pop(0)
+            _, problem = self._configured(history.trials[name].point)
+        elif self._live.breaker.pausing:  # a new trial would meet the same fault
+            return None
+        elif len(history.trials) < study.trials:
+            number = history.free_number()
+            name, objective = trial_name(number), study.objective
+            known = study.searcher, study.space, study.seed, history
+            point = propose(*known, number, objective, self._told)
+            caveat, problem = self._configured(point)
+            # Every reader of the ledger shall say it beside this trial's result.
+            said = {"caveat": caveat} if caveat else {}
+            self._live.append("trial_added", trial=name, number=number, point=point, **said)
+        else:
+            return None
+        if problem is not None:
+            self._live.append("trial_ended", trial=name, state="failed", reason=problem)
+        return name
+
+    def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The caveat of what a point means; or why it means nothing."""
+        try:
+            return self._study.configure(point).caveat, None
+        except ConfigError as error:
+            return None, f"invalid: {error}"
+
+    def _issue(self, name: str, trial_id: str) -> dict[str, Any]:
+        record = self._live.history.trials[name]
+        again = self._again.pop(name, None)
+        if again is not None and again.reason is not None:
+            told = {"attempt": record.attempts + 2, "reason": again.reason}
+            changed = {} if again.micro_batch is None else {MICRO_BATCH: again.micro_batch}
+            self._live.append("attempt", trial=name, **told, **changed)
+        self._running[trial_id] = name
+        given = {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
+        if record.micro_batch is not None:
+            given[MICRO_BATCH] = record.micro_batch
+        if record.clones:
+            given[CLONED] = (record.clones[-1].source, record.clones[-1].step)
+        return given

@@ -1,0 +1,243 @@
+"""The Ray that a study runs on: one of its own, gone afterwards; or a cluster, joined and left.
+
+A cluster is joined where `--address` names it, or where the driver is a job that was handed to one
+(`ray job submit`). What a shell's RAY_ADDRESS names is not joined: that is where jobs are handed
+in. The driver runs on a node of the cluster; it never starts one, nor ends one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import resource
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tune_sr.cli.signals import held_back
+from tune_sr.execution.private_folder import private_folder, remove_leftovers
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its configuration box even when silent
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials that ask for no GPU may share what is there
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Ray begins it again, past the ledger
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger has it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # Ray looks at none of them
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # tune_sr/driver/signals.py
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never read: a resume is a replay
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+}
+
+
+_ADDRESS = re.compile(r"auto|[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+_ANSWERS_S = 5.0
+"""How long a cluster's head may take to accept a connection."""
+
+
+class ClusterError(ValueError):
+    """A cluster cannot be joined, or cannot run the study; nothing was started."""
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_gpus() -> int:
+    """The GPUs that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def address_of(given: str | None) -> str | None:
+    """The cluster to join: the one named, else the one this process is a job of; None: none.
+
+    Raises:
+        ClusterError: not an address that a driver can join.
+
+    >>> address_of("head:6379")
+    'head:6379'
+    """
+    if given is None:
+        return os.environ.get("RAY_ADDRESS", "auto") if is_job() else None
+    if not _ADDRESS.fullmatch(given):
+        rule = "HOST:PORT of a cluster's head (6379 unless it says otherwise), or auto"
+        raise ClusterError(f"--address {given}: {rule}; the driver runs on a node of it")
+    return given
+
+
+def is_job() -> bool:
+    """Whether this process is a job that was handed to a cluster, as Ray's own drivers tell."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+@contextmanager
+def joined_ray(address: str) -> Iterator[None]:
+    """Join a running cluster and leave it afterwards; this process's trials end with it.
+
+    Where this process has joined one already, that one is used and left as it is.
+
+    Raises:
+        ClusterError: nothing answers there, or this machine is no node of it.
+    """
+    _silence()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    _check_answers(address)
+    try:
+        with held_back():
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+    except Exception as error:  # of Ray's many kinds; what they say is all there is to know
+        said = " ".join(str(error).split())[:200]
+        way_out = "where a cluster asks for its token, say RAY_AUTH_MODE=token here as well"
+        rule = f"cannot be joined from here: {said}; {way_out}"
+        raise ClusterError(f"--address {address}: {rule}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--address {address}: no cluster answers there: {error}") from None
+
+
+def _silence() -> None:
+    """What Ray shall not say, and not do, is told it before it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def local_ray(cpus: int) -> Iterator[None]:
+    """Start a Ray with `cpus` CPUs and end it afterwards; where one is running it is used and left.
+
+    It never joins a cluster that an address file or variable names, and listens on 127.0.0.1 alone.
+    Should this process be killed, Ray's processes end by themselves within a minute, and the next
+    start removes their files.
+
+    Raises:
+        ClusterError: Ray cannot be started, mostly for lack of memory or processes.
+    """
+    _silence()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    remove_leftovers()
+    _check_processes(cpus)
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        # Else Ray makes one for all in the home, which need not be there, and clusters started
+        # later would ask for it.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    with private_folder() as folder:
+        try:
+            _start(cpus, folder)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(cpus: int, folder: Path) -> None:
+    import ray
+
+    try:
+        with held_back(), _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="CRITICAL",
+                _temp_dir=str(folder),
+                # A record of every call to a trial, for a dashboard that this Ray does not have.
+                _system_config={"task_events_report_interval_ms": 0},
+            )
+    except Exception as error:  # of Ray's many kinds
+        said = " ".join(str(error).split())[:200]
+        raise ClusterError(f"Ray cannot be started here: {said}; {_limits()}") from None
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within it a Ray that starts takes 127.0.0.1 for its address, and listens on nothing else.
+
+    `_node_ip_address` does not do it: Ray replaces 127.0.0.1 by the address of a network card,
+    except where clusters are turned off, as they are on other systems than Linux.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+_THREADS, _THREADS_PER_CPU = 130, 20
+"""How many threads a local Ray has, and how many more with each process for a trial; measured with
+Ray 2.60. Where it may not have them it aborts this process, with no exception to catch."""
+
+
+def _check_processes(cpus: int) -> None:
+    """Refuse a start for which this user may not have enough processes and threads.
+
+    Raises:
+        ClusterError: names the limit.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit == resource.RLIM_INFINITY or os.geteuid() == 0:  # root is not held to it
+        return
+    free, needed = limit - _threads_of_user(), _THREADS + _THREADS_PER_CPU * cpus
+    if free < needed:
+        rule = f"it needs about {needed} processes and threads, and this user may start {free} more"
+        raise ClusterError(f"Ray cannot be started here: {rule}: raise the limit (ulimit -u)")
+
+
+def _threads_of_user() -> int:
+    """How many threads this user has, as far as /proc shows them."""
+    threads = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if process.stat().st_uid == os.geteuid():
+                threads += len(list((process / "task").iterdir()))
+    return threads
+
+
+def _limits() -> str:
+    """What this process may use at most, where that is limited."""
+    named = {
+        "address space": (resource.RLIMIT_AS, "ulimit -v"),
+        "processes": (resource.RLIMIT_NPROC, "ulimit -u"),
+        "size of a file": (resource.RLIMIT_FSIZE, "ulimit -f"),
+        "open files": (resource.RLIMIT_NOFILE, "ulimit -n"),
+    }
+    limits = {what: resource.getrlimit(number)[0] for what, (number, _) in named.items()}
+    told = [
+        f"{what} {limits[what]} ({flag})"
+        for what, (_, flag) in named.items()
+        if limits[what] != resource.RLIM_INFINITY
+    ]
+    return f"limits of this process: {', '.join(told) or 'none'}"

@@ -1,0 +1,77 @@
+"""A study as it goes on: its ledger with what its events add up to, kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from tune_sr.execution.circuit_breaker import CircuitBreaker
+from tune_sr.execution.recovery import Again, Fault, Loss, may_be_retried
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.history import History
+from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.usage import GpuMeter
+from tune_sr.schedulers.pbt import Copy, Population
+from tune_sr.study.resume import without_secrets_of_old
+
+
+class Live:
+    """A study as it goes on: its ledger, and the folds of it, in step."""
+
+    def __init__(self, ledger: Ledger, keys: Collection[str] | None = None) -> None:
+        """Fold what a ledger has.
+
+        Args:
+            ledger: the study's.
+            keys: the figures of reports that searcher and scheduler look at; None: all.
+        """
+        events = [without_secrets_of_old(event) for event in ledger.events()]
+        self.ledger = ledger
+        self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
+        self.setbacks: dict[str, Again | Loss | Fault] = {}
+        """By trial: what the scheduler has seen of one that is to begin again."""
+        self.breaker = CircuitBreaker()
+        self.ending: Callable[[], bool] = _never
+        """Whether the driver has been asked to end."""
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write an event and take it into account."""
+        written = self.ledger.append(event, **fields)
+        self.history.apply(written)
+        self.gpu_meter.apply(written)
+        return written
+
+    def settle(self) -> None:
+        """Write the ends that a driver decided on and died before it could write."""
+        settled = set()
+        for event in self.ledger.events():
+            if event["event"] == "trial_ended":
+                settled.add(event["trial"])
+            elif event["event"] == "retried":
+                settled.discard(event["trial"])
+        for record in list(self.history.trials.values()):
+            if record.state is not None and record.name not in settled:
+                self.append("trial_ended", trial=record.name, state=record.state, reason=None)
+
+    def make_up(self, population: Population) -> None:
+        """Write the copy that a driver decided on and died before it could write, if there is one.
+
+        Before anything else is written: only the last event tells.
+        """
+        due = population.due(list(self.ledger.events()))
+        if due is not None:
+            self.clone(*due)
+
+    def retry_failed(self) -> None:
+        """Open the trials again that failed and `may_be_retried`."""
+        for record in filter(may_be_retried, list(self.history.trials.values())):
+            self.append("retried", trial=record.name, reason=record.reason)
+
+    def clone(self, trial: str, copy: Copy) -> None:
+        """Write down what a trial goes on as."""
+        where = {"from": copy.source, "step": copy.step}
+        self.append("cloned", trial=trial, **where, point=copy.point, caveat=copy.caveat)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,139 @@
+"""The append-only file of a study's events."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tune_sr.ledger.events import Event, Reader, json_line
+from tune_sr.storage.append_file import LineFile
+from tune_sr.storage.layout import LEDGER
+
+_FOLLOWING = {"reported", "trial_ended"}
+"""What a power cut may take for a moment: a report lies in its trial's checkpoint as well, and from
+neither of them does anything follow before the next trial is added, which waits for the disk."""
+_log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """An append-only file of events, one JSON object a line: the memory of a study.
+
+    A line counts when it is a whole JSON object; a line that a kill cut short never is one, because
+    its closing brace is its last character. Nothing is ever rewritten: a cut line stays where it
+    is, is skipped on reading (with one log line that names it), and the next event begins a new
+    line. One process appends (the study's lock sees to that), from any of its threads.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        writable: bool = True,
+        before: Callable[[str], None] | None = None,
+        failed: Callable[[OSError], None] | None = None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: the file, which need not be there.
+            writable: whether `append` may be called.
+            before: called with the kind of each event before it is written; may raise.
+            failed: called with the error of an event that could not be written.
+        """
+        self.path = Path(path)
+        self._writable = writable
+        self._before, self._failed = before, failed
+        self._lines = LineFile(self.path)
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event. A full disk is waited for, and said.
+
+        What becomes of this process cannot undo it when this returns, and a power cut only where it
+        is a report or the end of a trial, within a fifth of a second.
+
+        Args:
+            event: its kind, such as `reported`.
+            **fields: JSON values. A number that is not finite is written as null, since JSON has
+                no word for it.
+
+        Returns:
+            The event exactly as a reader of the file gets it, with `time` in seconds since 1970.
+
+        Raises:
+            RuntimeError: if this is a copy that was pickled into another process.
+            OSError: it cannot be written, for another reason than a full disk.
+        """
+        if not self._writable:
+            raise RuntimeError(
+                f"{self.path}: only the driver that opened a ledger may append to it"
+            )
+        if self._before is not None:
+            self._before(event)
+        line = json_line({"event": event, "time": time.time(), **fields})
+        try:
+            self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+        except OSError as error:
+            if self._failed is not None:
+                self._failed(error)
+            raise
+        read_back: Event = json.loads(line)
+        return read_back
+
+    def events(self) -> Iterator[Event]:
+        """Every whole event so far that fits those before it, oldest first; none without a file.
+
+        The first time that this process passes over a line, a log warning names file and line.
+        """
+        if not self.path.exists():
+            return
+        reader = Reader(self.path)
+        for line in self.path.read_bytes().split(b"\n"):
+            event = reader.read(line)
+            if event is not None:
+                yield event
+
+    def displaced(self) -> str | None:
+        """Why what is appended no longer reaches the file at this path; None while it does.
+
+        The file may have been removed, or replaced by another. What this process still holds of it
+        is saved beside it, and the reason names where.
+
+        Raises:
+            OSError: the file system does not answer.
+        """
+        why = self._lines.displaced()
+        if why is None:
+            return None
+        saved = self._lines.saved(self.path.with_name(f"{self.path.stem}.saved.jsonl"))
+        where = "" if saved is None else f"; all that it held is in {saved}"
+        return f"{self.path} {why} while this driver wrote to it{where}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray pickles whatever a searcher or scheduler holds; the copy can read and must not write.
+        return _read_only, (self.path,)
+
+
+def _read_only(path: Path) -> Ledger:
+    return Ledger(path, writable=False)
+
+
+def read_events(folder: Path) -> list[Event]:
+    """The ledger of the study in `folder`; empty where there is none.
+
+    Raises:
+        ValueError: what has its name is a folder, or another user's.
+    """
+    try:
+        return list(Ledger(folder / LEDGER).events())
+    except (IsADirectoryError, PermissionError) as error:
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"{folder / LEDGER}: cannot be read: {why}") from None
+
+
+def exists(events: Sequence[Event]) -> bool:
+    """Whether a study was begun: a driver that died before its first line began none."""
+    return any(event["event"] == "study_started" for event in events)

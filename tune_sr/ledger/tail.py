@@ -1,0 +1,65 @@
+"""A ledger read while it is being written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tune_sr.ledger.events import Event, Reader
+
+_CHUNK = 1 << 20
+"""Bytes that a reader takes at a time; it holds no more of a ledger than that."""
+
+
+class Tail:
+    """A reader's place in a ledger that goes on being written, at first before its first line.
+
+    Args:
+        path: the ledger's file, which need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset, self._rest = path, 0, b""
+        self._reader = Reader(path, warns=False)  # whoever reads it whole has warned
+
+    def read(self) -> list[Event]:
+        """Some of the events that have come, oldest first; none where there are no more."""
+        while fresh := _read_from(self._path, self._offset):
+            self._offset += len(fresh)
+            *lines, self._rest = (self._rest + fresh).split(b"\n")
+            if events := self._events(lines):
+                return events
+        return []
+
+    def rest(self) -> list[Event]:
+        """The event on a last line that lacks only its end, once nothing more will come."""
+        return self._events([self._rest])
+
+    def _events(self, lines: Iterable[bytes]) -> list[Event]:
+        return [event for line in lines if (event := self._reader.read(line)) is not None]
+
+
+def follow(path: Path, stop: threading.Event, poll_s: float = 0.2) -> Iterator[Event]:
+    """Yield the events of a ledger as they are written, from its first line on.
+
+    For readers in threads: waits while there is nothing new (or no file yet). After `stop` is set,
+    what the file then holds is still yielded, and the iteration ends.
+    """
+    tail = Tail(path)
+    while True:
+        stopping = stop.is_set()
+        while events := tail.read():
+            yield from events
+        if stopping:
+            yield from tail.rest()
+            return
+        stop.wait(poll_s)
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_CHUNK)

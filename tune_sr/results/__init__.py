@@ -1,0 +1,1 @@
+"""What a study found: results, students, summaries. Imports study, tracking and visualization."""

@@ -1,0 +1,262 @@
+"""What a study found: its best trial, its table and its summary, all read from the ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trainables.metrics.fidelity import protocol_for
+from trainables.networks import NETWORKS
+from trainables.values import QUALITIES, ConfigError, Report
+from tune_sr.ledger.history import History, TrialRecord
+from tune_sr.ledger.ledger import read_events
+from tune_sr.ledger.usage import driver_seconds
+from tune_sr.objectives.objective import AGREEMENT, QUALITY, Objective
+from tune_sr.objectives.pareto import front
+from tune_sr.storage.disk import replace_text
+from tune_sr.storage.layout import SUMMARY, TABLE
+from tune_sr.study.resume import stored_space
+
+if TYPE_CHECKING:
+    from tune_sr.space.search_space import SearchSpace
+
+
+class Score(NamedTuple):
+    """The report that a trial is judged by."""
+
+    step: int
+    report: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study as it stands, finished or not."""
+
+    folder: Path
+    space: SearchSpace
+    history: History
+    seconds: float
+    """How long drivers have worked on it, all starts together."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Results:
+        """The study in `folder`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        events = read_events(folder)
+        history = History.of(events)
+        return cls(folder, stored_space(folder, events), history, driver_seconds(events))
+
+    @property
+    def objective(self) -> str:
+        """The key of reports that is to be large."""
+        return self._objective.value
+
+    @property
+    def cost(self) -> str | None:
+        """The key of reports that is to be small; None where there is none."""
+        return self._objective.cost
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective.of(self.space.study["objective"])
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """The trials that none beats in quality at their cost, cheapest first.
+
+        Of equal ones the earlier; a failed one never. Where cost is no objective, the best alone.
+        """
+        if self.cost is None:
+            return [self.best] if self.best else []
+        return front(self.valued())
+
+    def valued(self) -> list[tuple[TrialRecord, float, float]]:
+        """Every trial that has a score, with its value and its cost, 0 where that is no matter."""
+        return [
+            (
+                record,
+                score.report[self.objective],
+                0.0 if self.cost is None else score.report[self.cost],
+            )
+            for record, score in self._scores
+            if score is not None
+        ]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best score; of equal ones the earlier; a failed one never.
+
+        Of equal ones the cheapest, where cost is an objective: the dearest end of the front.
+        """
+        best = max(
+            self.valued(), key=lambda each: (each[1], -each[2], -each[0].number), default=None
+        )
+        return best[0] if best else None
+
+    @property
+    def first(self) -> TrialRecord | None:
+        """The trial of the space's first point, which is the paper's setting; None without one."""
+        return next(iter(self.history.trials.values()), None) if self.space.first else None
+
+    def score(self, record: TrialRecord) -> Score | None:
+        """A trial's best report after the student's last growth, or its best one before that.
+
+        None for a failed trial, and for one without a finite report.
+        """
+        return {each.name: score for each, score in self._scores}[record.name]
+
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, as product.md lays it down."""
+        records = self.history.trials.values()
+        states = Counter(record.state for record in records)
+        marks = (self.history.study or {}).get("marks") or {}
+        return {
+            "study": (self.history.study or {}).get("name", self.folder.name),
+            "objective": self.space.study["objective"],
+            "protocol": self._protocol(),
+            "trials": {
+                "total": len(records),
+                **{state: states[state] for state in ("completed", "stopped", "failed")},
+            },
+            "best": self._described(self.best),
+            "first": self._described(self.first),
+            **self._front_described(),
+            "bicubic": _figures(marks.get("bicubic")),
+            "teacher": _figures(marks.get("teacher")),
+            "student_steps": sum(max(record.reports, default=0) for record in records),
+            "seconds": round(self.seconds, 1),
+            "finished": self.history.finished,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """`results.csv`: a row per trial, what it was, how it ended, its score, its quantities."""
+        rows, unbeaten = [], {record.name for record in self.front}
+        for record, score in self._scores:
+            point = record.point_at(_when(score))
+            rows.append(
+                {
+                    "trial": record.name,
+                    "state": record.state or "running",
+                    "reason": record.reason,
+                    "caveat": record.caveat_at(_when(score)),
+                    "attempts": record.attempts,
+                    "micro_batch": record.micro_batch,
+                    "steps": max(record.reports, default=0),
+                    "step": score.step if score else None,
+                    **self._figures(score),
+                    **({"front": record.name in unbeaten} if self.cost else {}),
+                    **{path: point.get(path) for path in self.space.dimensions},
+                }
+            )
+        return rows
+
+    @cached_property
+    def _scores(self) -> list[tuple[TrialRecord, Score | None]]:
+        """Every trial by number, with its score."""
+        return [
+            (record, self._score(record))
+            for record in sorted(self.history.trials.values(), key=lambda each: each.number)
+        ]
+
+    def _score(self, record: TrialRecord) -> Score | None:
+        try:
+            # What it was at first decides: copies are made after the last growth of every point.
+            growth_steps = self.space.at(record.point_at(0)).growth_steps()
+        except ConfigError:  # such a trial has failed
+            return None
+        step = record.score_step(self.objective, max(growth_steps, default=0))
+        return None if step is None else Score(step, record.reports[step].report)
+
+    @cached_property
+    def _figure_keys(self) -> list[str]:
+        """`psnr_y_db` and `ssim`, then the same for each scale; or the teacher's agreement so."""
+        reports = (each.report for record, _ in self._scores for each in record.reports.values())
+        known = {key for report in reports for key in report}
+        of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
+        scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
+        return [*of_all, *scaled, *([self.cost] if self.cost else [])]
+
+    def _front_described(self) -> dict[str, Any]:
+        """The key `front` of a study with two objectives."""
+        if self.cost is None:
+            return {}
+        return {"front": [self._described(record) for record in self.front]}
+
+    def _described(self, record: TrialRecord | None) -> dict[str, Any] | None:
+        if record is None:
+            return None
+        score = self.score(record)
+        return {
+            "trial": record.name,
+            "config": dict(record.point_at(_when(score))),
+            **self._figures(score),
+            "step": score.step if score else None,
+            "caveat": record.caveat_at(_when(score)),
+        }
+
+    def _figures(self, score: Score | None) -> dict[str, float | None]:
+        """A score's PSNR and SSIM; None where there is none, since JSON has no word for nan."""
+        report = score.report if score else {}
+        values = {key: report.get(key, math.nan) for key in self._figure_keys}
+        return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+    def _protocol(self) -> str | None:
+        for record in self.history.trials.values():
+            try:
+                config = self.space.at(record.point)
+            except ConfigError:
+                continue
+            if config.heldout is None:
+                return AGREEMENT
+            return protocol_for(config.heldout.protocol, NETWORKS[config.student.name].colour)
+        return None
+
+
+def load_results(folder: Path | str) -> Results:
+    """The study in `folder`, finished or not: best trial, table, summary.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return Results.of(Path(folder))
+
+
+def write_results(folder: Path) -> Results:
+    """Write `summary.json` and `results.csv` of the study in `folder`, each at once or not at all.
+
+    Raises:
+        ValueError: there is no study.
+        OSError: they cannot be written.
+    """
+    results = Results.of(folder)
+    replace_text(folder / SUMMARY, json.dumps(results.summary(), indent=2) + "\n")
+    text = io.StringIO()
+    rows = results.rows()
+    columns = list(rows[0]) if rows else ["trial"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(folder / TABLE, text.getvalue())
+    return results
+
+
+def _when(score: Score | None) -> float:
+    """The step of the report that a trial is judged by; without one, what it is now counts."""
+    return score.step if score else math.inf
+
+
+def _figures(mark: Report | None) -> Report | None:
+    if mark is None:
+        return None
+    return {key: value for key, value in mark.items() if key.startswith((*QUALITIES, "ssim"))}

@@ -1,0 +1,133 @@
+"""What a study leaves to be used: its best students, how they were made, what they can do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.checkpoints import valid_at
+from trainables.finished import FinishedStudent
+from trainables.networks.checkpoint import save_network
+from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.storage.layout import BEST, CONFIG, FRONT, PANEL, STUDENT
+from tune_sr.study.identity import owner_of
+from tune_sr.visualization.panel import draw_student
+from tune_sr.visualization.pareto_front import Chart, Dot
+
+if TYPE_CHECKING:
+    from trainables.checkpoints import Owner
+    from trainables.run import RunImages
+    from tune_sr.ledger.history import TrialRecord
+    from tune_sr.results.results import Results
+
+_OF_A_TRIAL = re.compile(r"\d{4,}(\.new)?")
+"""Names of folders in `front/` that are written here; any other is somebody else's."""
+_OF_THE_MACHINE = ("device", "graphs", "threads")
+"""What a configuration says of the machine it ran on, and nothing else would miss."""
+
+
+def write_best(results: Results, images: RunImages | None = None) -> bool:
+    """Write `best/` from the checkpoint of the best trial's best report.
+
+    Where cost is an objective, `front/<trial>/` holds the same of every trial that none beats.
+
+    Args:
+        results: of the study; with no trial that has a score there is nothing to write.
+        images: its decoded images, if they are at hand.
+
+    Returns:
+        Whether there is a best student.
+
+    Raises:
+        ValueError: a checkpoint is gone or damaged; its folder stays as it was.
+        OSError: it cannot be written.
+    """
+    if results.best is None:
+        return False
+    _write(results, results.best, results.folder / BEST, images)
+    if results.cost is not None:
+        for record in results.front:
+            _write(results, record, results.folder / FRONT / record.name, images)
+        unbeaten = {record.name for record in results.front}
+        remove_beaten(results.folder / FRONT, unbeaten)
+    return True
+
+
+def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
+    """Remove the folders of trials that others beat since a study was extended.
+
+    What else lies there stays: a file of the file system's own, or a folder of somebody's.
+    """
+    for other in front.iterdir():
+        ours = _OF_A_TRIAL.fullmatch(other.name) and other.is_dir() and not other.is_symlink()
+        if ours and other.name not in unbeaten:
+            shutil.rmtree(other)
+
+
+def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:
+    """The student of a trial's best report, in `folder`, each file at once or not at all."""
+    score = results.score(record)
+    assert score is not None, "it is among the best"
+    point = record.point_at(score.step)
+    owner = owner_of(results.history.study)
+    mine = owner and owner.at(point)
+    state = _state(results.folder, record.name, score.step, folder, mine)
+    config = results.space.at(point)
+    finished = FinishedStudent(config, state, images)
+    finished.student = finished.student.settled(finished.active)
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
+    caveat = record.caveat_at(score.step)
+    notes |= {"caveat": caveat} if caveat else {}
+    save_network(fresh / STUDENT, finished.outcome, notes)
+    portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
+    (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
+    if finished.heldout is not None:
+        draw_student(fresh / PANEL, finished, _chart(results))
+    folder.mkdir(exist_ok=True)
+    (folder / PANEL).unlink(missing_ok=True)  # of another student
+    for path in fresh.iterdir():
+        path.replace(folder / path.name)
+    fresh.rmdir()
+
+
+def _chart(results: Results) -> Chart | None:
+    """Quality against cost of all trials, where both are objectives."""
+    if results.cost is None:
+        return None
+    marks = (results.history.study or {}).get("marks") or {}
+    value = results.objective
+    return Chart(
+        value,
+        results.cost,
+        tuple(Dot(record.name, *figures) for record, *figures in results.valued()),
+        tuple(record.name for record in results.front),
+        {name: mark[value] for name, mark in marks.items() if mark and value in mark},
+    )
+
+
+def _state(folder: Path, trial: str, step: int, into: Path, owner: Owner | None) -> dict[str, Any]:
+
+    found = valid_at(folder.glob(f"trials/*/{trial}"), step, owner)
+    if found is not None:
+        return found[1]
+    raise ValueError(
+        f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
+        f"{into.relative_to(folder)} is left as it was"
+    )
+
+
+def _without_home(value: Any) -> Any:
+    """Paths below ${TUNE_SR_DATA} written as such, so that they hold on another machine too."""
+    home = os.environ.get("TUNE_SR_DATA")
+    if isinstance(value, Mapping):
+        return {key: _without_home(item) for key, item in value.items()}
+    if home and isinstance(value, str) and value.startswith(home.rstrip("/") + "/"):
+        return "${TUNE_SR_DATA}" + value[len(home.rstrip("/")) :]
+    return value

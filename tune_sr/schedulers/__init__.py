@@ -1,0 +1,1 @@
+"""Which trial goes on. Imports space, ledger and objectives."""

@@ -1,0 +1,64 @@
+"""The steps at which a scheduler may stop a trial, and the brackets of trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.values import derive_seed
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
+
+if TYPE_CHECKING:
+    from trainables.config import BudgetConfig
+
+
+def rungs(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int = 0) -> tuple[int, ...]:
+    """The steps at which `scheduler` may stop a trial, rising, all before the last report.
+
+    Args:
+        scheduler: which rule, with its numbers.
+        budget: a trial's.
+        bracket: how many of the first rungs its trials are spared; see `bracket_of`.
+
+    >>> from trainables.config import BudgetConfig
+    >>> budget = BudgetConfig(steps=300, steps_per_report=15)
+    >>> rungs(SchedulerConfig(grace_period=2), budget)
+    (30, 90, 270)
+    """
+    reports = SCHEDULERS[scheduler.name].rungs(scheduler, budget.reports)
+    return tuple(report * budget.steps_per_report for report in reports)[bracket:]
+
+
+def bracket_shares(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[float, ...]:
+    """The share of the trials that each bracket gets, those spared nothing first.
+
+    Hyperband's own: with s rungs a bracket holds eta**s / (s + 1) trials to every one of the
+    bracket without any, so that all brackets cost about the same.
+
+    >>> from trainables.config import BudgetConfig
+    >>> budget = BudgetConfig(steps=300, steps_per_report=15)
+    >>> halving = SchedulerConfig(name="hyperband", grace_period=5, reduction_factor=2)
+    >>> [round(share, 2) for share in bracket_shares(halving, budget)]
+    [0.4, 0.3, 0.3]
+    """
+    if not SCHEDULERS[scheduler.name].brackets:
+        return (1.0,)
+    count = len(rungs(scheduler, budget))
+    sizes = [scheduler.reduction_factor**left / (left + 1) for left in range(count, -1, -1)]
+    return tuple(size / sum(sizes) for size in sizes)
+
+
+def bracket_of(scheduler: SchedulerConfig, budget: BudgetConfig, seed: int, number: int) -> int:
+    """The bracket of trial `number`: drawn by its number and the study's seed, so it never moves.
+
+    The trials of bracket b are spared the first b rungs, and judged among themselves.
+    """
+    shares = bracket_shares(scheduler, budget)
+    if len(shares) == 1:
+        return 0
+    drawn = derive_seed(seed, "bracket", number) / 2**63
+    below = 0.0
+    for bracket, share in enumerate(shares):
+        below += share
+        if drawn < below:
+            return bracket
+    return len(shares) - 1

@@ -1,0 +1,1 @@
+"""What a study can try: dimensions, search spaces, their YAML. Imports nothing of tune_sr."""

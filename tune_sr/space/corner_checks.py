@@ -1,0 +1,117 @@
+"""Whether every point that a space allows can be trained, tried at its corners."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from trainables.config import TrialConfig
+from trainables.values import ConfigError
+from tune_sr.space.dimension import Dimension, Point, combinations
+from tune_sr.space.search_space import SearchSpace
+
+LIMIT = 4096
+"""Combinations that are all tried; of a larger space, those of each two quantities."""
+
+
+class BadCornerError(ConfigError):
+    """A point of the space that cannot be trained."""
+
+    def __init__(self, point: Point, error: ConfigError) -> None:
+        super().__init__(error.path, error.rule)
+        self.point = dict(point)
+
+
+def check_corners(space: SearchSpace) -> list[TrialConfig]:
+    """The configurations of the first points and at all corners.
+
+    Raises:
+        BadCornerError: the first that cannot be trained; its rule names the choices that matter.
+    """
+    configs = [_parse(space, point) for point in space.first]
+    base = space.first[0] if space.first else lowest_corner(space)
+    for point in corner_points(space, base):
+        try:
+            configs.append(_parse(space, point))
+        except BadCornerError as problem:
+            guilty = _guilty(space, base, problem)
+            others = (f"{path} = {value}" for path, value in guilty.items() if path != problem.path)
+            names = ", ".join(others)
+            rule = f"{problem.rule} (where {names})" if names else problem.rule
+            raise BadCornerError(guilty, ConfigError(problem.path, rule)) from None
+    return configs
+
+
+def lowest_corner(space: SearchSpace) -> dict[str, Any]:
+    """The corner of every first choice and lowest end."""
+    dimensions = tuple(space.dimensions.values())
+    return next(combinations(dimensions, space.fixed, lambda dimension: dimension.ends()[:1]))
+
+
+def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
+    """Every combination of discrete values and continuous ends, inactive quantities left out.
+
+    Where there are more than 4,096, every combination of each two quantities (and of those that
+    make them exist), the others as in `base`.
+    """
+    dimensions = tuple(space.dimensions.values())
+    every = list(islice(combinations(dimensions, space.fixed, Dimension.ends), LIMIT + 1))
+    if len(every) <= LIMIT:
+        yield from every
+        return
+    seen = set()
+    for pair in itertools.combinations(space.dimensions, 2):
+        free = _with_parents(space, pair)
+
+        def values(dimension: Dimension, free: set[str] = free) -> tuple[Any, ...]:
+            if dimension.path in free:
+                return dimension.ends()
+            return (base.get(dimension.path, dimension.ends()[0]),)
+
+        for point in combinations(dimensions, space.fixed, values):
+            key = tuple(point.items())
+            if key not in seen:
+                seen.add(key)
+                yield point
+
+
+def _with_parents(space: SearchSpace, paths: tuple[str, ...]) -> set[str]:
+    free: set[str] = set()
+    waiting = [path for path in paths if path in space.dimensions]
+    while waiting:
+        path = waiting.pop()
+        free.add(path)
+        parents = space.dimensions[path].when
+        waiting += [parent for parent in parents if parent in space.dimensions]
+    return free
+
+
+def _parse(space: SearchSpace, point: Point) -> TrialConfig:
+    try:
+        return space.at(point)
+    except ConfigError as error:
+        raise BadCornerError(point, error) from None
+
+
+def _guilty(space: SearchSpace, base: Point, problem: BadCornerError) -> Mapping[str, Any]:
+    """The choices of a bad corner that break its rule even when all others are as in `base`."""
+    guilty = dict(problem.point)
+    for path in problem.point:
+        fewer = {key: value for key, value in guilty.items() if key != path}
+        try:
+            _parse(space, _completed(space, fewer, base))
+        except BadCornerError as other:
+            if other.path == problem.path:
+                guilty = fewer
+    return guilty
+
+
+def _completed(space: SearchSpace, choices: Point, base: Point) -> Point:
+    """The point that makes these choices where they exist, and is like `base` otherwise."""
+    point: dict[str, Any] = {}
+    for path, dimension in space.dimensions.items():
+        if dimension.active(point, space.fixed):
+            point[path] = choices.get(path, base.get(path, dimension.ends()[0]))
+    return point

@@ -1,0 +1,264 @@
+"""One searched quantity: its distribution, where it exists, which values it may take."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.dotted import look_up
+from trainables.limits import STEPS
+
+Point = Mapping[str, Any]
+"""A proposal: dotted path to value, active quantities only."""
+
+_ENUMERATED = 16
+"""Numbers of a discrete range that are looked at one by one when a space is checked."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A quantity that a study searches, in Ray Tune's own words."""
+
+    path: str
+    """Dotted path into `TrialConfig`."""
+    word: str
+    """A key of `WORDS`."""
+    args: tuple[Any, ...]
+    """What the word is given: [low, high], [low, high, q] or the choices."""
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """It exists only in trials where each of these paths has one of its values."""
+
+    def active(self, point: Point, fixed: Mapping[str, Any]) -> bool:
+        """Whether it exists beside what `point` has chosen and `fixed` (nested) holds."""
+        return all(
+            any(_same(_held(path, point, fixed), value) for value in values)
+            for path, values in self.when.items()
+        )
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values a space is checked at.
+
+        Every one of a discrete quantity with at most 16 numbers, else the lowest and the highest.
+        """
+        if self.word == "choice":
+            return self.args
+        low, high = self.args[0], self.args[1]
+        if self.word in ("randint", "lograndint"):
+            return tuple(range(low, high)) if high - low <= _ENUMERATED else (low, high - 1)
+        if self.word == "quniform":
+            intervals = round((high - low) / self.args[2])
+            few = range(intervals + 1) if intervals < _ENUMERATED else (0, intervals)
+            return tuple(self.on_grid(low + count * self.args[2]) for count in few)
+        return (low, high)
+
+    def every(self) -> Iterable[Any] | None:
+        """Every value it can have, made as it is asked for; None for a range without steps."""
+        if self.word == "choice":
+            return self.args
+        if self.word in ("randint", "lograndint"):
+            return range(*self.args)
+        if self.word != "quniform":
+            return None
+        low, high, step = self.args
+        count = round((high - low) / step) + 1
+        return (self.on_grid(low + index * step) for index in range(count))
+
+    def on_grid(self, value: float) -> float:
+        """The multiple of q nearest to `value`, as short a number as can be written for it."""
+        step = self.args[2]
+        return float(f"{round(value / step) * step:.12g}")
+
+    def accept(self, value: Any) -> Any:
+        """`value` as this dimension spells it: a float where it is one, the choice itself.
+
+        Raises:
+            ValueError: the rule it breaks.
+        """
+        if self.word == "choice":
+            for choice in self.args:
+                if _same(choice, value):
+                    return choice
+            raise ValueError(f"{_text(value)} is not one of {_listed(self.args)}")
+        low, high = self.args[0], self.args[1]
+        if self.word in ("randint", "lograndint"):
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value < high:
+                rule = f"{_text(value)} is not a whole number of {self.word} [{low}, {high}]"
+                raise ValueError(f"{rule}, whose upper end is left out")
+            return value
+        if not _is_number(value) or not low <= value <= high:
+            raise ValueError(f"{_text(value)} is not a number of {self.word} [{low:g}, {high:g}]")
+        if self.word == "quniform":
+            if not math.isclose(self.on_grid(value), value, rel_tol=1e-9, abs_tol=1e-12):
+                raise ValueError(f"{_text(value)} is not a multiple of {self.args[2]:g}")
+            return self.on_grid(value)
+        return float(value)
+
+    def described(self) -> dict[str, Any]:
+        """The dimension as a space's `search` section says it; `parse_dimension` reads it back."""
+        says: dict[str, Any] = {self.word: list(self.args)}
+        if self.when:
+            says["when"] = {path: list(values) for path, values in self.when.items()}
+        return says
+
+
+def parse_dimension(path: str, says: Any) -> Dimension:
+    """Read one entry of a space's `search` section.
+
+    Raises:
+        ValueError: the rule it breaks.
+
+    >>> parse_dimension("method.w_R", {"loguniform": [0.1, 10]}).args
+    (0.1, 10.0)
+    """
+    known = ", ".join(WORDS)
+    if not isinstance(says, dict):
+        raise ValueError(f"say how it is distributed, as in {{uniform: [0.1, 10]}}; known: {known}")
+    words = [key for key in says if key != "when"]
+    unknown = [word for word in words if word not in WORDS]
+    if unknown:
+        raise ValueError(f"{unknown[0]}: unknown word; known: {known}, and when")
+    if len(words) != 1:
+        raise ValueError(f"needs one distribution, has {len(words)}; known: {known}")
+    word = words[0]
+    if not isinstance(says[word], list):
+        raise ValueError(f"{word} takes a list; got {_text(says[word])}")
+    return Dimension(path, word, WORDS[word](word, says[word]), _parse_when(says.get("when", {})))
+
+
+def in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """The same, each after those its `when` names; otherwise as given.
+
+    Raises:
+        ValueError: two wait for each other.
+    """
+    waiting = {dimension.path: dimension for dimension in dimensions}
+    ordered: list[Dimension] = []
+    while waiting:
+        ready = next((d for d in waiting.values() if not set(d.when) & set(waiting)), None)
+        if ready is None:
+            raise ValueError(f"when: {_listed(tuple(waiting))} wait for each other")
+        ordered.append(waiting.pop(ready.path))
+    return tuple(ordered)
+
+
+def combinations(
+    dimensions: Sequence[Dimension],
+    fixed: Mapping[str, Any],
+    values: Callable[[Dimension], Iterable[Any]],
+) -> Iterator[dict[str, Any]]:
+    """Every point that takes one of `values` in each dimension, inactive ones left out.
+
+    Args:
+        dimensions: each after those its `when` names.
+        fixed: nested, what is not searched.
+        values: of one dimension.
+    """
+
+    def grow(index: int, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if index == len(dimensions):
+            yield point
+        elif not dimensions[index].active(point, fixed):
+            yield from grow(index + 1, point)
+        else:
+            for value in values(dimensions[index]):
+                yield from grow(index + 1, {**point, dimensions[index].path: value})
+
+    return grow(0, {})
+
+
+def _parse_range(word: str, args: list[Any]) -> tuple[Any, ...]:
+    count = 3 if word == "quniform" else 2
+    form = "[low, high, q]" if count == 3 else "[low, high]"
+    if len(args) != count or not all(_is_number(arg) for arg in args):
+        raise ValueError(f"{word} takes numbers {form}; got {_listed(args)}")
+    if word in ("randint", "lograndint"):
+        if not all(isinstance(arg, int) for arg in args):
+            raise ValueError(f"{word} takes whole numbers; got {_listed(args)}")
+    else:
+        args = [float(arg) for arg in args]
+    low, high = args[0], args[1]
+    if low >= high:
+        raise ValueError(f"{word} [{low:g}, {high:g}] is empty: low must lie below high")
+    if word.startswith("log") and low <= 0:
+        raise ValueError(f"{word} [{low:g}, {high:g}] must start above 0")
+    if count == 3 and args[2] <= 0:
+        raise ValueError(f"quniform's q must be above 0; got {args[2]:g}")
+    steps = (high - low) / args[2] if count == 3 else high - low
+    if (count == 3 or isinstance(low, int)) and steps > STEPS:
+        raise ValueError(f"{word} {_listed(args)} has more than {STEPS:,} values")
+    if count == 3 and not all(_is_multiple(end, args[2]) for end in (low, high)):
+        raise ValueError(f"quniform's ends {low:g} and {high:g} must be multiples of {args[2]:g}")
+    return tuple(args)
+
+
+def _parse_choice(word: str, args: list[Any]) -> tuple[Any, ...]:
+    del word
+    if not args:
+        raise ValueError("choice is empty")
+    for index, arg in enumerate(args):
+        finite = not isinstance(arg, float) or math.isfinite(arg)
+        if not isinstance(arg, str | int | float | None) or not finite:
+            raise ValueError(f"choice takes words, numbers, true, false, null; got {_text(arg)}")
+        if any(arg == other for other in args[:index]):
+            raise ValueError(f"choice names {_text(arg)} twice (or as another type)")
+    return tuple(args)
+
+
+def _parse_when(says: Any) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(says, dict) or any(value in ([], {}) for value in says.values()):
+        raise ValueError("when takes {path: value} or {path: [value, ...]}")
+    conditions = {
+        path: tuple(value) if isinstance(value, list) else (value,) for path, value in says.items()
+    }
+    for path, values in conditions.items():
+        for value in values:
+            if not isinstance(value, str | int | float | None):
+                raise ValueError(f"when: {path} has words and numbers, not {_text(value)}")
+    return conditions
+
+
+WORDS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
+    "uniform": _parse_range,
+    "loguniform": _parse_range,
+    "quniform": _parse_range,
+    "randint": _parse_range,
+    "lograndint": _parse_range,
+    "choice": _parse_choice,
+}
+"""What a `search` entry can say, in Ray Tune's words, and what reads its arguments."""
+
+
+_ABSENT = object()
+
+
+def _held(path: str, point: Point, fixed: Mapping[str, Any]) -> Any:
+    if path in point:
+        return point[path]
+    try:
+        return look_up(fixed, path)
+    except KeyError:  # searched itself, and not chosen in this trial
+        return _ABSENT
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and not merely as True == 1: a choice of false is not a choice of 0."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    return math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str)  # as YAML has it: true, null, "word"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(_text(value) for value in values)

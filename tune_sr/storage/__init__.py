@@ -1,0 +1,1 @@
+"""A study's folder on disk: file names, durable writing, lock. Imports nothing of tune_sr."""

@@ -1,0 +1,1 @@
+"""What a study is before it runs. Imports searchers, schedulers and what they stand on."""

@@ -1,0 +1,1 @@
+"""MLflow: a reader of the ledger. Imports ledger and storage."""

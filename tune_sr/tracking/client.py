@@ -1,0 +1,169 @@
+"""The runs of one study on an MLflow server; the only module that imports mlflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tune_sr.storage.layout import BEST_FILES, STUDY_FILES
+from tune_sr.tracking.runs import Mirror, Point, TrialMirror, read_summary, summary_points, titles
+from tune_sr.tracking.store import Store
+
+_BATCH = 1000
+"""Metrics that MLflow accepts in one request."""
+_VALUE_LIMIT = 500
+"""Characters of a parameter's value: MLflow refuses more than 6,000, its tables show fewer."""
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_STUDY, _TRIAL, _IDENTITY = "tune_sr.study", "tune_sr.trial", "tune_sr.study_id"
+
+
+class MlflowRuns:
+    """The runs of one study on one MLflow server, as far as they have been looked up."""
+
+    def __init__(self, store: Store, experiment: str) -> None:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with store.being_opened():
+            self._client = MlflowClient(tracking_uri=store.uri)
+            self._experiment_id = self._experiment(experiment, store.artifacts)
+        self._found: dict[str, Any] = {}
+        self._tags: dict[str, str] = {}
+        self.parent: str | None = None
+
+    def find(self, mirror: Mirror, tags: Mapping[str, str]) -> None:
+        """Look up the runs of a study; make the parent where there is none, reopen it where it is.
+
+        Of several runs of one trial (a request that seemed to fail and had not) one is kept.
+        """
+        assert mirror.study is not None
+        self._tags = {_STUDY: str(mirror.study["name"]), _IDENTITY: mirror.identity}
+        for run in self._search(f"tags.`{_IDENTITY}` = '{mirror.identity}'"):
+            name = run.data.tags.get(_TRIAL, "")
+            if name in self._found:
+                self._client.delete_run(run.info.run_id)
+            else:
+                self._found[name] = run
+        parent_tags = {**self._tags, **tags}
+        parent = self._found.pop("", None)
+        if parent is None:
+            began, name = round(1000 * mirror.study["time"]), mirror.study["name"]
+            parent = self._client.create_run(self._experiment_id, began, parent_tags, run_name=name)
+        elif parent.info.status != "RUNNING":
+            self._client.update_run(parent.info.run_id, status="RUNNING")
+        self._log(parent.info.run_id, tags=parent_tags)
+        self.parent = parent.info.run_id
+
+    def open(self, trial: TrialMirror, params: Mapping[str, Any]) -> None:
+        """Find or make the run of a trial; a run that holds its end already is left alone."""
+        run = self._found.pop(trial.name, None)
+        if run is None:
+            tags = {**self._tags, **titles(params), _TRIAL: trial.name}
+            tags |= {"mlflow.parentRunId": str(self.parent), **trial.tags}
+            began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
+            run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
+        trial.run_id = run.info.run_id
+        if trial.state is not None and run.data.tags.get("state") == trial.state:
+            if run.info.status != "RUNNING":
+                trial.settled, trial.reports = True, {}
+                return
+        elif run.info.status != "RUNNING":
+            self._client.update_run(trial.run_id, status="RUNNING")
+        missing = {key: value for key, value in params.items() if key not in run.data.params}
+        self._log(trial.run_id, params=missing)
+
+    def send(self, trial: TrialMirror) -> None:
+        """Send what the run of a trial lacks, its end last: who finds the end finds the rest."""
+        if trial.settled:
+            return
+        assert trial.run_id is not None
+        if trial.reopened:
+            self._client.update_run(trial.run_id, status="RUNNING")
+            self._log(trial.run_id, tags={"state": "", "reason": ""})
+            trial.reopened = False
+        while trial.sent < len(trial.reports):
+            points, taken = trial.unsent(_BATCH)
+            self._log(trial.run_id, points=points, tags=trial.tags)
+            trial.sent += taken
+        if trial.state is not None:
+            reason = {"reason": trial.reason} if trial.reason else {}
+            self._log(trial.run_id, tags={"state": trial.state, **reason, **trial.tags})
+            status = "FAILED" if trial.state == "failed" else "FINISHED"
+            self._client.set_terminated(trial.run_id, status, trial.ended_ms)
+            trial.settled, trial.reports = True, {}
+
+    def close(self, mirror: Mirror, folder: Path) -> None:
+        """Leave no run RUNNING, then bring the study's files."""
+        assert self.parent is not None
+        for trial in mirror.unsettled():
+            self._client.set_terminated(trial.run_id, "KILLED", mirror.last_ms)
+        summary = read_summary(folder)
+        chosen = summary.get("best") or {}
+        tags = _caveat(chosen.get("caveat"))
+        self._log(self.parent, points=summary_points(summary, mirror.last_ms), tags=tags)
+        status = "KILLED" if not mirror.finished else "FAILED" if mirror.failed else "FINISHED"
+        self._client.set_terminated(self.parent, status, mirror.last_ms)
+        self._upload(self.parent, folder, STUDY_FILES)
+        for run_id, kept in mirror.students(summary):
+            self._upload(run_id, folder / kept, BEST_FILES)
+
+    def _upload(self, run_id: str, folder: Path, names: Sequence[str]) -> None:
+        for path in (folder / name for name in names):
+            if path.is_file():
+                self._client.log_artifact(run_id, str(path))
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[Point] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(*point) for point in points],
+            params=[Param(key, _cut(value)) for key, value in (params or {}).items()],
+            tags=[RunTag(key, _cut(value)) for key, value in (tags or {}).items()],
+        )
+
+    def _search(self, text: str) -> list[Any]:
+        """All runs that match: those that hold their end first, then the oldest."""
+        runs: list[Any] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_runs([self._experiment_id], text, page_token=token)
+            runs, token = runs + list(page), page.token or ""
+        return sorted(runs, key=lambda run: ("state" not in run.data.tags, run.info.start_time))
+
+    def _experiment(self, name: str, artifacts: str | None) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return str(self._client.create_experiment(name, artifact_location=artifacts))
+        if found.lifecycle_stage != "active":
+            rule = f"experiment {name} was deleted there"
+            raise ValueError(f"{rule}: restore it, or choose another by study.experiment")
+        return str(found.experiment_id)
+
+
+def _caveat(caveat: str | None) -> dict[str, str]:
+    """The tag of a run whose figures have one."""
+    return {"caveat": caveat} if caveat else {}
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 3]}..."

@@ -1,0 +1,1 @@
+"""Pictures: comparison panels and Pareto plots. Imports cli."""

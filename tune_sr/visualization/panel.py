@@ -1,0 +1,219 @@
+"""One held-out photograph as a picture: LR, bicubic, student, teacher and HR side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.resample import resize_uint8, upsample_BCHW
+from trainables.run import upscaler
+from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, Chart, draw_chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from trainables.finished import FinishedStudent
+    from trainables.run import Run
+
+Pixels = NDArray[np.uint8]
+
+WIDTH = 1600
+_MARGIN, _GAP = 26, 12
+_HEADER, _CAPTION, _FOOTER = 64, 62, 40
+_CHART, _AXES = 460, (90, 20, 70)
+"""Height of a chart below the pictures, and what its axes leave free: left, above, below."""
+_DETAILS = (60, 50, 30, 20, 10)
+"""Sides of the enlarged window, in HR pixels: divisors of a column, so that pixels stay square."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One column: `image_HWC` is RGB, 0..255, all tiles of one size; `psnr_db` None writes none."""
+
+    title: str
+    image_HWC: Pixels
+    psnr_db: float | None = None
+    accent: bool = False
+    """Whether this is the column that the reader is looking for."""
+
+
+def draw_student(path: Path, run: Run | FinishedStudent, chart: Chart | None = None) -> None:
+    """Write the panel of a run's student, as deep as it has grown, at its first scale.
+
+    The photograph is the first of the held-out images; the PSNR under each picture is what the
+    run's protocol gives for this one image. Without held-out images it is an imagined one, and the
+    teacher's stands in the place of HR. Below stands the `chart` of its study, if it has one.
+    """
+    import torch
+
+    scale, heldout = run.student.scales[0], run.heldout
+    assert heldout is not None, "there is something to show"
+    imagined = run.config.heldout is None
+    view = heldout.views[scale][-1 if imagined else 0]
+    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.active)}
+    if run.teacher is not None and not imagined:
+        upscales["teacher"] = upscaler(run.teacher)
+    lr_HWC = heldout.picture(view, view.lr_BCHW) if imagined else _small(view.hr_HWC, scale)
+    tiles = [_lr_tile(lr_HWC, scale)]
+    with torch.no_grad():
+        for title, upscale in upscales.items():
+            sr_BCHW = upscale(view.lr_BCHW, scale)
+            psnr_db = float(heldout.score(view, sr_BCHW)[0])
+            tiles.append(Tile(title, heldout.picture(view, sr_BCHW), psnr_db, title == "student"))
+    tiles.append(Tile("teacher" if imagined else "HR", view.hr_HWC))
+    note = f"held-out photograph; PSNR of the luma, protocol {heldout.protocol}"
+    note = "no photograph: an imagined image; PSNR against the teacher" if imagined else note
+    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, chart=chart)
+
+
+def draw_panel(
+    path: Path, tiles: Sequence[Tile], *, title: str, note: str = "", chart: Chart | None = None
+) -> None:
+    """Write a PNG, 1600 px wide: a row of whole images, a row of one detail, PSNR between them.
+
+    The detail is where the second tile (bicubic) is furthest from the last one (HR): the window is
+    found by that rule and not chosen, and it is the same for every column.
+
+    Raises:
+        ValueError: fewer than two tiles, or tiles of different sizes.
+    """
+    if len(tiles) < 2 or len({tile.image_HWC.shape for tile in tiles}) > 1:
+        raise ValueError("a panel needs two or more tiles of one size")
+    column = (WIDTH - 2 * _MARGIN - (len(tiles) - 1) * _GAP) // len(tiles) // 60 * 60
+    height, width = tiles[0].image_HWC.shape[:2]
+    photo = round(column * height / width)
+    side = next((s for s in _DETAILS if 2 * s <= min(height, width)), min(height, width, 10))
+    top, left = _hardest_window(tiles[1].image_HWC, tiles[-1].image_HWC, side)
+
+    whole = _HEADER + photo + _CAPTION + column + _FOOTER
+    figure = _canvas(whole + (0 if chart is None else _CHART))
+    _text(figure, _MARGIN, 26, title, size=20, weight="bold")
+    _text(figure, WIDTH - _MARGIN, 28, note, size=14, colour=FAINT, align="right")
+    first = (WIDTH - len(tiles) * column - (len(tiles) - 1) * _GAP) // 2
+    for number, tile in enumerate(tiles):
+        x = first + number * (column + _GAP)
+        detail = tile.image_HWC[top : top + side, left : left + side]
+        _image(figure, x, _HEADER, _smooth(tile.image_HWC, photo, column))
+        zoom = column / width
+        _box(figure, x + left * zoom, _HEADER + top * zoom, side * zoom)
+        _caption(figure, x, _HEADER + photo, column, tile)
+        _image(figure, x, _HEADER + photo + _CAPTION, _blocks(detail, column))
+    below = f"second row: the marked {side} x {side} pixels, where bicubic errs most"
+    _text(figure, first, _HEADER + photo + _CAPTION + column + 12, below, size=13, colour=FAINT)
+    if chart is not None:
+        _charted(figure, first, whole, chart)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
+
+
+def _small(hr_HWC: Pixels, scale: int) -> Pixels:
+    """The LR image of `hr_HWC`."""
+    import torch
+
+    hr_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
+    return resize_uint8(hr_B3HW, Fraction(1, scale))[0].permute(1, 2, 0).numpy()
+
+
+def _lr_tile(lr_HWC: Pixels, scale: int) -> Tile:
+    """The LR image, each of its pixels a square of `scale` HR pixels."""
+    title = f"LR {lr_HWC.shape[1]} x {lr_HWC.shape[0]}"
+    return Tile(title, lr_HWC.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+def _caption(figure: Figure, x: int, y: int, column: int, tile: Tile) -> None:
+    colour = ACCENT if tile.accent else INK
+    _text(figure, x + 2, y + 14, tile.title, size=19, weight="bold", colour=colour)
+    if tile.psnr_db is not None:
+        value = f"{tile.psnr_db:.2f} dB"
+        _text(figure, x + column - 8, y + 14, value, size=19, colour=colour, align="right")
+
+
+def _charted(figure: Figure, x: int, y: int, chart: Chart) -> None:
+    """`chart` as wide as the pictures, its upper edge `y` pixels below the top."""
+    left, above, below = _AXES
+    height = figure.get_figheight() * figure.dpi
+    box = (x + left, height - y - _CHART + below, WIDTH - 2 * x - left, _CHART - above - below)
+    axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
+    draw_chart(axes, chart, size=14 * 72 / figure.dpi)
+
+
+def _hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
+    """Top and left of the `side` x `side` window with the largest sum of squared error."""
+    error_HW = np.square(bicubic_HWC.astype(np.float64) - hr_HWC).sum(axis=2)
+    table = np.pad(error_HW.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(top), int(left)
+
+
+def _smooth(image_HWC: Pixels, height: int, width: int) -> Pixels:
+    from PIL import Image
+
+    smooth = Image.fromarray(image_HWC).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(smooth, dtype=np.uint8)
+
+
+def _blocks(image_HWC: Pixels, side: int) -> Pixels:
+    """Every pixel as a square: nothing is drawn that the image does not hold."""
+    rows = np.arange(side) * image_HWC.shape[0] // side
+    columns = np.arange(side) * image_HWC.shape[1] // side
+    enlarged: Pixels = image_HWC[rows][:, columns]
+    return enlarged
+
+
+def _canvas(height: int) -> Figure:
+    """A figure measured in pixels, drawn off screen and apart from matplotlib's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _image(figure: Figure, x: int, y: int, image_HWC: Pixels) -> None:
+    height = round(figure.get_figheight() * figure.dpi)
+    figure.figimage(image_HWC, xo=x, yo=height - y - image_HWC.shape[0], origin="upper")
+
+
+def _box(figure: Figure, x: float, y: float, side: float) -> None:
+    """A square outline, white in black, so that it shows on any picture."""
+    from matplotlib.patches import Rectangle
+
+    bottom = figure.get_figheight() * figure.dpi - y - side
+    for colour, thickness in ((INK, 3.2), ("white", 1.4)):
+        box = Rectangle(
+            (x, bottom),
+            side,
+            side,
+            fill=False,
+            edgecolor=colour,
+            linewidth=thickness,
+            transform=None,
+        )
+        figure.add_artist(box)
+
+
+def _text(
+    figure: Figure,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int,
+    colour: str = INK,
+    weight: str = "normal",
+    align: str = "left",
+) -> None:
+    """`text` with its upper edge `y` pixels below the top; `size` in pixels."""
+    style: dict[str, Any] = {"fontweight": weight, "ha": align, "va": "top", "color": colour}
+    height = figure.get_figheight() * figure.dpi
+    figure.text(
+        x / WIDTH, 1 - y / height, text, fontsize=size * 72 / figure.dpi, parse_math=False, **style
+    )
