@@ -25,7 +25,7 @@ from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
 from trainables.numerics import hold_in_bfloat16, numerics, resolved
-from trainables.replay import Replay, replay_on, sent
+from trainables.replay import Replay, replay_on
 from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
 from trainables.watch import Watch
 
@@ -253,6 +253,7 @@ class Run:
             images_per_batch=self.config.batch.images,
             patch=self.config.batch.patch,
             randomness=Randomness(self.config.seed, "patches"),
+            device=self.device,
         )
 
     def _draw(self) -> Pairs | Blank:
@@ -260,8 +261,7 @@ class Run:
             done = self.step % self.config.budget.steps_per_report
             ahead = self.config.budget.steps_per_report - done
             return Blank(self.config.batch.images, self.config.batch.patch, ahead)
-        pairs = self.patches.draw()
-        return Pairs(*sent(self.device, pairs.lr_BCHW, pairs.hr_BCHW))
+        return self.patches.draw()
 
 
 def _colour(config: TrialConfig) -> Colour:

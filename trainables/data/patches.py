@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainables.colour import luma_B1HW
 from trainables.data.images import Pixels
-from trainables.data.photographs import Array, Photograph, unit
+from trainables.data.photographs import Array, Photograph
+from trainables.data.resident import Cut, Resident
 from trainables.data.training import TrainingSet
+from trainables.replay import sent
 from trainables.values import Pairs, Randomness
 
 _DRAWS = 7
@@ -33,6 +36,9 @@ class Patches:
         patch: side at the network's body input: of the HR patch for `y` (a multiple of every
             scale), of the LR patch for `rgb`.
         randomness: where the choices come from.
+        device: where batches are wanted.
+        resident: whether the images are copied to the device and patches are cut there; None: on a
+            GPU, if they take up at most a quarter of its free memory. Batches are the same bits.
 
     Raises:
         ValueError: an image smaller than a patch, by the name of its file. A smaller size of an
@@ -47,42 +53,67 @@ class Patches:
         images_per_batch: int,
         patch: int,
         randomness: Randomness,
+        device: torch.device | str = "cpu",
+        resident: bool | None = None,
     ) -> None:
         self._colour = training.colour
         self._scales = tuple(scales)
         self._images_per_batch = images_per_batch
         self._patch = patch
         self._randomness = randomness
+        self._device = torch.device(device)
         side = max(self._sides(scale)[1] for scale in self._scales)
         self._photographs = {
             scale: [_fitting(each, side) for each in training.photographs[scale]]
             for scale in self._scales
         }
+        self._white = torch.tensor(255.0, device=self._device)  # float32, or what is default
+        self._resident: tuple[Resident, Resident] | None = None
+        pairs = [pair for each in self._photographs.values() for sizes in each for pair in sizes]
+        if _fits(pairs, self._device) if resident is None else resident:
+            large, small = ([pair[side] for pair in pairs] for side in (0, 1))
+            self._resident = Resident(large, self._device), Resident(small, self._device)
 
     def draw(self) -> Pairs:
-        """The next batch: float32 in [0, 1], contiguous, on the CPU."""
+        """The next batch: float32 in [0, 1], contiguous, on the device."""
+        large, small = self._drawn()
+        if self._resident is None:
+            hr_BCHW, lr_BCHW = sent(self._device, *map(_batch, (large, small)))
+        else:
+            tables = [own.table(c) for own, c in zip(self._resident, (large, small), strict=True)]
+            (table_B6,) = sent(self._device, torch.cat(tables, dim=1))  # both in one copy
+            hr_BCHW, lr_BCHW = (
+                own.gather(table_B3, cuts[0].side)
+                for own, table_B3, cuts in zip(
+                    self._resident, (table_B6[:, :3], table_B6[:, 3:]), (large, small), strict=True
+                )
+            )
+        hr_BCHW = self._unit(hr_BCHW)
+        if self._colour == "y":
+            return Pairs(lr_BCHW, luma_B1HW(hr_BCHW))
+        return Pairs(self._unit(lr_BCHW), hr_BCHW)
+
+    def _drawn(self) -> tuple[list[Cut], list[Cut]]:
+        """Which squares of which HR and LR images the next batch has."""
         generator = self._randomness.generator
-        chosen = int(torch.randint(len(self._scales), (), generator=generator))
-        scale = self._scales[chosen]
+        scale = self._scales[int(torch.randint(len(self._scales), (), generator=generator))]
         lr_side, hr_side = self._sides(scale)
-        photographs = self._photographs[scale]
-        luma = self._colour == "y"
-        count = self._images_per_batch
-        lr_type = photographs[0][0][1].dtype
-        lr = np.empty((count, 1 if luma else 3, lr_side, lr_side), lr_type)
-        hr = np.empty((count, 3, hr_side, hr_side), np.uint8)
+        photographs, count = self._photographs[scale], self._images_per_batch
         numbers = torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64).tolist()
-        for index, (which, size, row, column, *mirrors) in enumerate(numbers):
+        large, small = [], []
+        for which, size, row, column, *halves in numbers:
             sizes = photographs[int(which * len(photographs))]
-            large, small = sizes[int(size * len(sizes))]
-            top = int(row * (small.shape[0] - lr_side + 1))
-            left = int(column * (small.shape[1] - lr_side + 1))
-            lr[index] = _cut(small, top, left, lr_side, mirrors)
-            hr[index] = _cut(large, top * scale, left * scale, hr_side, mirrors)
-        hr_BCHW = unit(torch.from_numpy(hr))
-        if luma:
-            return Pairs(torch.from_numpy(lr), luma_B1HW(hr_BCHW))
-        return Pairs(unit(torch.from_numpy(lr)), hr_BCHW)
+            hr, lr = sizes[int(size * len(sizes))]
+            top = int(row * (lr.shape[0] - lr_side + 1))
+            left = int(column * (lr.shape[1] - lr_side + 1))
+            mirrors = [number < 0.5 for number in halves]
+            large.append(Cut(hr, top * scale, left * scale, hr_side, *mirrors))
+            small.append(Cut(lr, top, left, lr_side, *mirrors))
+        return large, small
+
+    def _unit(self, levels: Tensor) -> Tensor:
+        # By a tensor: a GPU would multiply by the inverse of a number, with other last bits.
+        return levels.to(self._white.dtype).div_(self._white)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the random stream."""
@@ -111,10 +142,14 @@ def _fitting(photograph: Photograph, side: int) -> list[tuple[Pixels, Array]]:
     return fitting
 
 
-def _cut(image: Array, top: int, left: int, side: int, mirrors: Sequence[float]) -> Array:
-    """A square of an H W C image as C H W, mirrored where a number is below 1/2."""
-    horizontal, vertical, diagonal = (number < 0.5 for number in mirrors)
-    patch = image[top : top + side, left : left + side].transpose(2, 0, 1)
-    if diagonal:
-        patch = patch.transpose(0, 2, 1)
-    return patch[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+def _batch(cuts: Sequence[Cut]) -> Tensor:
+    """The patches, B C side side, cut on the host."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack([cut.made() for cut in cuts])))
+
+
+def _fits(pairs: Sequence[tuple[Array, Array]], device: torch.device) -> bool:
+    """Whether images go to a device: to a GPU, a quarter of whose free memory holds them."""
+    if device.type != "cuda":
+        return False
+    each = {id(array): array.nbytes for pair in pairs for array in pair}
+    return sum(each.values()) <= torch.cuda.mem_get_info(device)[0] // 4

@@ -99,7 +99,10 @@ def _shrunk(array: Pixels, scale: int, colour: Colour) -> Array:
         return array[:0, :0]
     rgb_3HW = _tensor(array[:height, :width])
     if colour == "y":
-        lr_CHW = downsample_BCHW(luma_B1HW(unit(rgb_3HW)), scale)
+        # In float64, rounded once: the last bits of a float32 product depend on where in memory
+        # it is computed, and a run that is resumed would then learn from other images.
+        exact_CHW = downsample_BCHW(luma_B1HW(rgb_3HW.double() / 255), scale)
+        lr_CHW = exact_CHW.to(torch.get_default_dtype())
     else:
         lr_CHW = resize_uint8(rgb_3HW, 1 / scale)
     return lr_CHW.permute(1, 2, 0).contiguous().numpy()

@@ -36,6 +36,7 @@ def patches(
     count: int = 4,
     patch: int = 12,
     seed: int = 0,
+    resident: bool | None = None,
     **more: Any,
 ) -> Patches:
     return Patches(
@@ -44,6 +45,7 @@ def patches(
         images_per_batch=count,
         patch=patch,
         randomness=Randomness(seed, "patches"),
+        resident=resident,
     )
 
 
@@ -203,3 +205,21 @@ def test_luma_patches_are_as_lean_as_bytes_until_they_are_drawn() -> None:
     stream = patches(images((30, 30)), "rgb", patch=4, scales=(2,))
     ((hr, lr),) = stream._photographs[2][0]
     assert (lr.dtype, lr.shape) == (np.uint8, (15, 15, 3))
+
+
+@pytest.mark.parametrize("colour", ["y", "rgb"])
+@pytest.mark.parametrize("downsizings", [(1.0,), (1.0, 0.7)])
+def test_patches_gathered_on_a_device_are_those_cut_on_the_host(
+    colour: Colour, downsizings: tuple[float, ...]
+) -> None:
+    source = images((61, 73), (52, 90), (80, 54))
+    cut, gathered = (
+        patches(source, colour, count=16, resident=resident, downsizings=downsizings)
+        for resident in (False, True)
+    )
+    for _ in range(24):
+        one, other = cut.draw(), gathered.draw()
+        assert torch.equal(one.lr_BCHW, other.lr_BCHW)
+        assert torch.equal(one.hr_BCHW, other.hr_BCHW)
+        assert other.lr_BCHW.is_contiguous() and other.hr_BCHW.is_contiguous()
+    assert torch.equal(cut.state_dict()["state"], gathered.state_dict()["state"])
