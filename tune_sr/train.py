@@ -113,7 +113,7 @@ def _check_same(output: Path, config: TrialConfig) -> None:
 
 
 def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
-    """`_train`, where no other process trains into `output` and everything can be used."""
+    """Train, where no other process trains into `output` and everything can be used."""
     from tune_sr.driver.train_one import build_run
     from tune_sr.storage.lock import DriverLock, StudyLostError
     from tune_sr.storage.lock_file import LockedError

@@ -12,14 +12,14 @@ TRIALS = "trials"
 BEST, FRONT = "best", "front"
 """Of a study: the folder of its best student; the folder of those on the front, by trial."""
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
-"""Of a student, in `best/`, in `front/<trial>/` and in a training\'s folder."""
+"""Of a student, in `best/`, in `front/<trial>/` and in a training's folder."""
 
 CHECKPOINTS = "checkpoints"
 """Of a training without a search: the folder of its checkpoints."""
 SUMMARY, TABLE = "summary.json", "results.csv"
 """Of a study: what it found, and a row for each trial."""
 STUDY_FILES = ("space.yaml", "study.json", "summary.json", "results.csv", "best/panel.png")
-"""Sent to MLflow with the study\'s run."""
+"""Sent to MLflow with the study's run."""
 BEST_FILES = ("panel.png", "config.yaml", "student.safetensors")
 """Sent to MLflow with the run of a trial whose student is kept."""
 REPORTS = "reports.jsonl"

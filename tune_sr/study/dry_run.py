@@ -34,7 +34,7 @@ def plan_text(space: SearchSpace, concurrent: int) -> str:
     """The study resolved, its first configurations, its rungs and the work to expect.
 
     Args:
-        space: with the command line's flags in its `study` (see `SearchSpace.with_flags`).
+        space: with the command line's flags in its `study` (see `with_flags`).
         concurrent: trials at a time.
     """
     study = space.study
