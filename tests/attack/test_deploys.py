@@ -127,10 +127,8 @@ def writes_the_space(folder: Path) -> Ran:
     home = folder / "home"
     home.mkdir()
     for end in ("END_OF_SPACE", "END_OF_SCRIPT", "'", "EOF", "$(touch ran)", "`touch ran`"):
-        odd = f'"a\n{end}\ntouch ran #\n  b"'
-        space = space_in(folder)
-        text = space.read_text().replace("study:\n", f"study:\n  experiment: {odd}\n")
-        space.write_text(text)
+        space = _with_experiment(space_in(folder), f"a\n{end}\ntouch ran; exit #\n  b")
+        text = space.read_text()
         ran = run_command(
             main, "cluster", "--space", space, "--storage", "/runs", *NEEDED["cluster"]
         )
@@ -234,7 +232,7 @@ ATTEMPTS = unique(
                 main,
                 "slurm",
                 "--space",
-                _with_separator(space_in(folder)),
+                _with_experiment(space_in(folder), "a\u2028 b"),
                 "--storage",
                 "/runs",
             ),
@@ -263,9 +261,11 @@ ATTEMPTS = unique(
 )
 
 
-def _with_separator(space: Path) -> Path:
-    text = space.read_text().replace("study:\n", 'study:\n  experiment: "a\u2028 b"\n')
-    space.write_text(text)
+def _with_experiment(space: Path, words: str) -> Path:
+    """The space with these words in quotes, as they stand."""
+    before = space.read_text()
+    space.write_text(before.replace("study: {", f'study: {{experiment: "{words}", '))
+    assert space.read_text() != before
     return space
 
 

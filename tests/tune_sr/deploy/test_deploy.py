@@ -236,7 +236,7 @@ def test_no_line_of_a_space_ends_it_and_is_run(
     home = tmp_path / "home"
     home.mkdir()
     space = toy_space("night")
-    odd = f'study:\n  experiment: "a\n{end}\ntouch ran #\n   \n\n  b"\n'
+    odd = f'study:\n  experiment: "a\n{end}\ntouch ran; exit #\n   \n\n  b"\n'
     shell_words = "# it's $HOME `id` $(touch ran) %s \\n é\n"
     space.write_text(space.read_text().replace("study:\n", odd) + shell_words)
     argv = ["cluster", "--space", space, "--storage", tmp_path / "runs", *NEEDED["cluster"]]

@@ -215,7 +215,8 @@ def test_a_refusal_does_not_repeat_it(
     ],
 )
 def test_nor_does_that_of_an_address(said: str, toy_space: ToySpace, capsys: Capture) -> None:
-    code, told = run(capsys, "--space", toy_space(), "--set", f"study.tracking_uri={said}")
+    words = ["--space", toy_space(), "--dry-run", "--set", f"study.tracking_uri={said}"]
+    code, told = run(capsys, *words)
     assert code == 2 and told.count("\n") == 1 and PW not in told, told
 
 

@@ -41,7 +41,7 @@ def check_whole(folder: Path) -> None:
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_study_whose_three_streams_are_closed(toy_space: ToySpace) -> None:
     space = toy_space(**SMALL, **ONE)
     done = shell(f"tune_sr.search --space {space} <&- >&- 2>&-")
@@ -50,7 +50,7 @@ def test_a_study_whose_three_streams_are_closed(toy_space: ToySpace) -> None:
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_study_that_head_has_heard_enough_of(toy_space: ToySpace, tmp_path: Path) -> None:
     space = toy_space(**SMALL, **ONE)
     line = f"tune_sr.search --space {space} | head -n 1; exit ${{PIPESTATUS[0]}}"
@@ -67,6 +67,7 @@ def test_help_and_refusals_where_nobody_listens(command: str) -> None:
     assert shell(f"tune_sr.{command} --nonsense 2> /dev/full").returncode == 2
 
 
+@pytest.mark.timeout(180)
 def test_a_dry_run_for_a_pipe_that_was_closed_and_a_full_disk(toy_space: ToySpace) -> None:
     space = toy_space()
     for where in ("| true; exit ${PIPESTATUS[0]}", "> /dev/full", ">&-"):
