@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -28,6 +29,7 @@ def interruptible() -> Iterator[None]:
     """Within it those signals raise `Interrupted` in the main thread, wherever that is."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        _leave_terminal(number)
         raise Interrupted(number)
 
     before = {number: signal.getsignal(number) for number in _taken()}
@@ -148,6 +150,7 @@ class LoopSignals:
         return LoopSignals, ()  # Ray pickles what its loop calls; a copy hears nothing
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        _leave_terminal(number)
         if self._awaiting:
             self.number = self.number or number
             return
@@ -161,6 +164,19 @@ class LoopSignals:
         self.number = self.number or number
         if not self._awaiting:
             raise Interrupted(self.number)
+
+
+def _leave_terminal(number: int) -> None:
+    """After SIGHUP, drop what is printed to a terminal that is gone: an error would lose results."""
+    if number != signal.SIGHUP:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            # A terminal that has hung up is a device still, and answers no question of terminals.
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _in_main_thread() -> bool:
