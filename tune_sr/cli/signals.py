@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -28,6 +29,7 @@ def interruptible() -> Iterator[None]:
     """Within it those signals raise `Interrupted` in the main thread, wherever that is."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        leave_terminal(number)
         raise Interrupted(number)
 
     before = {number: signal.getsignal(number) for number in signals_taken()}
@@ -88,3 +90,16 @@ def end_this_process() -> None:
 def in_main_thread() -> bool:
     """Whether this is the thread that receives signals."""
     return threading.current_thread() is threading.main_thread()
+
+
+def leave_terminal(number: int) -> None:
+    """After SIGHUP, drop what is printed to a terminal that is gone, for an error loses results."""
+    if number != signal.SIGHUP:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            # A terminal that has hung up is a device still, and answers no question of terminals.
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)

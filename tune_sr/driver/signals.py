@@ -7,7 +7,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-from tune_sr.cli.signals import Interrupted, in_main_thread, signals_taken
+from tune_sr.cli.signals import Interrupted, in_main_thread, leave_terminal, signals_taken
 
 
 class LoopSignals:
@@ -78,6 +78,7 @@ class LoopSignals:
         return LoopSignals, ()  # Ray pickles what its loop calls; a copy hears nothing
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        leave_terminal(number)
         if self._awaiting:
             self.number = self.number or number
             return

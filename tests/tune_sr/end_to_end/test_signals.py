@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tune_sr.ledger.ledger import read_events
 from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("number", ASKED_TO_END)
@@ -96,6 +98,37 @@ def test_a_hangup_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+SPEAKS_ON = """
+import sys, time
+from tune_sr.cli.signals import Interrupted, interruptible
+from tune_sr.driver.signals import LoopSignals
+try:
+    with interruptible(), LoopSignals() as signals:
+        signals.await_loop()
+        print("begun", flush=True)
+        while not signals.arrived():
+            time.sleep(0.01)
+        for _ in range(100):
+            print("to a terminal that is gone", flush=True)
+            print("to a terminal that is gone", file=sys.stderr, flush=True)
+        raise Interrupted(signals.number)
+except Interrupted as interrupted:
+    print("interrupted", flush=True)
+    sys.exit(interrupted.exit_code)
+"""
+
+
+def test_what_is_printed_after_a_terminal_is_closed_breaks_nothing() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", SPEAKS_ON])
+    assert os.read(terminal, 5) == b"begun"
+    os.close(terminal)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 128 + signal.SIGHUP
 
 
 def interrupted_by(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
