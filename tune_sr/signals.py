@@ -167,7 +167,7 @@ class LoopSignals:
 
 
 def _leave_terminal(number: int) -> None:
-    """After SIGHUP, drop what is printed to a terminal that is gone: an error would lose results."""
+    """After SIGHUP, drop what is printed to a terminal that is gone: it would end in an error."""
     if number != signal.SIGHUP:
         return
     nowhere = os.open(os.devnull, os.O_RDWR)
