@@ -17,7 +17,7 @@ from tune_sr import search
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, exists, read_events
 from tune_sr.ledger.usage import driver_seconds
-from tune_sr.results import write_results
+from tune_sr.results.results import write_results
 
 Lines = list[bytes]
 Change = Callable[[Lines], Lines]
@@ -46,7 +46,7 @@ def resumed(change: Change) -> Callable[[Path], Ran]:
 
     def act(folder: Path) -> Ran:
         study = damaged(folder, change)
-        search._resumed(search.parse_arguments(words(study)))  # a dry run's first half
+        search._opened(search.parse_arguments(words(study)))  # a dry run's first half
         write_results(study)
         json.loads((study / "summary.json").read_text())
         return Ran(0)

@@ -25,7 +25,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from trainables.networks import build_network
-from trainables.networks.checkpoint import load_network, read_caveat, read_weights
+from trainables.networks.checkpoint import read_caveat, read_weights
+from trainables.networks.loading import load_network
 from trainables.values import ConfigError
 from tune_sr import evaluate
 

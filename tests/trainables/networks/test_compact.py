@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from trainables.metrics.cost import cost_of
 from trainables.networks import build_network
-from trainables.networks.checkpoint import load_network
 from trainables.networks.compact import Compact, CompactConfig
+from trainables.networks.loading import load_network
 from trainables.networks.official import to_official, to_ours
 
 

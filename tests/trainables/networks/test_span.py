@@ -11,7 +11,7 @@ from trainables.config import TrialConfig
 from trainables.metrics.cost import as_deployed, cost_of
 from trainables.networks import build_network
 from trainables.networks.blocks import DIV2K_MEAN
-from trainables.networks.checkpoint import load_network
+from trainables.networks.loading import load_network
 from trainables.networks.official import to_official, to_ours
 from trainables.networks.span import SPAN, MergedConv
 from trainables.values import ConfigError, Randomness
