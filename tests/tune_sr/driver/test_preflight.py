@@ -59,8 +59,7 @@ def test_a_dry_run_warns_of_reports_that_cost_more_than_the_training_between(
     toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     threads = {"threads": 1}  # more would wait for each other where other tests run beside
-    budget = {"steps": 32, "steps_per_report": 1}
-    short = toy_space("short", fixed={"budget": budget, **threads})
+    short = toy_space("short", fixed={"budget": {"steps": 16, "steps_per_report": 2}, **threads})
     assert search.main(["--space", str(short), "--dry-run"]) == 0
     assert "less than it costs: raise budget.steps_per_report" in capsys.readouterr().out
     budget = {"steps": 8_000_000, "steps_per_report": 1_000_000}
