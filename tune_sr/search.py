@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     config = _opened(arguments)
                     config, bench = _prepared(config)
                     if arguments.dry_run:
-                        return _dry_run(config)
+                        return _dry_run(config, bench)
             except ValueError as error:
                 return refuse(PROG, error)
             return _run(config, bench, quiet=arguments.quiet)
@@ -106,11 +106,16 @@ def _prepared(config: StudyConfig) -> tuple[StudyConfig, Bench]:
     return placed(config, bench), bench
 
 
-def _dry_run(config: StudyConfig) -> int:
+def _dry_run(config: StudyConfig, bench: Bench) -> int:
+    from tune_sr.driver.preflight import seconds_of_report
     from tune_sr.execution.cluster import at_a_time
     from tune_sr.study.dry_run import plan_text
 
     tell(plan_text(config.space, at_a_time(config)))
+    seconds = seconds_of_report(bench)
+    if seconds is not None and seconds < 1:
+        told = f"a report comes after {seconds:.2g} s of training on this machine"
+        tell(f"\nwarning: {told}, less than it costs: raise budget.steps_per_report")
     return DONE
 
 

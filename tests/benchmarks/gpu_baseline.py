@@ -428,13 +428,13 @@ def waits(bench: Bench, found: dict[str, int]) -> Iterator[None]:
 
 def host_ms_while_busy(bench: Bench, run: Run, updates: int) -> tuple[float, float]:
     """Milliseconds the host spends on updates while the device is busy, and how long that is."""
-    with run.numerics():
+    with run.replay.here(), run.numerics():
         run.update()
     bench.wait()
     torch.cuda._sleep(800_000_000)  # cycles: half a second
     start = time.perf_counter()
     for _ in range(updates):
-        with run.numerics():
+        with run.replay.here(), run.numerics():
             run.update()
     host = time.perf_counter() - start
     bench.wait()
@@ -486,7 +486,7 @@ def train(bench: Bench, raw: dict[str, Any], images: RunImages) -> dict[str, Any
     places: dict[str, int] = {}
     with waits(bench, places):
         for _ in range(10):
-            with run.numerics():
+            with run.replay.here(), run.numerics():
                 run.update()
     found["waits_in_10_updates"] = places
     if bench.gpu:
@@ -532,7 +532,7 @@ def kernels(bench: Bench) -> None:
 
         def updates(run: Run = run) -> None:
             for _ in range(10):
-                with run.numerics():
+                with run.replay.here(), run.numerics():
                     run.update()
             bench.wait()
 

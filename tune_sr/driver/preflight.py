@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import torch
 
 from trainables.checkpoint_size import largest_checkpoint
 from trainables.marks import check_teacher, marks
@@ -77,3 +80,34 @@ def _located(space: Path, error: ConfigError) -> SpaceError:
     """The refusal with the line of the space that it is about."""
     keys = tuple(error.path.split("."))
     return read_yaml(space).error(("fixed", *keys), error.path, error.rule)
+
+
+def seconds_of_report(bench: Bench) -> float | None:
+    """Seconds that a trial of `bench` trains from one report to the next, on this machine.
+
+    That of the fastest of a few updates. None where a CPU takes more than a second beyond doubt:
+    that is known from the multiplications of the student's convolutions, without an update.
+    """
+    config, student = bench.run.config, bench.run.student
+    updates = config.budget.steps_per_report
+    pixels = config.batch.images * config.batch.patch**2
+    least = 6 * sum(each.numel() for each in student.parameters()) * pixels * updates
+    cpu = bench.run.device.type == "cpu"
+    if cpu and least > _A_SECOND_OF_A_THREAD * torch.get_num_threads():
+        return None
+    run = Run(config, images=bench.images)
+    with run.replay.here(), run.numerics():
+        # A GPU repeats what it recorded from the fourth on.
+        return min(_timed(run) for _ in range(4 if cpu else 8)) * updates
+
+
+def _timed(run: Run) -> float:
+    """Seconds of the next update."""
+    began = time.perf_counter()
+    for loss in run.update().values():
+        loss.item()
+    return time.perf_counter() - began
+
+
+_A_SECOND_OF_A_THREAD = 2e11
+"""More floating-point operations than one thread of a CPU does in a second."""

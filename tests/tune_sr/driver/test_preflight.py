@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from trainables.data.training import TrainingSet
-from tune_sr.driver.preflight import prepare
+from tune_sr import search
+from tune_sr.driver.preflight import prepare, seconds_of_report
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
@@ -52,3 +53,18 @@ def test_pairs_are_checked_before_anything_starts(
     with pytest.raises(ValueError, match=r"images: a\.png is 32x32 and a\.png is 32x32, which is"):
         prepare(config)
     assert not config.folder.exists()
+
+
+def test_a_dry_run_warns_of_reports_that_cost_more_than_the_training_between(
+    toy_space: ToySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = {"threads": 1}  # more would wait for each other where other tests run beside
+    short = toy_space("short", fixed={"budget": {"steps": 16, "steps_per_report": 2}, **threads})
+    assert search.main(["--space", str(short), "--dry-run"]) == 0
+    assert "less than it costs: raise budget.steps_per_report" in capsys.readouterr().out
+    budget = {"steps": 8_000_000, "steps_per_report": 1_000_000}
+    long = toy_space("long", fixed={"budget": budget, **threads})
+    bench = prepare(StudyConfig.of(load_space(long), "bench", tmp_path / "runs"))
+    assert seconds_of_report(bench) is None  # nor is an update made to find out
+    assert search.main(["--space", str(long), "--dry-run"]) == 0
+    assert "warning" not in capsys.readouterr().out
