@@ -358,6 +358,12 @@ COMMANDS = [
 ]
 
 
+def _point(path: Path) -> Path:
+    point = path.with_name("point.yaml")
+    point.write_text("method.w_R: 1.0\n")
+    return point
+
+
 def _constant(folder: Path, value: float) -> Path:
     path = space(folder)
     network = build_network({"name": "vdsr", "features": 4, "blocks": 3, "scales": [2]}, seed=1)
@@ -407,17 +413,16 @@ COMMANDS += [
     Attempt(
         f"train --set {words}",
         lambda path, words=words: run_command(
-            train.main, "--space", path, "--set", "method.name=noise", "--output",
-            path.parent / "out", "--set", words, *WITHOUT,
+            train.main, "--space", path, "--point", _point(path), "--output", path.parent / "out",
+            "--set", words,
         ),
-        refused(),
+        refused(words.partition("=")[0].partition(".")[2] or words.partition("=")[0]),
         prepare=space,
         dangerous=True,
     )
     for words in ("device=cuda:99", "device=meta", "threads=100000", "teacher.weights=nowhere.pt",
                   "heldout.images=nowhere")
 ]  # fmt: skip
-WITHOUT = ("--point", "/dev/null")
 COMMANDS += [
     Attempt(
         f"evaluate {' '.join(words)}",
