@@ -74,6 +74,8 @@ def trial(
         weights = "shipped" if ships else str(_teacher(network, size, folder))
         raw["teacher"] = {"name": network, "weights": weights}
         raw["teacher"] |= {} if ships else _wide(network, size)
+    if method == "csd" and network == "edsr":  # a slice of its teacher, whose width decides it
+        raw["student"]["res_scale"] = raw["teacher"]["res_scale"] = 0.1
     if kind.batch is Pairs:
         raw["data"] = {"images": "photos"}
     raw["method"] |= _settings(method, size)
