@@ -314,6 +314,8 @@ def bits(bench: Bench) -> None:
 
             first, again = by_hand(), by_hand()
             found: dict[str, Any] = {"same_again": first == again, "last": first[-1]}
+            apart = [n for n, (a, b) in enumerate(zip(first, again, strict=True)) if a != b]
+            found["first_apart"] = apart[0] if apart else None
             if bench.gpu:
                 replay = recorded(update_of(bench, 4, dtype), torch.cuda.Stream())
                 replayed = [float(replay()) for _ in range(37)]  # recording made three of its own

@@ -74,7 +74,7 @@ def trial(
         weights = "shipped" if ships else str(_teacher(network, size, folder))
         raw["teacher"] = {"name": network, "weights": weights}
         raw["teacher"] |= {} if ships else _wide(network, size)
-    if method == "csd" and network == "edsr":  # a slice of its teacher, whose width decides it
+    if method == "csd" and network == "edsr":  # a slice has its teacher's, which width decides
         raw["student"]["res_scale"] = raw["teacher"]["res_scale"] = 0.1
     if kind.batch is Pairs:
         raw["data"] = {"images": "photos"}
