@@ -226,7 +226,8 @@ def resume(images: RunImages) -> Callable[[Path, Mapping[str, Mapping[str, Any]]
             torch.save({**job, **pictures}, folder / f"{name}.job")
         script = Path(__file__).with_name("resume_in_new_process.py")
         root = Path(__file__).parents[2]
-        environment = {**os.environ, "PYTHONPATH": str(root)}
+        paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         subprocess.run([sys.executable, script, folder], check=True, cwd=root, env=environment)
         return {name: torch.load(folder / f"{name}.done", weights_only=True) for name in jobs}
 
