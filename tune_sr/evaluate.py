@@ -32,11 +32,12 @@ _EPILOG = """protocols (numbers of two protocols never compare):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate what `argv` asks for; the exit code of product.md."""
+    settle_streams()
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+
     from tune_sr.evaluation.markdown import markdown
     from tune_sr.evaluation.prepare import prepare
 
-    settle_streams()
-    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         with interruptible():
             try:

@@ -85,6 +85,8 @@ def merge(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     Args:
         tensors: `sk.weight`, `sk.bias`, and `conv.N.weight`, `conv.N.bias` for N in 0, 1, 2.
     """
+    # A teacher's weights are held in bfloat16; they are merged in the precision of the biases.
+    tensors = {key: value.to(tensors["sk.bias"].dtype) for key, value in tensors.items()}
     first, middle, last = (tensors[f"conv.{n}.weight"] for n in range(3))
     first_b, middle_b, last_b = (tensors[f"conv.{n}.bias"] for n in range(3))
     wide, narrow = middle.flatten(2), first.flatten(1)  # (2o, 2i, 9), (2i, i)

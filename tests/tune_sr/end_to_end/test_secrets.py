@@ -132,7 +132,7 @@ def begun_at_3cb7bf0(space: Path) -> Path:
 
 def resumed(*words: object) -> StudyConfig:
     known = ["--resume", "--name", "toy", *map(str, words)]
-    return search._prepared(opening.resumed_study(search.parse_arguments(known)))[0]
+    return search._prepared(opening.resumed_study(search.parse_arguments(known), None, False))[0]
 
 
 def test_a_study_from_before_goes_on_and_keeps_it_no_more(toy_space: ToySpace) -> None:
@@ -185,7 +185,7 @@ def test_nothing_of_a_study_has_it_however_it_was_given(
     words = ["--space", str(space)]
     words += ["--set", f"study.tracking_uri={ADDRESS}"] if way == "override" else []
     monkeypatch.setattr(sys, "argv", ["search.py", *words])
-    config, _ = search._prepared(opening.new_study(search.parse_arguments(words)))
+    config, _ = search._prepared(opening.new_study(search.parse_arguments(words), None, False))
     assert config.tracking_uri == ADDRESS
     config.folder.mkdir(parents=True)
     live = _begin(config, {"bicubic": None, "teacher": None})

@@ -130,7 +130,7 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     (config.folder / "study.json").write_text(json.dumps(made_by))
     longer = study(trials=7, **SIZES)
     results = run_study(longer, quiet=True)
-    said = [line for line in capsys.readouterr().out.splitlines() if "may differ" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "may differ" in line]
     assert len(said) == 1 and said[0].startswith("warning: another machine than the last start's")
     after = (config.folder / "ledger.jsonl").read_bytes()
     assert after.startswith(before)

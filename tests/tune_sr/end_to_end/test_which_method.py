@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray import tune
 from ray.tune.registry import get_trainable_cls
 
@@ -15,6 +16,7 @@ from trainables.dotted import leaves
 from trainables.methods import METHODS
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
+from trainables.numerics import resolved
 from trainables.ray_trainable import DistillTrainable
 from tune_sr.driver.run_study import run_study
 from tune_sr.ledger.events import Event
@@ -128,9 +130,10 @@ def test_every_trial_carries_its_own_methods_quantities_alone(
     ends = [(e["state"], e.get("reason")) for e in events if e["event"] == "trial_ended"]
     assert ends == [("completed", None)] * len(METHODS)
     held = params_by_trial(space, "whose")
+    settled = space.settled(resolved("auto", torch.device("cpu")))
     for event, method in zip(events_added(events), METHODS, strict=True):
         assert of_method(event["point"]) == {"method.name", *own(method)}
-        config = space.at(event["point"])
+        config = settled.at(event["point"])
         assert event.get("caveat") == config.caveat
         check_params(held[event["trial"]], config, event["point"])
     check_results(tmp_path / "whose", space)
