@@ -9,14 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tune_sr import search
 from tune_sr.driver import observers
+from tune_sr.driver.preflight import prepare
 from tune_sr.driver.run_study import _append_start, _begin
 from tune_sr.execution.searcher import LedgerSearcher
 from tune_sr.ledger.ledger import Ledger, read_events
+from tune_sr.storage.lock import DriverLock
 from tune_sr.study import opening
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.settings import with_flags
@@ -130,6 +133,11 @@ def begun_at_3cb7bf0(space: Path) -> Path:
     return ledger.path.parent
 
 
+def begun(config: StudyConfig, marks: dict[str, Any]) -> Any:
+    lock = DriverLock(config.folder / "driver.lock").__enter__()  # held as long as the test lasts
+    return _begin(config, marks, lock, prepare(config), bool)  # nobody asks it to end
+
+
 def resumed(*words: object) -> StudyConfig:
     known = ["--resume", "--name", "toy", *map(str, words)]
     return search._prepared(opening.resumed_study(search.parse_arguments(known), None, False))[0]
@@ -139,9 +147,9 @@ def test_a_study_from_before_goes_on_and_keeps_it_no_more(toy_space: ToySpace) -
     folder = begun_at_3cb7bf0(toy_space(study={"tracking_uri": ADDRESS}))
     config = resumed("--storage", folder.parent)
     assert config.tracking_uri == ADDRESS
-    live = _begin(config, {"bicubic": None, "teacher": None})
+    live = begun(config, {"bicubic": None, "teacher": None})
     searcher = LedgerSearcher(config, live)
-    _append_start(config, live)
+    _append_start(config, live, prepare(config))
     assert PW.encode() not in pickle.dumps(searcher)
     assert live.history.study is not None and live.history.study["id"] == "1"
     assert files_with(PW, folder) == ["ledger.jsonl"]  # its first lines, which nobody rewrites
@@ -161,7 +169,7 @@ def test_where_a_resume_looks_for_it(toy_space: ToySpace, monkeypatch: pytest.Mo
     folder = begun_at_3cb7bf0(space)
     words = ["--storage", folder.parent]
     first = resumed(*words)
-    _append_start(first, _begin(first, {"bicubic": None, "teacher": None}))
+    _append_start(first, begun(first, {"bicubic": None, "teacher": None}), prepare(first))
     with pytest.raises(ValueError, match="give the address again"):
         resumed(*words)
     with pytest.raises(ValueError, match="give the address again"):
@@ -188,8 +196,8 @@ def test_nothing_of_a_study_has_it_however_it_was_given(
     config, _ = search._prepared(opening.new_study(search.parse_arguments(words), None, False))
     assert config.tracking_uri == ADDRESS
     config.folder.mkdir(parents=True)
-    live = _begin(config, {"bicubic": None, "teacher": None})
-    _append_start(config, live)
+    live = begun(config, {"bicubic": None, "teacher": None})
+    _append_start(config, live, prepare(config))
     assert files_with(PW, config.folder) == []
     assert PW.encode() not in pickle.dumps(LedgerSearcher(config, live))
 
