@@ -91,7 +91,7 @@ def test_what_holds_passes(dangerous: bool, tmp_path: Path) -> None:
     for act, promise in (
         (_raise(ValueError("a\n b")), refused("a b")),
         (lambda _: refuse_as_command("no"), refused("x: no")),
-        (lambda _: run_command(parser.parse_args, "--nothing"), refused("--nothing")),  # type: ignore[arg-type]
+        (lambda _: run_command(parser.parse_args, "--nothing"), refused("--nothing")),  # type: ignore[arg-type]  # refuses, so it returns no exit code
         (lambda _: 4, done(lambda value: value == 4)),
         (lambda _: Ran(0, "table"), done(lambda shown: shown == "table")),
         (lambda _: 4, harmless()),

@@ -36,12 +36,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from trials import pictures
 
 from trainables.config import TrialConfig
-from trainables.data.images import Images
 from trainables.run import Run, RunImages
 
 CHANNELS_LAST = torch.channels_last
@@ -345,17 +344,6 @@ def copies(bench: Bench) -> None:
 
 
 # --- `Run` itself --------------------------------------------------------------------------------
-
-
-def pictures(count: int, side: int) -> Images:
-    """Smooth random pictures."""
-    generator = np.random.default_rng(0)
-    arrays = []
-    for _ in range(count):
-        coarse = generator.uniform(0.0, 255.0, (side // 4, side // 4, 3))
-        fine = np.kron(coarse, np.ones((4, 4, 1))) + generator.normal(0.0, 4.0, (side, side, 3))
-        arrays.append(fine.clip(0, 255).astype(np.uint8))
-    return Images(tuple(f"{number}.png" for number in range(count)), tuple(arrays))
 
 
 def trial(bench: Bench, method: str, network: str, images: int, **more: Any) -> dict[str, Any]:
