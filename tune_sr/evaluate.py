@@ -16,7 +16,7 @@ from tune_sr.cli.signals import Interrupted, interruptible
 from tune_sr.cli.streams import settle_streams, tell
 
 if TYPE_CHECKING:
-    from tune_sr.evaluation.table import Contest, Row
+    from tune_sr.evaluation.table import Evaluation, Row
 
 PROG = "python -m tune_sr.evaluate"
 PROTOCOLS = ("yfloat", "y8", "rgb8", "rgb8_matlab", "cmi_legacy")
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 with refusing():
                     _check_paths(arguments)
-                    contest = prepare(arguments)
+                    evaluation = prepare(arguments)
                 _check_writable(arguments)
-                table = _compared(contest, arguments)
+                table = _compared(evaluation, arguments)
             except ValueError as error:
                 return refuse(PROG, error)
     except Interrupted as interrupted:
@@ -128,26 +128,26 @@ def _check_writable(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{error.filename} cannot be written ({error.strerror})") from None
 
 
-def _compared(contest: Contest, arguments: argparse.Namespace) -> list[Row] | None:
+def _compared(evaluation: Evaluation, arguments: argparse.Namespace) -> list[Row] | None:
     """The rows, written where `arguments` say; None where the device has too little memory."""
     import torch
 
     from tune_sr.cli.progress_bar import bar
-    from tune_sr.evaluation.table import as_json, rows
+    from tune_sr.evaluation.table import as_json, evaluate_rows
 
     try:
-        with bar(contest.passes()) as tick:
-            table = list(rows(contest, tick))
+        with bar(evaluation.passes()) as tick:
+            table = list(evaluate_rows(evaluation, tick))
     except torch.OutOfMemoryError:
         told = f"out of memory: give a --tile-pixels below {arguments.tile_pixels}"
         tell(f"{PROG}: {told}", error=True)
         return None
-    for each in contest.approximate(arguments.tile_pixels):
+    for each in evaluation.networks_with_seams(arguments.tile_pixels):
         told = f"{each} looks further than its tiles: seams differ; --tile-pixels avoids it"
         tell(f"{PROG}: {told}", error=True)
     if arguments.json is not None:
         about = {
-            "device": str(contest.device),
+            "device": str(evaluation.device),
             "threads": torch.get_num_threads(),
             "self_ensemble": arguments.self_ensemble,
         }

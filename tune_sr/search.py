@@ -18,7 +18,7 @@ from tune_sr.execution.session import address_of, is_job
 from tune_sr.storage.layout import LEDGER
 
 if TYPE_CHECKING:
-    from tune_sr.driver.preflight import Bench
+    from tune_sr.driver.preflight import Prepared
     from tune_sr.study.config import StudyConfig
 
 PROG = "python -m tune_sr.search"
@@ -35,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 with refusing():
                     config = _opened(arguments)
-                    config, bench = _prepared(config)
+                    config, prepared = _prepared(config)
                     if arguments.dry_run:
-                        return _dry_run(config, bench)
+                        return _dry_run(config, prepared)
             except ValueError as error:
                 return refuse(PROG, error)
-            return _run(config, bench, quiet=arguments.quiet)
+            return _run(config, prepared, quiet=arguments.quiet)
     except Interrupted as interrupted:
         if config is not None and (config.folder / LEDGER).exists():
             tell(f"interrupted; {_resume_command(config)}", error=True)
@@ -93,33 +93,33 @@ def _opened(arguments: argparse.Namespace) -> StudyConfig:
     return (resumed_study if arguments.resume else new_study)(arguments, *where)
 
 
-def _prepared(config: StudyConfig) -> tuple[StudyConfig, Bench]:
+def _prepared(config: StudyConfig) -> tuple[StudyConfig, Prepared]:
     """The study with nothing left open, and what it is worked on with.
 
     Raises:
         ValueError: something that it needs cannot be used.
     """
-    from tune_sr.driver.gpu_fraction import placed
+    from tune_sr.driver.gpu_fraction import resolve_gpus_per_trial
     from tune_sr.driver.preflight import prepare
 
-    bench = prepare(config)
-    return placed(config, bench), bench
+    prepared = prepare(config)
+    return resolve_gpus_per_trial(config, prepared), prepared
 
 
-def _dry_run(config: StudyConfig, bench: Bench) -> int:
+def _dry_run(config: StudyConfig, prepared: Prepared) -> int:
     from tune_sr.driver.preflight import seconds_of_report
-    from tune_sr.execution.cluster import at_a_time
-    from tune_sr.study.dry_run import plan_text
+    from tune_sr.execution.cluster import max_concurrent
+    from tune_sr.study.dry_run import dry_run_text
 
-    tell(plan_text(config.space, at_a_time(config)))
-    seconds = seconds_of_report(bench)
+    tell(dry_run_text(config.space, max_concurrent(config)))
+    seconds = seconds_of_report(prepared)
     if seconds is not None and seconds < 1:
         told = f"a report comes after {seconds:.2g} s of training on this machine"
         tell(f"\nwarning: {told}, less than it costs: raise budget.steps_per_report")
     return DONE
 
 
-def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
+def _run(config: StudyConfig, prepared: Prepared, *, quiet: bool) -> int:
     from trainables.problems import EnvironmentFault
     from tune_sr.driver.run_study import run_study
     from tune_sr.execution.session import ClusterError
@@ -127,13 +127,13 @@ def _run(config: StudyConfig, bench: Bench, *, quiet: bool) -> int:
     from tune_sr.storage.lock import StudyLostError
     from tune_sr.storage.lock_file import LockedError
 
-    def taken() -> None:
+    def on_locked() -> None:
         if not quiet:
             tell(f"study {config.name} in {config.folder}: starting")
             tell(f"should it be cut short, {_resume_command(config)}")
 
     try:
-        results = run_study(config, bench, quiet=quiet, taken=taken)
+        results = run_study(config, prepared, quiet=quiet, on_locked=on_locked)
     except (LockedError, ClusterError) as error:
         return refuse(PROG, error)
     except (StudyLostError, EnvironmentFault) as error:

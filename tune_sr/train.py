@@ -84,12 +84,14 @@ def _configured(arguments: argparse.Namespace) -> TrialConfig:
 
     space = load_space(arguments.space, arguments.overrides)
     if arguments.point is None:
-        if not space.first and space.dimensions:
+        if not space.first_points and space.dimensions:
             raise ValueError(f"{arguments.space}: has no first point: name one with --point")
-        return space.at(space.first[0] if space.first else {}, arguments.seed)
+        return space.trial_config(
+            space.first_points[0] if space.first_points else {}, arguments.seed
+        )
     said = read_yaml(arguments.point).content
     if "method" not in said:  # dotted paths
-        return space.at(whole_point(space, said, arguments.point), arguments.seed)
+        return space.trial_config(whole_point(space, said, arguments.point), arguments.seed)
     if arguments.overrides:
         rule = "is a whole configuration, which --set does not change: edit it, or leave --set out"
         raise ValueError(f"{arguments.point}: {rule}")

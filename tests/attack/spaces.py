@@ -50,7 +50,7 @@ def study_in(folder: Path) -> Path:
     space = space_in(folder)
     storage = folder / "runs"
     loaded = with_flags(load_space(space), {"name": "toy", "storage": str(storage)})
-    resolved = loaded.resolved()
+    resolved = loaded.to_dict()
     ledger = Ledger(storage / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}

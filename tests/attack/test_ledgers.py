@@ -15,7 +15,7 @@ from spaces import study_in
 
 from tune_sr import search
 from tune_sr.ledger.history import History
-from tune_sr.ledger.ledger import Ledger, exists, read_events
+from tune_sr.ledger.ledger import Ledger, is_started, read_events
 from tune_sr.ledger.usage import driver_seconds
 from tune_sr.results.results import write_results
 
@@ -228,8 +228,8 @@ def test_no_line_keeps_a_study_from_its_events(
     ledger.write_bytes(b"\n".join(lines) + b"\n")
     events = read_events(study)
     assert len(events) >= 8
-    history = History.of(events)
-    assert exists(events) and {"0000", "0001"} <= set(history.trials)
+    history = History.from_events(events)
+    assert is_started(events) and {"0000", "0001"} <= set(history.trials)
     driver_seconds(events)
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from trainables.methods.affinity import affinity_loss
 from trainables.methods.csd import contrastive_loss, enlarged_BCHW
 from trainables.methods.fakd import tapped
-from trainables.methods.game import draw_scale
+from trainables.methods.game import draw_scale, lr_side
 from trainables.methods.invertible import Augmentation
-from trainables.methods.noise import lr_side, uniform_noise_BCHW
+from trainables.methods.noise import uniform_noise_BCHW
 from trainables.methods.zoom import cut_BCHW, random_corners_N2, zoomed_out_BCHW
 from trainables.networks import SRNet
 from trainables.networks.edsr import EDSR

@@ -47,7 +47,7 @@ def main() -> None:
     for method in arguments.methods:
         space = load_space(SPACES / f"{method}.yaml", changes)
         for seed in arguments.seeds:
-            config = space.at(space.first[arguments.point], seed)
+            config = space.trial_config(space.first_points[arguments.point], seed)
             run = Run(config, images=RunImages.of(config))
             sets = {"photos": run.heldout} | _set5(run)
             rows.setdefault("bicubic", [_scores(upsample_BCHW, sets)])

@@ -164,7 +164,7 @@ def missing(server: Server, config: StudyConfig) -> tuple[int, int]:
         for run in client.search_runs([experiment.experiment_id], max_results=5000)
     }
     trials = values = 0
-    for record in History.of(read_events(config.folder)).trials.values():
+    for record in History.from_events(read_events(config.folder)).trials.values():
         run = runs.get(record.name)
         end = "FAILED" if record.state == "failed" else "FINISHED"
         trials += run is None or run.info.status != end

@@ -86,7 +86,7 @@ def study(
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
     space = load_space(SPACE, [f"{path}={value}" for path, value in said.items()])
-    return StudyConfig.of(space, "toy", folder)
+    return StudyConfig.from_settings(space, "toy", folder)
 
 
 def run(config: Any, *, seconds: float = 0.0, reuse: bool = True) -> Meter:

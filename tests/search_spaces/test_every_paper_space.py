@@ -66,7 +66,7 @@ def shortened(name: str, fields: Mapping[str, Any]) -> Sets:
     sets = SHORT | {"budget.steps": steps, "budget.steps_per_report": steps}
     if "method.name" in space.dimensions:  # what one method has, the next would refuse
         return sets
-    has = type(space.at(space.first[0]).method).model_fields
+    has = type(space.trial_config(space.first_points[0]).method).model_fields
     return sets | {f"method.{field}": value for field, value in fields.items() if field in has}
 
 
@@ -183,7 +183,7 @@ def draw_vgg19(path: Path) -> None:
 def plan_and_train(name: str, sets: Mapping[str, Any], output: Path) -> dict[str, float]:
     """`--dry-run` and `train` of one file in this process; the one report of the training."""
     space = loaded(name, sets)
-    supply(space.at(space.first[0]))
+    supply(space.trial_config(space.first_points[0]))
     asked = ["--space", str(FILES[name])]
     for word in words(sets):
         asked += ["--set", word]
@@ -209,9 +209,11 @@ def test_it_is_planned_and_trained_shortened(
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_of_a_table_can_be_trained(name: str) -> None:
     space = loaded(name, small(name))
-    points = space.first[1:] if "method.name" in space.dimensions else space.first[-1:]
+    points = (
+        space.first_points[1:] if "method.name" in space.dimensions else space.first_points[-1:]
+    )
     for point in points:  # where no method differs, numbers alone do
-        config = space.at(point)
+        config = space.trial_config(point)
         supply(config)
         report = Run(config, images=RunImages.of(config)).advance()
         assert math.isfinite(report["psnr_y_db"])
@@ -221,7 +223,7 @@ def test_every_row_of_a_table_can_be_trained(name: str) -> None:
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_one_file_serves_every_scale(name: str, scale: int, folder: Path) -> None:
     space = loaded(name, {"student.scale": scale})
-    config = space.at(space.first[0])
+    config = space.trial_config(space.first_points[0])
     assert config.student.scales == (scale,)
     if config.teacher is not None:
         assert config.teacher.scales == (scale,)
@@ -251,15 +253,15 @@ def test_the_page_lists_every_file_and_no_other() -> None:
 @EACH
 def test_it_has_the_budget_and_the_batch_of_its_paper(name: str) -> None:
     space = loaded(name, {})
-    config = space.at(space.first[0])
+    config = space.trial_config(space.first_points[0])
     assert config.budget.steps >= 200_000
     assert config.batch.patch == 48
     assert config.batch.images == (128 if config.student.name == "vdsr" else 16)
     if name in TABLES:
         assert space.study["scheduler"]["name"] == "none"
-        assert space.study["trials"] == len(space.first) > 2
+        assert space.study["trials"] == len(space.first_points) > 2
     else:
-        assert space.study["trials"] > len(space.first)
+        assert space.study["trials"] > len(space.first_points)
 
 
 @pytest.mark.soak

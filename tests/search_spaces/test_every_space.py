@@ -5,9 +5,9 @@ import pytest
 from trainables.methods import METHODS
 from trainables.values import ConfigError
 from tune_sr.ledger.history import History
-from tune_sr.searchers.algorithms import SEARCHERS, most_trials
+from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.propose import propose
-from tune_sr.study.dry_run import plan_text
+from tune_sr.study.dry_run import dry_run_text
 from tune_sr.study.space_file import load_space, read_resolved
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -30,16 +30,18 @@ def space(path):
 
 def test_every_corner_can_be_trained_and_the_space_reads_back(space, tmp_path):
     resolved = space.to_yaml()
-    assert read_resolved(resolved).resolved() == space.resolved()
+    assert read_resolved(resolved).to_dict() == space.to_dict()
     again = tmp_path / f"{space.name}.yaml"
     again.write_text(resolved)
-    assert load_space(again).resolved() == space.resolved()
+    assert load_space(again).to_dict() == space.to_dict()
 
 
 def test_the_first_point_is_the_papers_value_of_every_searched_quantity(space):
-    assert bool(space.first) == bool(space.dimensions)
-    if space.first and "method.name" not in space.dimensions:
-        assert space.at(space.first[0]) == space.at({}), "a field's default is the paper's value"
+    assert bool(space.first_points) == bool(space.dimensions)
+    if space.first_points and "method.name" not in space.dimensions:
+        assert space.trial_config(space.first_points[0]) == space.trial_config({}), (
+            "a field's default is the paper's value"
+        )
 
 
 def changed(space, point, path, value):
@@ -47,36 +49,36 @@ def changed(space, point, path, value):
     wished, result = {**point, path: value}, {}
     for each, dimension in space.dimensions.items():
         if dimension.active(result, space.fixed):
-            result[each] = wished.get(each, dimension.ends()[0])
+            result[each] = wished.get(each, dimension.corner_values()[0])
     return result
 
 
 def test_every_searched_quantity_changes_the_configuration(space):
     for path, dimension in space.dimensions.items():
-        found = [point for point in space.first if path in point]
+        found = [point for point in space.first_points if path in point]
         assert found, f"{path} exists at no first point"
         for point in found:
-            points = [changed(space, point, path, end) for end in dimension.ends()]
-            configs = {space.at(each).model_dump_json() for each in points}
+            points = [changed(space, point, path, end) for end in dimension.corner_values()]
+            configs = {space.trial_config(each).model_dump_json() for each in points}
             assert len(configs) == len(points)
 
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_proposals_can_be_trained(space, searcher):
     try:
-        most = most_trials(searcher, space)
+        most = max_trials(searcher, space)
     except ConfigError:  # such a study is refused before it starts
         return
     for number in range(min(20, most or 20)):
         point = propose(searcher, space, 0, History(), number)
         assert tuple(point) == space.active(point)
-        space.at(point)
+        space.trial_config(point)
 
 
 @pytest.mark.parametrize("path", SHIPPING, ids=lambda path: path.name)
 def test_a_plan_can_be_told(path, monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))
-    assert "# the work to expect" in plan_text(load_space(path), concurrent=2)
+    assert "# the work to expect" in dry_run_text(load_space(path), concurrent=2)
 
 
 @pytest.mark.parametrize("path", LAPTOP, ids=lambda path: path.name)
@@ -84,8 +86,8 @@ def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
     text = path.read_text()
     assert "${" not in text
     space = load_space(path)
-    for point in space.first:
-        config = space.at(point)
+    for point in space.first_points:
+        config = space.trial_config(point)
         assert config.student.scales == (2,)
         assert config.heldout.images == "photos"
         assert config.data is None or config.data.images == "photos"
@@ -96,13 +98,13 @@ def test_every_method_has_a_laptop_space_of_its_own():
     assert {path.stem for path in LAPTOP} == {*METHODS, "which_method"}
     for name in METHODS:
         space = load_space(SPACES / f"{name}.yaml")
-        assert {space.at(point).method.name for point in space.first} == {name}
+        assert {space.trial_config(point).method.name for point in space.first_points} == {name}
 
 
 def test_which_method_tries_all_nine_first_and_gives_each_its_own_quantities_alone():
     space = load_space(SPACES / "which_method.yaml")
-    assert [point["method.name"] for point in space.first] == list(METHODS)
-    for point in space.first:
+    assert [point["method.name"] for point in space.first_points] == list(METHODS)
+    for point in space.first_points:
         own = {path.removeprefix("method.") for path in point if path.startswith("method.")}
-        assert own <= set(space.at(point).method.model_dump())
+        assert own <= set(space.trial_config(point).method.model_dump())
         assert set(point) == set(space.active(point))

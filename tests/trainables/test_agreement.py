@@ -21,7 +21,7 @@ from trainables.networks.generator import Generator
 from trainables.run import Run, RunImages, upscaler
 from trainables.saved_run import SavedRun
 from trainables.values import ConfigError
-from tune_sr.visualization.panel import draw_student
+from tune_sr.visualization.panel import draw_student_panel
 
 BUDGET = {"steps": 4, "steps_per_report": 2}
 
@@ -105,7 +105,7 @@ def test_no_image_is_read_and_the_best_checkpoint_agrees_most(
     best = best_of(find_checkpoints([tmp_path]))
     assert best is not None
     assert best.manifest.step == max(reports, key=lambda each: each[config.quality])["step"]
-    draw_student(tmp_path / "panel.png", saved.run)
+    draw_student_panel(tmp_path / "panel.png", saved.run)
     with Image.open(tmp_path / "panel.png") as picture:
         assert picture.width == 1600
 

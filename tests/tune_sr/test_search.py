@@ -233,7 +233,7 @@ def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] 
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.jsonl")
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
-    resolved = loaded.resolved()
+    resolved = loaded.to_dict()
     for key in lacking:
         del resolved["study"][key]
     ledger.append("study_started", name=name, id="1", space=resolved, seed=0, marks=marks)

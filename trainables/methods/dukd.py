@@ -24,20 +24,10 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Pairing, Setting
-from trainables.methods.invertible import (
-    OPERATIONS,
-    Augmentation,
-    OperationName,
-    drawn_counts,
-)
+from trainables.methods.invertible import OPERATIONS, Augmentation, OperationName, drawn_counts
 from trainables.methods.kd import kd_loss
 from trainables.methods.terms import distance
-from trainables.methods.zoom import (
-    cut_BCHW,
-    grid_corners_N2,
-    random_corners_N2,
-    zoomed_out_BCHW,
-)
+from trainables.methods.zoom import cut_BCHW, grid_corners_N2, random_corners_N2, zoomed_out_BCHW
 from trainables.networks.base import SRNet
 from trainables.optimisers import Optimiser
 from trainables.replay import Results, sent

@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """A person's Ctrl-C, a cluster's stop, what SLURM sends some time before a job's end, and the end
 of the terminal or connection; the last one is left alone where it is ignored, as under nohup."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of `ASKED_TO_END` arrived: the work ends where it is, saved, and can be resumed."""
+    """One of `STOP_SIGNALS` arrived: the work ends where it is, saved, and can be resumed."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -62,7 +62,7 @@ def held_back() -> Iterator[None]:
     def pass_over(number: int, handler: Any) -> Any:
         return signal.getsignal(number) if number in before else take(number, handler)
 
-    before = {number: signal.getsignal(number) for number in ASKED_TO_END}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     for number in before:
         take(number, signal.SIG_IGN if number == signal.SIGHUP else remember)
     signal.signal = pass_over  # type: ignore[assignment]  # for the time of one call
@@ -77,9 +77,9 @@ def held_back() -> Iterator[None]:
 
 
 def signals_taken() -> list[signal.Signals]:
-    """Those of `ASKED_TO_END` that this process takes."""
+    """Those of `STOP_SIGNALS` that this process takes."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [each for each in ASKED_TO_END if not (each == signal.SIGHUP and ignored)]
+    return [each for each in STOP_SIGNALS if not (each == signal.SIGHUP and ignored)]
 
 
 def end_this_process() -> None:

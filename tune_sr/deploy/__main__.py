@@ -12,7 +12,7 @@ from pathlib import Path
 from tune_sr.cli.parser import DONE, Parser, refuse
 from tune_sr.cli.streams import settle_streams, tell
 from tune_sr.deploy.job import make_job
-from tune_sr.deploy.targets import KINDS
+from tune_sr.deploy.targets import TARGETS
 from tune_sr.deploy.template import check_plain
 
 PROG = "python -m tune_sr.deploy"
@@ -28,11 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
     arguments = parse_arguments(argv[:end])
-    kind = KINDS[arguments.kind]
-    given = {flag: getattr(arguments, flag) for each in KINDS.values() for flag in each.flags}
+    kind = TARGETS[arguments.kind]
+    given = {flag: getattr(arguments, flag) for each in TARGETS.values() for flag in each.flags}
     try:
         _check_plain(arguments)
-        flags = kind.settle(arguments.kind, given)
+        flags = kind.complete_flags(arguments.kind, given)
         job = make_job(
             arguments.space,
             arguments.storage,
@@ -53,7 +53,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     description = "Write the file from which a cluster runs a study, and goes on with it."
     parser = Parser(prog=PROG, description=description, epilog=_EPILOG)
     add = parser.add_argument
-    add("kind", choices=list(KINDS),
+    add("kind", choices=list(TARGETS),
         help="a manifest for KubeRay, a file for `ray up`, or a script for sbatch")  # fmt: skip
     add("--space", type=Path, metavar="FILE", required=True, help="what to search")
     add("--storage", type=Path, metavar="DIR", required=True,

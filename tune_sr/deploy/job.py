@@ -38,7 +38,7 @@ class Job:
     """The folder that studies lie in, absolute, the same on every node."""
     words: tuple[str, ...] = ()
     """Further arguments of the search."""
-    tries_one: bool = False
+    probes_gpu: bool = False
     """Whether its driver tries a trial on a GPU first, to see how much of one each needs."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What every node finds in its environment."""
@@ -117,7 +117,7 @@ def make_job(
     if gpus and not study["gpus_per_trial"]:
         words += ("--gpus-per-trial", "1")
     text = check_plain(str(space), space.read_text(encoding="utf-8"), lines=True)
-    return Job(name=name, space=text, storage=storage, words=words, tries_one=auto, env=env or {})
+    return Job(name=name, space=text, storage=storage, words=words, probes_gpu=auto, env=env or {})
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _LONGEST = 47
 
 
 @dataclass(frozen=True)
-class Kind:
+class Target:
     """One kind of cluster."""
 
     requires: tuple[str, ...]
@@ -37,7 +37,7 @@ class Kind:
         """Every one that it takes."""
         return (*self.requires, *self.defaults)
 
-    def settle(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    def complete_flags(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every flag of this kind, as given or as it holds without.
 
         Raises:
@@ -60,7 +60,7 @@ def rayjob(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
     Raises:
         ValueError: the study's name is too long for one, or its driver needs a GPU.
     """
-    if job.tries_one:
+    if job.probes_gpu:
         rule = "tries one trial where the driver runs, on the head, which has no GPU: say a number"
         raise ValueError(f"--gpus-per-trial auto: {rule}")
     values = {
@@ -138,14 +138,16 @@ def slurm(job: Job, space: Path, flags: Mapping[str, Any]) -> str:
     return fill_in("slurm.sh", values)
 
 
-KINDS: dict[str, Kind] = {
-    "rayjob": Kind(("image", "claim"), {"workers": 2, "cpus": 8, "gpus": 1, "memory": 32}, rayjob),
-    "cluster": Kind(
+TARGETS: dict[str, Target] = {
+    "rayjob": Target(
+        ("image", "claim"), {"workers": 2, "cpus": 8, "gpus": 1, "memory": 32}, rayjob
+    ),
+    "cluster": Target(
         ("hosts",),
         {"user": None, "image": None, "cpus": None, "gpus": None, "bin": _HERE},
         cluster,
     ),
-    "slurm": Kind(
+    "slurm": Target(
         (),
         {"workers": 2, "cpus": 8, "gpus": 1, "memory": None, "time": "1-00:00:00", "bin": _HERE},
         slurm,

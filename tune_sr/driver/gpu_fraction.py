@@ -16,7 +16,7 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.settings import with_flags
 
 if TYPE_CHECKING:
-    from tune_sr.driver.preflight import Bench
+    from tune_sr.driver.preflight import Prepared
 
 _MARGIN = 1.2
 """How much more than the one that was tried a trial may need: points differ."""
@@ -32,7 +32,7 @@ _UPDATES, _REPORTS = 120, 2
 _log = logging.getLogger(__name__)
 
 
-def part_of_gpu(peak_bytes: int, free_bytes: int) -> float:
+def fraction_of_gpu(peak_bytes: int, free_bytes: int) -> float:
     """The part of a GPU for each trial, so that as many whole ones as fit share it.
 
     Args:
@@ -43,7 +43,7 @@ def part_of_gpu(peak_bytes: int, free_bytes: int) -> float:
         One over their number, rounded down to what Ray can count; 1 where no two fit, also for a
         trial that will not fit alone.
 
-    >>> part_of_gpu(peak_bytes=20 * 10**9, free_bytes=80 * 10**9)
+    >>> fraction_of_gpu(peak_bytes=20 * 10**9, free_bytes=80 * 10**9)
     0.3333
     """
     fit = int(free_bytes / (_MARGIN * peak_bytes + _CONTEXT_BYTES))
@@ -51,7 +51,7 @@ def part_of_gpu(peak_bytes: int, free_bytes: int) -> float:
     return math.floor(_FINEST / trials) / _FINEST
 
 
-def placed(config: StudyConfig, bench: Bench) -> StudyConfig:
+def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConfig:
     """The same study with a number where it says `gpus_per_trial: auto`.
 
     Raises:
@@ -62,10 +62,10 @@ def placed(config: StudyConfig, bench: Bench) -> StudyConfig:
     if config.space.study["gpus_per_trial"] != "auto":
         return config
     gpus = 0.0
-    if torch.cuda.is_available() and bench.run.device.type == "cuda":
-        peak = tried_bytes(bench)
+    if torch.cuda.is_available() and prepared.run.device.type == "cuda":
+        peak = probe_peak_bytes(prepared)
         free, whole = torch.cuda.mem_get_info()
-        gpus = part_of_gpu(peak, free)
+        gpus = fraction_of_gpu(peak, free)
         told = f"a trial takes {megabytes(peak)} of a GPU's {megabytes(whole)}"
         _log.warning("--gpus-per-trial auto: %s: %g of one for each", told, gpus)
     elif config.address is not None:
@@ -74,21 +74,23 @@ def placed(config: StudyConfig, bench: Bench) -> StudyConfig:
     else:
         _log.warning("--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone")
     space = with_flags(config.space, {"gpus_per_trial": gpus})
-    now = StudyConfig.of(space, config.name, config.folder.parent, config.address)
+    now = StudyConfig.from_settings(space, config.name, config.folder.parent, config.address)
     return replace(now, tracking_uri=config.tracking_uri)  # which the space has without its secrets
 
 
-def tried_bytes(bench: Bench) -> int:
+def probe_peak_bytes(prepared: Prepared) -> int:
     """The GPU memory that tensors take at most in a short trial of the study's first point."""
     import torch
 
-    device, config = bench.run.device, bench.run.config
+    device, config = prepared.run.device, prepared.run.config
     budget = BudgetConfig(steps=_UPDATES, steps_per_report=_UPDATES // _REPORTS)
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved(device)
     torch.cuda.reset_peak_memory_stats(device)
     with suppress(Diverged, torch.cuda.OutOfMemoryError):  # what it took until then counts
-        for _ in Run(config.model_copy(update={"budget": budget}), images=bench.images).reports():
+        for _ in Run(
+            config.model_copy(update={"budget": budget}), images=prepared.images
+        ).reports():
             pass
     peak = int(torch.cuda.max_memory_reserved(device)) - held
     torch.cuda.empty_cache()

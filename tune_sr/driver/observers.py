@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any
 
 from tune_sr.progress.display import Progress
-from tune_sr.progress.status import Frame
+from tune_sr.progress.status import StudyOutline
 from tune_sr.schedulers.rungs import rungs
 from tune_sr.storage.layout import LEDGER
 from tune_sr.study.config import StudyConfig
-from tune_sr.tracking.store import Store
-from tune_sr.tracking.tracker import Tracker
+from tune_sr.tracking.store import TrackingStore
+from tune_sr.tracking.tracker import MlflowTracker
 
 _CLOSE_S, _CLOSE_EARLY_S = 60.0, 10.0
 """How long MLflow may take for what is left to send: at the end of a study, and of a broken one."""
@@ -24,7 +24,7 @@ _SWITCH_S = 0.0005
 Python's own 5 ms a result costs Ray's loop a whole 10 ms more while MLflow is sent something."""
 
 
-class Watchers:
+class Observers:
     """Readers of a study's ledger and of its driver's log warnings, while in use as a context.
 
     On leaving, what the study's folder then holds is sent; so its results are written before.
@@ -33,7 +33,7 @@ class Watchers:
     def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
         ledger = config.folder / LEDGER
         values = {name: (mark or {}).get(config.objective.value) for name, mark in marks.items()}
-        frame = Frame(
+        frame = StudyOutline(
             name=config.name,
             trials=config.trials,
             steps=config.space.budget.steps,
@@ -44,11 +44,11 @@ class Watchers:
             rungs=rungs(config.scheduler, config.space.budget),
         )
         self._progress = Progress(ledger, frame, quiet=quiet)
-        self._tracker = Tracker(
+        self._tracker = MlflowTracker(
             ledger,
-            Store.of(config.tracking_uri, config.folder.parent),
+            TrackingStore.resolve(config.tracking_uri, config.folder.parent),
             experiment=config.experiment,
-            params_of=lambda point: config.configure(point).model_dump(mode="json"),
+            params_of=lambda point: config.trial_config(point).model_dump(mode="json"),
             tags={
                 "searcher": config.searcher,
                 "scheduler": config.scheduler.name,
@@ -59,7 +59,7 @@ class Watchers:
         self._warnings = _Saying(self._progress.say)
         self._switch_s = sys.getswitchinterval()
 
-    def __enter__(self) -> Watchers:
+    def __enter__(self) -> Observers:
         sys.setswitchinterval(min(_SWITCH_S, self._switch_s))
         for name in ("tune_sr", "trainables"):
             logging.getLogger(name).addHandler(self._warnings)
@@ -67,7 +67,7 @@ class Watchers:
         self._tracker.start()
         return self
 
-    def quieten(self) -> None:
+    def stop_display(self) -> None:
         """Leave the last table standing: what is printed from now on stands below it."""
         self._progress.close()
 

@@ -22,14 +22,14 @@ from tune_sr.storage.disk import check_room, check_writable
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.identity import check_digests, configs_of_files, found_digests
 from tune_sr.study.resume import check_nothing_lost
-from tune_sr.tracking.store import Store
+from tune_sr.tracking.store import TrackingStore
 
-Marks = dict[str, dict[str, float] | None]
+ReferenceScores = dict[str, dict[str, float] | None]
 """The held-out figures of `bicubic` and of the `teacher`."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class Prepared:
     """What a study is worked on with."""
 
     images: RunImages
@@ -44,7 +44,7 @@ class Bench:
         return replace(self.images, digests=self.digests)
 
 
-def prepare(config: StudyConfig) -> Bench:
+def prepare(config: StudyConfig) -> Prepared:
     """Find out what can be found out before anything is started: images, weights, sizes, room.
 
     Raises:
@@ -55,25 +55,28 @@ def prepare(config: StudyConfig) -> Bench:
     check_writable(config.folder)
     events = read_events(config.folder)
     check_nothing_lost(config.folder, events)
-    Store.of(config.tracking_uri, config.folder.parent).check(config.folder)
+    TrackingStore.resolve(config.tracking_uri, config.folder.parent).check(config.folder)
     point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
     try:
-        first = config.configure(point)
-        others = [*map(config.configure, config.space.first), *configs_of_files(config.space)]
+        first = config.trial_config(point)
+        others = [
+            *map(config.trial_config, config.space.first_points),
+            *configs_of_files(config.space),
+        ]
         images = RunImages.of(first, *others)
         run = Run(first, images=images)  # its refusals tell more of a file than a digest does
         check_teacher(run)
-        bench = Bench(images, run, found_digests([first, *others], images))
-        check_digests(config.folder, events, bench.digests)
+        prepared = Prepared(images, run, found_digests([first, *others], images))
+        check_digests(config.folder, events, prepared.digests)
         check_room(config.folder, largest_checkpoint([first]))
-        return bench
+        return prepared
     except ConfigError as error:
         raise _located(config.space.path, error) from None
 
 
-def measure(bench: Bench) -> Marks:
+def measure_references(prepared: Prepared) -> ReferenceScores:
     """What the students will be held against; takes seconds for a large teacher."""
-    return marks(bench.run)
+    return marks(prepared.run)
 
 
 def _located(space: Path, error: ConfigError) -> SpaceError:
@@ -82,20 +85,20 @@ def _located(space: Path, error: ConfigError) -> SpaceError:
     return read_yaml(space).error(("fixed", *keys), error.path, error.rule)
 
 
-def seconds_of_report(bench: Bench) -> float | None:
-    """Seconds that a trial of `bench` trains from one report to the next, on this machine.
+def seconds_of_report(prepared: Prepared) -> float | None:
+    """Seconds that a trial of `prepared` trains from one report to the next, on this machine.
 
     That of the fastest of a few updates. None where a CPU takes more than a second beyond doubt:
     that is known from the multiplications of the student's convolutions, without an update.
     """
-    config, student = bench.run.config, bench.run.student
+    config, student = prepared.run.config, prepared.run.student
     updates = config.budget.steps_per_report
     pixels = config.batch.images * config.batch.patch**2
     least = 6 * sum(each.numel() for each in student.parameters()) * pixels * updates
-    cpu = bench.run.device.type == "cpu"
+    cpu = prepared.run.device.type == "cpu"
     if cpu and least > _A_SECOND_OF_A_THREAD * torch.get_num_threads():
         return None
-    run = Run(config, images=bench.images)
+    run = Run(config, images=prepared.images)
     with run.replay.here(), run.numerics():
         # A GPU repeats what it recorded from the fourth on.
         return min(_timed(run) for _ in range(4 if cpu else 8)) * updates

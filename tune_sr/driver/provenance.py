@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tune_sr.storage.disk import replace_text
+from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import PROVENANCE
 
 _PACKAGES = ("tune-sr", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-image", "pydantic")
@@ -39,7 +39,7 @@ def record(folder: Path, argv: Sequence[str], threads: int, **study: object) -> 
         f"{what.replace('_', ' ')} {_shown(here)}, was {_shown(there)}"
         for what, there, here in _differences(_read(path), now)
     ]
-    replace_text(path, json.dumps({**study, **now}, indent=1) + "\n")
+    write_atomically(path, json.dumps({**study, **now}, indent=1) + "\n")
     if changes:
         told = "another machine than the last start's (%s): bits may differ from here on"
         logging.getLogger(__name__).warning(told, "; ".join(changes))

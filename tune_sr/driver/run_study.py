@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING
 
 from tune_sr.cli.redaction import redacted_words
 from tune_sr.cli.signals import Interrupted, end_this_process
-from tune_sr.driver.gpu_fraction import placed
-from tune_sr.driver.observers import Watchers
-from tune_sr.driver.preflight import Bench, Marks, measure, prepare
+from tune_sr.driver.gpu_fraction import resolve_gpus_per_trial
+from tune_sr.driver.observers import Observers
+from tune_sr.driver.preflight import Prepared, ReferenceScores, measure_references, prepare
 from tune_sr.driver.provenance import record
 from tune_sr.driver.signals import LoopSignals
-from tune_sr.execution.cluster import ray_for
+from tune_sr.execution.cluster import connect_ray
 from tune_sr.execution.recovery import may_be_retried
 from tune_sr.execution.session import ClusterError
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
 from tune_sr.ledger.usage import GpuMeter, driver_seconds
 from tune_sr.results.results import write_results
 from tune_sr.results.student import write_best
-from tune_sr.storage.disk import replace_text, when_there_is_room
+from tune_sr.storage.disk import retry_while_disk_full, write_atomically
 from tune_sr.storage.layout import LOCK, SPACE
 from tune_sr.storage.lock import DriverLock
 from tune_sr.study.config import StudyConfig
@@ -45,22 +45,22 @@ if TYPE_CHECKING:
 
 def run_study(
     config: StudyConfig,
-    bench: Bench | None = None,
+    prepared: Prepared | None = None,
     *,
     quiet: bool = False,
-    taken: Callable[[], None] = lambda: None,
+    on_locked: Callable[[], None] = lambda: None,
 ) -> Results:
     """Run a study from where its ledger stands to its end, and write its results.
 
     Every start is a replay: a fresh Tuner in a folder of its own issues the trials that the ledger
-    added and did not end, then new ones. A study that has nothing left to do starts no process; it
-    writes its results again and sends MLflow what that lacks.
+    added and did not end, then new ones. A study with nothing left to do starts no process: its
+    results are written again, and MLflow gets what it lacks.
 
     Args:
         config: the study.
-        bench: what `prepare` gave; prepared here if None.
+        prepared: what `prepare` gave; prepared here if None.
         quiet: nothing is printed but what goes wrong.
-        taken: called when the study is this driver's, some seconds before there is more to tell.
+        on_locked: called once the study's lock is held, seconds before its first event.
 
     Raises:
         ValueError: it cannot be started; nothing was written.
@@ -70,34 +70,35 @@ def run_study(
         EnvironmentFault: trial after trial met a fault of the machine; all is saved, as above.
         Interrupted: by a signal; all is saved, and the same call goes on from there.
     """
-    bench = bench or prepare(config)
-    config = replace(placed(config, bench), space=config.space.settled(bench.run.precision))
+    prepared = prepared or prepare(config)
+    config = resolve_gpus_per_trial(config, prepared)
+    config = replace(config, space=config.space.settled(prepared.run.precision))
     with (
-        _made(config.folder),
+        _study_folder(config.folder),
         DriverLock(config.folder / LOCK, on_lost=end_this_process) as lock,
         LoopSignals() as signals,
     ):
-        taken()
-        seconds = left_to_do(config)
+        on_locked()
+        seconds = seconds_left(config)
         if seconds is None:
-            return _finish_again(config, bench, lock, quiet=quiet)
+            return _finish_again(config, prepared, lock, quiet=quiet)
         with ThreadPoolExecutor(1) as beside:
-            # While Ray starts, which is mostly waiting.
-            marks = beside.submit(_marks, config, bench)
-            with ray_for(config) as places:
+            references = beside.submit(_references, config, prepared)  # while Ray starts
+            with connect_ray(config) as capacity:
                 # Late, because Ray reads its environment as it is imported.
-                from tune_sr.execution.tuner import tuner_for
+                from tune_sr.execution.tuner import build_tuner
 
                 signals.listen()
-                live = _begin(config, marks.result(), lock, bench, signals.arrived)
-                with Watchers(config, marks.result(), quiet=quiet) as watchers:
-                    _append_start(config, live, bench)
+                live = _open_ledger(config, references.result(), lock, prepared, signals.arrived)
+                with Observers(config, references.result(), quiet=quiet) as observers:
+                    _append_start(config, live, prepared)
                     signals.await_loop()
-                    tuner_for(config, live, bench.shared(), seconds, places, signals.overhear).fit()
+                    wrap = signals.wrap_ray_handler
+                    build_tuner(config, live, prepared.shared(), seconds, capacity, wrap).fit()
                     lock.check()
                     live.append("study_ended", finished=_finished(config, live, signals))
-                    watchers.quieten()
-                    results = _write(config, bench)
+                    observers.stop_display()
+                    results = _write(config, prepared)
     if signals.number is not None:
         raise Interrupted(signals.number)
     live.breaker.check()
@@ -105,7 +106,7 @@ def run_study(
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def _study_folder(folder: Path) -> Iterator[None]:
     """A folder that is there; where a cluster refuses a new study, it does not stay."""
     new = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,44 +119,52 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _finish_again(config: StudyConfig, bench: Bench, lock: DriverLock, *, quiet: bool) -> Results:
+def _finish_again(
+    config: StudyConfig, prepared: Prepared, lock: DriverLock, *, quiet: bool
+) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
-    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
-    with Watchers(config, _marks(config, bench), quiet=quiet):
+    live = StudyState(guarded_ledger(config.folder, lock), config.objective.keys)
+    with Observers(config, _references(config, prepared), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
-            _append_start(config, live, bench)
+            _append_start(config, live, prepared)
             live.append("study_ended", finished=True)
-        return _write(config, bench)
+        return _write(config, prepared)
 
 
-def _marks(config: StudyConfig, bench: Bench) -> Marks:
+def _references(config: StudyConfig, prepared: Prepared) -> ReferenceScores:
     """Bicubic's and the teacher's figures: those that the study's first driver found, if it did."""
-    started = History.of(read_events(config.folder)).study
-    return dict(started["marks"]) if started and "marks" in started else measure(bench)
+    started = History.from_events(read_events(config.folder)).study
+    return (
+        dict(started["marks"]) if started and "marks" in started else measure_references(prepared)
+    )
 
 
-def _begin(
-    config: StudyConfig, marks: Marks, lock: DriverLock, bench: Bench, ending: Callable[[], bool]
-) -> Live:
+def _open_ledger(
+    config: StudyConfig,
+    marks: ReferenceScores,
+    lock: DriverLock,
+    prepared: Prepared,
+    ending: Callable[[], bool],
+) -> StudyState:
     """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
-    live = Live(guarded_ledger(config.folder, lock), config.objective.keys)
+    live = StudyState(guarded_ledger(config.folder, lock), config.objective.keys)
     live.ending = ending
     if live.history.study is None:
         live.append(
             "study_started",
             name=config.name,
             id=uuid.uuid4().hex,
-            space=config.space.resolved(),
+            space=config.space.to_dict(),
             seed=config.seed,
             marks=marks,
-            digests=bench.digests,
+            digests=prepared.digests,
         )
-    replace_text(config.folder / SPACE, config.space.to_yaml())
+    write_atomically(config.folder / SPACE, config.space.to_yaml())
     return live
 
 
-def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
-    live.make_up(config.population())
+def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> None:
+    live.write_missing_clone(config.population())
     argv = redacted_words(sys.argv)
     record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
     live.append(
@@ -163,15 +172,15 @@ def _append_start(config: StudyConfig, live: Live, bench: Bench) -> None:
         host=socket.gethostname(),
         pid=os.getpid(),
         start=live.history.starts + 1,
-        study=config.space.resolved()["study"],
-        **new_digests(live.ledger.events(), bench.digests),
+        study=config.space.to_dict()["study"],
+        **new_digests(live.ledger.events(), prepared.digests),
     )
-    live.settle()
+    live.write_missing_ends()
     if config.retry_failed:
         live.retry_failed()
 
 
-def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
+def _finished(config: StudyConfig, live: StudyState, signals: LoopSignals) -> bool:
     """Whether there is nothing left to do; by then time is up where trials are left.
 
     Raises:
@@ -185,28 +194,31 @@ def _finished(config: StudyConfig, live: Live, signals: LoopSignals) -> bool:
     return True
 
 
-def _write(config: StudyConfig, bench: Bench) -> Results:
+def _write(config: StudyConfig, prepared: Prepared) -> Results:
     """`results.csv`, `summary.json` and `best/`; of two objectives `front/` as well."""
     folder = config.folder
-    results = when_there_is_room(folder, lambda: write_results(folder))
+    results = retry_while_disk_full(folder, lambda: write_results(folder))
     try:
-        when_there_is_room(folder, lambda: write_best(results, bench.images))
+        retry_while_disk_full(folder, lambda: write_best(results, prepared.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
     return results
 
 
-def left_to_do(config: StudyConfig) -> float | None:
+def seconds_left(config: StudyConfig) -> float | None:
     """Seconds that a study may still take, infinite without a limit; None where it is finished.
 
     A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
     """
     events = read_events(config.folder)
-    history = History.of(events)
+    history = History.from_events(events)
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
     if len(history.trials) >= config.trials and not history.running() and not retried:
         return None
-    if config.gpu_hours is not None and GpuMeter.of(events).seconds() >= 3600 * config.gpu_hours:
+    if (
+        config.gpu_hours is not None
+        and GpuMeter.from_events(events).seconds() >= 3600 * config.gpu_hours
+    ):
         return None
     if config.hours is None:
         return math.inf

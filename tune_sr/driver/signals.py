@@ -47,7 +47,7 @@ class LoopSignals:
         """From now on, until `overhear`, only remember what arrives."""
         self._awaiting = True
 
-    def overhear(self) -> None:
+    def wrap_ray_handler(self) -> None:
         """Hear SIGUSR1 beside Ray's loop, which by now has taken it, and would not say so."""
         if not in_main_thread():
             return

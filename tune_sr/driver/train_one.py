@@ -14,7 +14,7 @@ from trainables.saved_run import SavedRun
 from tune_sr.cli.streams import tell
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import CHECKPOINTS, CONFIG, PANEL, REPORTS, STUDENT
-from tune_sr.visualization.panel import draw_student
+from tune_sr.visualization.panel import draw_student_panel
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -71,7 +71,7 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     caveat = saved.run.config.caveat
     notes |= {"caveat": caveat} if caveat else {}
     save_network(output / STUDENT, student, notes)
-    draw_student(output / PANEL, saved.run)
+    draw_student_panel(output / PANEL, saved.run)
     return (
         f"best: step {int(report['step'])}, {key} {value:.2f}{'*' if caveat else ''} "
         f"({value - bicubic_db:+.2f} over bicubic){_ssim(report, ', ')}; {output}"

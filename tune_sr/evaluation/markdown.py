@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_sr.cli.formatting import count_shown, footnote_marks
+from tune_sr.cli.formatting import footnote_marks, format_count
 from tune_sr.cli.streams import one_line
 
 if TYPE_CHECKING:
@@ -58,4 +58,4 @@ def _figure(value: float | None, form: str) -> str:
 
 def _count(number: int | None) -> str:
 
-    return "" if number is None else count_shown(number)
+    return "" if number is None else format_count(number)

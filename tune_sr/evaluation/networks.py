@@ -27,7 +27,7 @@ BICUBIC = "bicubic"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class EvaluatedNetwork:
     """One row of the table.
 
     Attributes:
@@ -52,14 +52,14 @@ class Contestant:
         return self.scales is None or scale in self.scales
 
 
-def bicubic() -> Contestant:
+def bicubic() -> EvaluatedNetwork:
     """What every network is held against; it goes through the same evaluation."""
-    return Contestant(BICUBIC, None, None, upsample_BCHW, {})
+    return EvaluatedNetwork(BICUBIC, None, None, upsample_BCHW, {})
 
 
-def contestant(
+def load_network_spec(
     spec: str, *, device: torch.device, tile_pixels: int, eightfold: bool = False
-) -> Contestant:
+) -> EvaluatedNetwork:
     """The network that `spec` names, ready on `device`.
 
     Args:
@@ -85,7 +85,7 @@ def contestant(
     whole: Upscale = partial(_at_scale, by_scale)
     if eightfold:
         whole = self_ensemble(whole)
-    return Contestant(spec, network.colour, network.scales, whole, costs, caveat)
+    return EvaluatedNetwork(spec, network.colour, network.scales, whole, costs, caveat)
 
 
 def _upscale(network: SRNet, lr_BCHW: Tensor, scale: int) -> Tensor:

@@ -11,16 +11,16 @@ from trainables.data.benchmarks import Benchmark
 from trainables.device import chosen_device
 from trainables.metrics.fidelity import PROTOCOLS
 from trainables.values import ConfigError
-from tune_sr.evaluation.networks import contestant
-from tune_sr.evaluation.table import Contest
+from tune_sr.evaluation.networks import load_network_spec
+from tune_sr.evaluation.table import Evaluation
 
 if TYPE_CHECKING:
     import torch
 
-    from tune_sr.evaluation.networks import Contestant
+    from tune_sr.evaluation.networks import EvaluatedNetwork
 
 
-def prepare(arguments: argparse.Namespace) -> Contest:
+def prepare(arguments: argparse.Namespace) -> Evaluation:
     """What to compare, with everything found out that can be before the first image.
 
     Raises:
@@ -32,8 +32,8 @@ def prepare(arguments: argparse.Namespace) -> Contest:
         torch.set_num_threads(arguments.threads)
     device = _device(arguments.device)
 
-    def ready(spec: str) -> Contestant:
-        return contestant(
+    def ready(spec: str) -> EvaluatedNetwork:
+        return load_network_spec(
             spec,
             device=device,
             tile_pixels=arguments.tile_pixels,
@@ -48,7 +48,7 @@ def prepare(arguments: argparse.Namespace) -> Contest:
         if not any(each.serves(scale) for scale in scales):
             asked, serves = (", ".join(map(str, some)) for some in (scales, each.scales or ()))
             raise ValueError(f"{each.label} serves scale {serves} and none of --scales {asked}")
-    contest = Contest(
+    evaluation = Evaluation(
         networks=networks,
         benchmarks=(),
         scales=scales,
@@ -57,10 +57,10 @@ def prepare(arguments: argparse.Namespace) -> Contest:
         device=device,
         pictures=arguments.save_images,
     )
-    for protocol in contest.protocols():
+    for protocol in evaluation.protocols():
         if arguments.lr is not None and not PROTOCOLS[protocol].byte_images:
             raise ValueError(f"--lr: {protocol} makes its LR from luma; add --protocol rgb8")
-    return replace(contest, benchmarks=_benchmarks(arguments, scales))
+    return replace(evaluation, benchmarks=_benchmarks(arguments, scales))
 
 
 def _device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ from trainables.data.images import Images, write_image
 from trainables.metrics.evaluate import Heldout, Pixels, View
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db
 from trainables.values import Colour
-from tune_sr.evaluation.networks import Contestant, bicubic
+from tune_sr.evaluation.networks import EvaluatedNetwork, bicubic
 
 _WARM_UP_SIDE = 32
 """LR pixels of the corner that a network sees before its time is taken."""
@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Evaluation:
     """What is to be compared, on what, and how.
 
     Attributes:
@@ -72,21 +72,21 @@ class Contest:
         pictures: a folder that every result is written to.
     """
 
-    networks: Sequence[Contestant]
+    networks: Sequence[EvaluatedNetwork]
     benchmarks: Sequence[Benchmark]
     scales: Sequence[int]
     protocol: ProtocolName | None
-    teacher: Contestant | None
+    teacher: EvaluatedNetwork | None
     device: torch.device
     pictures: Path | None = None
 
-    def protocols(self) -> dict[ProtocolName, list[Contestant]]:
+    def protocols(self) -> dict[ProtocolName, list[EvaluatedNetwork]]:
         """Who is compared under what, bicubic first in each.
 
         Raises:
             ConfigError: the protocol is for luma networks, and one of them is not.
         """
-        groups: dict[ProtocolName, list[Contestant]] = {}
+        groups: dict[ProtocolName, list[EvaluatedNetwork]] = {}
         for network in self.networks:
             name = protocol_for(self.protocol, network.colour or "y")
             groups.setdefault(name, [bicubic()]).append(network)
@@ -104,7 +104,7 @@ class Contest:
             for group in self.protocols().values()
         )
 
-    def approximate(self, tile_pixels: int) -> list[str]:
+    def networks_with_seams(self, tile_pixels: int) -> list[str]:
         """Which networks see further than the tiles that some image is too large to do without."""
         largest = max(
             array.shape[0] * array.shape[1]
@@ -117,38 +117,40 @@ class Contest:
 
 
 @dataclass
-class _Tally:
+class _Scores:
     """What one contestant has reached so far in one row."""
 
     scores: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
 
 
-_Tallies = Mapping[tuple[int, ProtocolName], Sequence[tuple[Contestant, _Tally]]]
+_Tallies = Mapping[tuple[int, ProtocolName], Sequence[tuple[EvaluatedNetwork, _Scores]]]
 
 
-def rows(contest: Contest, tick: Callable[[str], None] = lambda _doing: None) -> Iterator[Row]:
+def evaluate_rows(
+    evaluation: Evaluation, tick: Callable[[str], None] = lambda _doing: None
+) -> Iterator[Row]:
     """The table's rows: by set, scale and protocol, bicubic first.
 
     Whole images, one at a time: what is prepared of one serves every network.
 
     Args:
-        contest: what to compare.
+        evaluation: what to compare.
         tick: told what is done next, before each pass of a network over an image.
 
     Raises:
         ValueError: an image cannot be used, in one line that names it.
     """
-    for benchmark in contest.benchmarks:
+    for benchmark in evaluation.benchmarks:
         tallies = {
-            (scale, protocol): [(each, _Tally()) for each in everyone if each.serves(scale)]
-            for scale in contest.scales
-            for protocol, everyone in contest.protocols().items()
+            (scale, protocol): [(each, _Scores()) for each in everyone if each.serves(scale)]
+            for scale in evaluation.scales
+            for protocol, everyone in evaluation.protocols().items()
         }
-        for scales in _sharing_images(benchmark, contest.scales):
+        for scales in _sharing_images(benchmark, evaluation.scales):
             # TF32 keeps 10 bits of every number: a GPU would print other digits than a CPU.
             with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                _compare(contest, benchmark, scales, tallies, tick)
+                _compare(evaluation, benchmark, scales, tallies, tick)
         for (scale, protocol), group in tallies.items():
             yield from (_row(*pair, benchmark.name, scale, protocol) for pair in group)
 
@@ -162,7 +164,7 @@ def _sharing_images(benchmark: Benchmark, scales: Sequence[int]) -> list[list[in
 
 
 def _compare(
-    contest: Contest,
+    evaluation: Evaluation,
     benchmark: Benchmark,
     scales: Sequence[int],
     tallies: _Tallies,
@@ -173,27 +175,29 @@ def _compare(
         lr: dict[int, list[Pixels]] | None = None
         if benchmark.lr is not None:
             lr = {scale: [benchmark.lr[scale].arrays[index]] for scale in scales}
-        for protocol in contest.protocols():
-            stage = _Stage(contest, benchmark, Images((name,), (array,)), scales, protocol, lr)
+        for protocol in evaluation.protocols():
+            stage = _PreparedImage(
+                evaluation, benchmark, Images((name,), (array,)), scales, protocol, lr
+            )
             for scale in scales:
                 for each, tally in tallies[scale, protocol]:
                     tick(f"{benchmark.name} x{scale} {Path(each.label).name}")
                     stage.add(each, tally, scale, first=index == 0)
 
 
-class _Stage:
+class _PreparedImage:
     """One image under one protocol, as each colour sees it at each scale."""
 
     def __init__(
         self,
-        contest: Contest,
+        evaluation: Evaluation,
         benchmark: Benchmark,
         image: Images,
         scales: Sequence[int],
         protocol: ProtocolName,
         lr: Mapping[int, list[Pixels]] | None,
     ) -> None:
-        self._contest, self._set, self._protocol = contest, benchmark.name, protocol
+        self._contest, self._set, self._protocol = evaluation, benchmark.name, protocol
         self._colour: Colour = "rgb" if PROTOCOLS[protocol].byte_images else "y"
         self._make = partial(
             Heldout,
@@ -201,18 +205,18 @@ class _Stage:
             scales=scales,
             protocol=protocol,
             crop=benchmark.crop,
-            device=contest.device,
+            device=evaluation.device,
             lr=lr,
         )
         self._made: dict[Colour, Heldout] = {}
         self._taught: dict[int, Tensor] = {}
-        teacher = contest.teacher
+        teacher = evaluation.teacher
         for scale in scales:
             if teacher is not None and teacher.serves(scale):
                 heldout, view = self._seen_by(teacher, scale)
                 self._taught[scale] = heldout.luma(view, teacher.upscale(view.lr_BCHW, scale))
 
-    def add(self, each: Contestant, tally: _Tally, scale: int, *, first: bool) -> None:
+    def add(self, each: EvaluatedNetwork, tally: _Scores, scale: int, *, first: bool) -> None:
         """Let one contestant upscale the image; its figures and its time go to `tally`."""
         heldout, view = self._seen_by(each, scale)
         if first:
@@ -235,7 +239,7 @@ class _Stage:
             picture = heldout.picture(view, sr_BCHW)
             write_image(folder / f"{Path(view.name).stem}.png", picture)
 
-    def _seen_by(self, each: Contestant, scale: int) -> tuple[Heldout, View]:
+    def _seen_by(self, each: EvaluatedNetwork, scale: int) -> tuple[Heldout, View]:
         colour = each.colour or self._colour
         if colour not in self._made:
             self._made[colour] = self._make(colour=colour)
@@ -243,7 +247,7 @@ class _Stage:
         return heldout, heldout.views[scale][0]
 
 
-def _row(each: Contestant, tally: _Tally, data: str, scale: int, protocol: str) -> Row:
+def _row(each: EvaluatedNetwork, tally: _Scores, data: str, scale: int, protocol: str) -> Row:
     means = [statistics.fmean(column) for column in zip(*tally.scores, strict=True)]
     finite = [mean if math.isfinite(mean) else None for mean in means]
     cost = each.costs.get(scale)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tune_sr.execution.resources import (
-    Places,
-    Share,
+    ClusterCapacity,
+    TrialResources,
     check_fits,
     living_nodes,
     local_workers,
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def ray_for(config: StudyConfig) -> Iterator[Places | None]:
+def connect_ray(config: StudyConfig) -> Iterator[ClusterCapacity | None]:
     """The Ray that a study runs on; of a cluster, its places, which come and go.
 
     Raises:
@@ -35,7 +35,7 @@ def ray_for(config: StudyConfig) -> Iterator[Places | None]:
         with local_ray(_cpus(config)):
             yield None
         return
-    with joined_places(
+    with joined_cluster(
         config.address, trial_resources(config), most_at_a_time(config), config.folder
     ) as places:
         gpus = sum(node.gpus for node in living_nodes())
@@ -48,7 +48,7 @@ def ray_for(config: StudyConfig) -> Iterator[Places | None]:
         yield places
 
 
-def at_a_time(config: StudyConfig) -> int:
+def max_concurrent(config: StudyConfig) -> int:
     """Trials at a time where the study would run; a cluster is asked, and left at once.
 
     Raises:
@@ -56,14 +56,14 @@ def at_a_time(config: StudyConfig) -> int:
     """
     if config.address is None:
         return local_workers(config)
-    with joined_places(config.address, trial_resources(config), most_at_a_time(config)) as places:
-        return places.count()
+    with joined_cluster(config.address, trial_resources(config), most_at_a_time(config)) as places:
+        return places.slots()
 
 
 @contextmanager
-def joined_places(
-    address: str, share: Share, most: int | None, folder: Path | None = None
-) -> Iterator[Places]:
+def joined_cluster(
+    address: str, share: TrialResources, most: int | None, folder: Path | None = None
+) -> Iterator[ClusterCapacity]:
     """Join a cluster that can run a study; leave it afterwards.
 
     Args:
@@ -80,7 +80,7 @@ def joined_places(
         check_fits(share, nodes)
         if folder is not None:
             check_shared(folder, [node for node in nodes if share.on(node)])
-        yield Places(share, most, living_nodes)
+        yield ClusterCapacity(share, most, living_nodes)
 
 
 def _cpus(config: StudyConfig) -> int:

@@ -26,7 +26,7 @@ _BLAMES_THE_POINT = ("diverged", "invalid: ", OUT_OF_MEMORY, "no report for ")
 """How the reasons of failed trials begin that would fail again on any machine like this one."""
 
 
-class Again(NamedTuple):
+class Retry(NamedTuple):
     """A trial begins again, from its newest checkpoint."""
 
     reason: str | None
@@ -35,7 +35,7 @@ class Again(NamedTuple):
     """Images that pass through a network at a time from now on; None: as many as before."""
 
 
-class Loss(NamedTuple):
+class LostProcess(NamedTuple):
     """Why a trial's process is no more."""
 
     reason: str
@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-def after_failure(record: TrialRecord, reason: str, images: int) -> Again | str:
+def retry_or_fail_reported(record: TrialRecord, reason: str, images: int) -> Retry | str:
     """What follows when a trial says why it cannot go on: how it begins again, or why it ends.
 
     Out of memory it is tried once more, half of its batch at a time: what it learns is the same.
@@ -62,10 +62,10 @@ def after_failure(record: TrialRecord, reason: str, images: int) -> Again | str:
         images: of its batch.
 
     >>> record = TrialRecord("0000", 0, {})
-    >>> after_failure(record, "out of memory: 2 GiB more", images=16)
-    Again(reason='out of memory: 2 GiB more; again with 8 of 16 images at a time', micro_batch=8)
+    >>> retry_or_fail_reported(record, "out of memory: 2 GiB more", images=16)
+    Retry(reason='out of memory: 2 GiB more; again with 8 of 16 images at a time', micro_batch=8)
     >>> record.micro_batch = 8
-    >>> after_failure(record, "out of memory: 2 GiB more", images=16)
+    >>> retry_or_fail_reported(record, "out of memory: 2 GiB more", images=16)
     'out of memory: 2 GiB more; with 8 of 16 images at a time: batch.images 4 may fit'
     """
     if not reason.startswith(OUT_OF_MEMORY):
@@ -74,15 +74,15 @@ def after_failure(record: TrialRecord, reason: str, images: int) -> Again | str:
         return f"{reason}; with a single image: a smaller batch.patch may fit"
     if record.micro_batch is None:
         half = _half(images)
-        return Again(f"{reason}; again with {half} of {images} images at a time", half)
+        return Retry(f"{reason}; again with {half} of {images} images at a time", half)
     now = record.micro_batch
     fits = f"batch.images {now // 2}" if now > 1 else "a smaller batch.patch"
     return f"{reason}; with {now} of {images} images at a time: {fits} may fit"
 
 
-def after_loss(
-    record: TrialRecord, loss: Loss, images: int, losses: int, allowed: int
-) -> Again | str:
+def retry_or_fail_lost(
+    record: TrialRecord, loss: LostProcess, images: int, losses: int, allowed: int
+) -> Retry | str:
     """What follows when a trial's process is lost: how it begins again, or why it ends.
 
     Args:
@@ -97,8 +97,8 @@ def after_loss(
         return f"{loss.reason} ({losses} times)" if detailed else f"{loss.reason} {losses} times"
     if loss.memory and record.micro_batch is None and images > 1:
         half = _half(images)
-        return Again(f"{loss.reason}; again with {half} of {images} images at a time", half)
-    return Again(loss.reason)
+        return Retry(f"{loss.reason}; again with {half} of {images} images at a time", half)
+    return Retry(loss.reason)
 
 
 def read_error(file: str | None) -> str:
@@ -120,27 +120,29 @@ def read_error(file: str | None) -> str:
     return ""
 
 
-def why_lost(said: str, *, begun: bool = True) -> Loss | Fault:
+def classify_loss(said: str, *, begun: bool = True) -> LostProcess | Fault:
     """What Ray's error tells of a process that is no more.
 
     Args:
         said: the error's text; "" where it is not known.
         begun: whether Ray had started the process.
 
-    >>> why_lost("The actor died because its node has died. Node Id: 0a").counts
+    >>> classify_loss("The actor died because its node has died. Node Id: 0a").counts
     False
-    >>> why_lost("", begun=False)
+    >>> classify_loss("", begun=False)
     Fault(reason='its process could not begin')
     """
     if _PREEMPTED in said:
-        return Loss("its node was preempted", counts=False)
+        return LostProcess("its node was preempted", counts=False)
     if _NODE_LOST in said:
-        return Loss("its node was lost", counts=False)
+        return LostProcess("its node was lost", counts=False)
     if _NODE_FULL in said:
-        return Loss(f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True)
+        return LostProcess(
+            f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True
+        )
     if _NOT_CREATED in said:
         return Fault(f"{_NOT_BEGUN}: {said.rstrip().splitlines()[-1]}")
-    return Loss(_LOST) if begun else Fault(_NOT_BEGUN)
+    return LostProcess(_LOST) if begun else Fault(_NOT_BEGUN)
 
 
 def may_be_retried(record: TrialRecord) -> bool:

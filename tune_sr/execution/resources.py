@@ -27,7 +27,7 @@ class Node(NamedTuple):
     gpus: float
 
 
-class Share(NamedTuple):
+class TrialResources(NamedTuple):
     """What a trial is given; a part of a GPU is a part of one, so it lies on one node."""
 
     cpus: float
@@ -36,9 +36,9 @@ class Share(NamedTuple):
     def on(self, node: Node) -> int:
         """Trials that a node takes at a time.
 
-        >>> Share(cpus=2, gpus=0.4).on(Node("", "a", cpus=16, gpus=3))
+        >>> TrialResources(cpus=2, gpus=0.4).on(Node("", "a", cpus=16, gpus=3))
         6
-        >>> Share(cpus=2, gpus=2).on(Node("", "a", cpus=16, gpus=3))
+        >>> TrialResources(cpus=2, gpus=2).on(Node("", "a", cpus=16, gpus=3))
         1
         """
         by_cpus = _whole(node.cpus / self.cpus)
@@ -53,7 +53,7 @@ class Share(NamedTuple):
         return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
 
 
-def check_fits(share: Share, nodes: Sequence[Node]) -> None:
+def check_fits(share: TrialResources, nodes: Sequence[Node]) -> None:
     """Refuse what no node can give: Ray would wait for such a node for ever.
 
     Raises:
@@ -61,9 +61,13 @@ def check_fits(share: Share, nodes: Sequence[Node]) -> None:
     """
     if any(share.on(node) for node in nodes):
         return
-    most = Share(*(max(getattr(node, kind) for node in nodes) for kind in Share._fields))
-    lacking = [kind for kind in Share._fields if getattr(share, kind) > getattr(most, kind)]
-    shown = lacking or Share._fields
+    most = TrialResources(
+        *(max(getattr(node, kind) for node in nodes) for kind in TrialResources._fields)
+    )
+    lacking = [
+        kind for kind in TrialResources._fields if getattr(share, kind) > getattr(most, kind)
+    ]
+    shown = lacking or TrialResources._fields
     asked = " ".join(f"--{kind}-per-trial {getattr(share, kind):g}" for kind in shown)
     there = " and ".join(f"{getattr(most, kind):g} {_CALLED[kind]}" for kind in shown)
     if len(nodes) == 1:
@@ -75,9 +79,9 @@ def check_fits(share: Share, nodes: Sequence[Node]) -> None:
     raise ClusterError(f"{asked}: {rule}; no trial could start")
 
 
-def trial_resources(config: StudyConfig) -> Share:
+def trial_resources(config: StudyConfig) -> TrialResources:
     """What each trial of a study is given."""
-    return Share(config.cpus_per_trial, config.gpus_per_trial)
+    return TrialResources(config.cpus_per_trial, config.gpus_per_trial)
 
 
 def most_at_a_time(config: StudyConfig) -> int | None:
@@ -102,12 +106,12 @@ def check_this_machine(config: StudyConfig) -> None:
         check_fits(share, [this_machine(share)])
 
 
-def this_machine(share: Share) -> Node:
+def this_machine(share: TrialResources) -> Node:
     """This machine as a node; its GPUs are counted where trials are given any."""
     return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
-class Places:
+class ClusterCapacity:
     """How many trials a cluster takes at a time, at this time: nodes come and go.
 
     Args:
@@ -118,7 +122,7 @@ class Places:
 
     def __init__(
         self,
-        share: Share,
+        share: TrialResources,
         most: int | None,
         look: Callable[[], Sequence[Node]],
     ) -> None:
@@ -127,13 +131,13 @@ class Places:
         self._seen: set[str] = set()
         self._gone: set[str] = set()
 
-    def count(self) -> int:
+    def slots(self) -> int:
         """Trials that the living nodes take together."""
         if time.monotonic() - self._looked >= _LOOK_S:
             self._update()
         return self._count if self._most is None else min(self._count, self._most)
 
-    def lost(self) -> int:
+    def nodes_lost(self) -> int:
         """Nodes that were there and are not any more."""
         self._update()
         return len(self._gone)

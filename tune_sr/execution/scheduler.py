@@ -11,16 +11,16 @@ from ray.tune.schedulers import FIFOScheduler
 
 from trainables.ray_trainable import FAILED, FAULT, NOTES, REPORT, TRIAL
 from tune_sr.execution.recovery import (
-    Again,
     Fault,
-    after_failure,
+    Retry,
+    classify_loss,
     read_error,
-    why_lost,
+    retry_or_fail_reported,
 )
-from tune_sr.execution.state import Live
-from tune_sr.execution.watchdog import Patience
+from tune_sr.execution.state import StudyState
+from tune_sr.execution.watchdog import Watchdog
 from tune_sr.ledger.events import State
-from tune_sr.schedulers.decide import Judge
+from tune_sr.schedulers.decide import Decider
 from tune_sr.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
     """Writes down every report with the decision on it before Ray hears of either."""
 
-    def __init__(self, config: StudyConfig, live: Live) -> None:
+    def __init__(self, config: StudyConfig, live: StudyState) -> None:
         super().__init__()
         self._study, self._live = config, live
-        self._judge = Judge(
+        self._judge = Decider(
             config.scheduler, config.space.budget, live.history, config.objective, config.seed
         )
         self._population = config.population()
-        self._patience = Patience()
+        self._patience = Watchdog()
         self._unplaced: dict[str, Trial] = {}
         self._reporting: set[str] = set()
 
@@ -55,14 +55,14 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         name = trial.config[TRIAL]
         begun = self._unplaced.pop(name, None) is None
         self._patience.ended(name)
-        self._live.setbacks[name] = why_lost(read_error(trial.error_file), begun=begun)
+        self._live.pending_retries[name] = classify_loss(read_error(trial.error_file), begun=begun)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
     ) -> str:
         """What `decide` says; a trial that failed stops, and may begin again."""
         name = trial.config[TRIAL]
-        self._patience.heard(name)
+        self._patience.reported(name)
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
         if FAULT in result:
@@ -86,7 +86,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         for name, trial in list(self._unplaced.items()):
             if trial.status == trial.RUNNING:
                 del self._unplaced[name]
-                self._patience.begun(name)
+                self._patience.started(name)
         overdue = self._patience.overdue()
         for trial in tune_controller.get_trials() if overdue else ():
             name = trial.config[TRIAL]
@@ -102,18 +102,20 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         if copy is None:
             return str(self.CONTINUE)
         self._live.clone(name, copy)
-        return self._pause(name, Again(None))
+        return self._pause(name, Retry(None))
 
     def _fail(self, name: str, reason: str) -> str:
         """It has ended; or it stops here, and the searcher issues it again."""
         record = self._live.history.trials[name]
-        next_step = after_failure(record, reason, self._study.configure(record.point).batch.images)
+        next_step = retry_or_fail_reported(
+            record, reason, self._study.trial_config(record.point).batch.images
+        )
         if isinstance(next_step, str):
             return self._end(name, "failed", next_step)
         return self._pause(name, next_step)
 
-    def _pause(self, name: str, again: Again | Fault) -> str:
-        self._live.setbacks[name] = again
+    def _pause(self, name: str, again: Retry | Fault) -> str:
+        self._live.pending_retries[name] = again
         self._patience.ended(name)
         return str(self.STOP)
 

@@ -10,15 +10,15 @@ from ray.tune.search import Searcher
 
 from trainables.ray_trainable import CLONED, HEARD, MICRO_BATCH, TRIAL
 from trainables.values import ConfigError
-from tune_sr.execution.recovery import ATTEMPTS, Again, Fault, Loss, after_loss
-from tune_sr.execution.state import Live
+from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess, Retry, retry_or_fail_lost
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.history import trial_name
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tune_sr.execution.resources import Places
-    from tune_sr.searchers.context import Told
+    from tune_sr.execution.resources import ClusterCapacity
+    from tune_sr.searchers.context import FrozenTrialCache
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
@@ -31,14 +31,16 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     On a cluster, `places` says how many trials it takes as its nodes come and go.
     """
 
-    def __init__(self, config: StudyConfig, live: Live, places: Places | None = None) -> None:
+    def __init__(
+        self, config: StudyConfig, live: StudyState, places: ClusterCapacity | None = None
+    ) -> None:
         super().__init__()  # no metric of Ray's: values are read from the ledger
         self._study, self._live, self._places = config, live, places
         self._waiting = [record.name for record in live.history.running()]
-        self._again = dict.fromkeys(self._waiting, Again("the driver was started again"))
+        self._again = dict.fromkeys(self._waiting, Retry("the driver was started again"))
         self._running: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
-        self._told: Told = {}
+        self._told: FrozenTrialCache = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial in Ray's form; None while there is no room, or what is left is running."""
@@ -57,15 +59,17 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     ) -> None:
         """Let go of a trial; issue it again if it has not ended, or goes on as a copy."""
         name = self._running.pop(trial_id)
-        setback = self._live.setbacks.pop(name, Loss("its process was lost") if error else None)
+        setback = self._live.pending_retries.pop(
+            name, LostProcess("its process was lost") if error else None
+        )
         if setback is None or self._live.history.trials[name].state is not None:
             return
         if isinstance(setback, Fault):
-            self._again[name] = Again(setback.reason)
+            self._again[name] = Retry(setback.reason)
             self._live.breaker.fault(name, setback.reason)
             return
-        next_step = setback if isinstance(setback, Again) else self._after(name, setback)
-        if isinstance(next_step, Again):
+        next_step = setback if isinstance(setback, Retry) else self._after(name, setback)
+        if isinstance(next_step, Retry):
             self._waiting.append(name)
             self._again[name] = next_step
         else:
@@ -83,15 +87,15 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def _has_room(self) -> bool:
         """Whether a node could take one more; of no account where there is no more."""
         more = self._waiting or len(self._live.history.trials) < self._study.trials
-        return self._places is None or not more or len(self._running) < self._places.count()
+        return self._places is None or not more or len(self._running) < self._places.slots()
 
-    def _after(self, name: str, loss: Loss) -> Again | str:
+    def _after(self, name: str, loss: LostProcess) -> Retry | str:
         """What follows when the process of a trial is lost."""
         self._losses[name] += loss.counts
         record = self._live.history.trials[name]
-        allowed = ATTEMPTS + (self._places.lost() if self._places is not None else 0)
-        images = self._study.configure(record.point).batch.images
-        return after_loss(record, loss, images, self._losses[name], allowed)
+        allowed = ATTEMPTS + (self._places.nodes_lost() if self._places is not None else 0)
+        images = self._study.trial_config(record.point).batch.images
+        return retry_or_fail_lost(record, loss, images, self._losses[name], allowed)
 
     def _next(self) -> str | None:
         """The next trial; one whose point cannot be configured has thereby ended."""
@@ -120,7 +124,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The caveat of what a point means; or why it means nothing."""
         try:
-            return self._study.configure(point).caveat, None
+            return self._study.trial_config(point).caveat, None
         except ConfigError as error:
             return None, f"invalid: {error}"
 

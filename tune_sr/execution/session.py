@@ -89,7 +89,7 @@ def joined_ray(address: str) -> Iterator[None]:
     Raises:
         ClusterError: nothing answers there, or this machine is no node of it.
     """
-    _silence()
+    _quiet_ray()
     import ray
 
     if ray.is_initialized():
@@ -120,7 +120,7 @@ def _check_answers(address: str) -> None:
         raise ClusterError(f"--address {address}: no cluster answers there: {error}") from None
 
 
-def _silence() -> None:
+def _quiet_ray() -> None:
     """What Ray shall not say, and not do, is told it before it is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -139,7 +139,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     Raises:
         ClusterError: Ray cannot be started, mostly for lack of memory or processes.
     """
-    _silence()
+    _quiet_ray()
     import ray
 
     if ray.is_initialized():

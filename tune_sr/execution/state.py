@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tune_sr.execution.circuit_breaker import CircuitBreaker
-from tune_sr.execution.recovery import Again, Fault, Loss, may_be_retried
+from tune_sr.execution.recovery import Fault, LostProcess, Retry, may_be_retried
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.usage import GpuMeter
-from tune_sr.schedulers.pbt import Copy, Population
+from tune_sr.schedulers.pbt import PopulationBasedTraining, Replacement
 from tune_sr.study.resume import without_secrets_of_old
 
 
-class Live:
+class StudyState:
     """A study as it goes on: its ledger, and the folds of it, in step."""
 
     def __init__(self, ledger: Ledger, keys: Collection[str] | None = None) -> None:
@@ -27,8 +27,11 @@ class Live:
         """
         events = [without_secrets_of_old(event) for event in ledger.events()]
         self.ledger = ledger
-        self.history, self.gpu_meter = History.of(events, keys), GpuMeter.of(events)
-        self.setbacks: dict[str, Again | Loss | Fault] = {}
+        self.history, self.gpu_meter = (
+            History.from_events(events, keys),
+            GpuMeter.from_events(events),
+        )
+        self.pending_retries: dict[str, Retry | LostProcess | Fault] = {}
         """By trial: what the scheduler has seen of one that is to begin again."""
         self.breaker = CircuitBreaker()
         self.ending: Callable[[], bool] = _never
@@ -41,7 +44,7 @@ class Live:
         self.gpu_meter.apply(written)
         return written
 
-    def settle(self) -> None:
+    def write_missing_ends(self) -> None:
         """Write the ends that a driver decided on and died before it could write."""
         settled = set()
         for event in self.ledger.events():
@@ -53,12 +56,12 @@ class Live:
             if record.state is not None and record.name not in settled:
                 self.append("trial_ended", trial=record.name, state=record.state, reason=None)
 
-    def make_up(self, population: Population) -> None:
+    def write_missing_clone(self, population: PopulationBasedTraining) -> None:
         """Write the copy that a driver decided on and died before it could write, if there is one.
 
         Before anything else is written: only the last event tells.
         """
-        due = population.due(list(self.ledger.events()))
+        due = population.unwritten_replacement(list(self.ledger.events()))
         if due is not None:
             self.clone(*due)
 
@@ -67,7 +70,7 @@ class Live:
         for record in filter(may_be_retried, list(self.history.trials.values())):
             self.append("retried", trial=record.name, reason=record.reason)
 
-    def clone(self, trial: str, copy: Copy) -> None:
+    def clone(self, trial: str, copy: Replacement) -> None:
         """Write down what a trial goes on as."""
         where = {"from": copy.source, "step": copy.step}
         self.append("cloned", trial=trial, **where, point=copy.point, caveat=copy.caveat)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.stopper import Stopper
 
 if TYPE_CHECKING:
-    from tune_sr.execution.state import Live
+    from tune_sr.execution.state import StudyState
 
 
-class GpuHours(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
+class GpuHoursStopper(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
     """Ends a start of the driver when the study has used the GPU time that it may use."""
 
-    def __init__(self, live: Live, hours: float) -> None:
+    def __init__(self, live: StudyState, hours: float) -> None:
         self._live, self._seconds = live, 3600 * hours
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
@@ -30,7 +30,7 @@ class GpuHours(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
 class Tripped(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
     """Ends a start of the driver when trial after trial meets one fault of the machine."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: StudyState) -> None:
         self._live = live
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:

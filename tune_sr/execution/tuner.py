@@ -11,11 +11,11 @@ from ray.tune.stopper import CombinedStopper
 
 from trainables.job import Job
 from trainables.ray_trainable import DistillTrainable, register_trainables
-from tune_sr.execution.resources import Places, local_workers, trial_resources
+from tune_sr.execution.resources import ClusterCapacity, local_workers, trial_resources
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
-from tune_sr.execution.stoppers import GpuHours, Tripped
-from tune_sr.schedulers.pbt import exchange_steps
+from tune_sr.execution.stoppers import GpuHoursStopper, Tripped
+from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.storage.layout import TRIALS
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.identity import owner_of
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
     from trainables.run import RunImages
-    from tune_sr.execution.state import Live
+    from tune_sr.execution.state import StudyState
 
 
-def tuner_for(
+def build_tuner(
     config: StudyConfig,
-    live: Live,
+    live: StudyState,
     images: RunImages,
     seconds: float,
-    places: Places | None,
+    places: ClusterCapacity | None,
     begun: Callable[[], None],
 ) -> tune.Tuner:
     """A fresh Tuner in a folder of its own: it issues what the ledger left, then new trials.
@@ -46,20 +46,20 @@ def tuner_for(
         begun: called once Ray's loop has begun, in its thread.
     """
     job = Job(
-        configure=config.configure,
+        configure=config.trial_config,
         trials=config.folder / TRIALS,
         start=f"start-{live.history.starts:03d}",
         threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
         images=images,
-        keep=exchange_steps(config.scheduler, config.space.budget),
+        keep=exploit_steps(config.scheduler, config.space.budget),
         costs=() if config.objective.cost is None else (config.objective.cost,),
         owner=owner_of(live.history.study),
         digests=images.digests,
     )
     stoppers = [Tripped(live)]
     if config.gpu_hours is not None:
-        stoppers.append(GpuHours(live, config.gpu_hours))
+        stoppers.append(GpuHoursStopper(live, config.gpu_hours))
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
@@ -81,13 +81,13 @@ def tuner_for(
             # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/execution/recovery.py
-            callbacks=[_Begun(begun)],
+            callbacks=[_OnFirstStep(begun)],
             stop=CombinedStopper(*stoppers),
         ),
     )
 
 
-class _Begun(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
+class _OnFirstStep(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
     """Tells once that Ray's loop has begun."""
 
     def __init__(self, tell: Callable[[], None]) -> None:

@@ -14,14 +14,14 @@ FACTOR = 5.0
 _LOOK_S = 1.0
 
 
-class Patience:
+class Watchdog:
     """Knows when every running trial was last heard of.
 
     >>> clock = iter([0.0, 60.0, 120.0, 720.0])
-    >>> patience = Patience(lambda: next(clock))
-    >>> patience.begun("0000"), patience.heard("0000"), patience.heard("0000")
+    >>> watchdog = Watchdog(lambda: next(clock))
+    >>> watchdog.started("0000"), watchdog.reported("0000"), watchdog.reported("0000")
     (None, None, None)
-    >>> patience.overdue()
+    >>> watchdog.overdue()
     {'0000': 600.0}
     """
 
@@ -32,12 +32,12 @@ class Patience:
         self._slowest = 0.0
         self._looked = -math.inf
 
-    def begun(self, trial: str) -> None:
+    def started(self, trial: str) -> None:
         """A trial begins, or begins again."""
         self._last[trial] = self._clock()
         self._reporting.discard(trial)
 
-    def heard(self, trial: str) -> None:
+    def reported(self, trial: str) -> None:
         """A trial has reported."""
         now = self._clock()
         if trial in self._reporting:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_sr.ledger.events import Event, State
-from tune_sr.ledger.reports import Reported, packed
+from tune_sr.ledger.reports import Reported, pack
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 
@@ -102,12 +102,12 @@ class History:
     """No trial is missing below this number."""
 
     @classmethod
-    def of(cls, events: Iterable[Event], keys: Collection[str] | None = None) -> History:
+    def from_events(cls, events: Iterable[Event], keys: Collection[str] | None = None) -> History:
         """The fold of `events`, oldest first.
 
         >>> added = {"event": "trial_added", "trial": "0000", "number": 0, "point": {}}
         >>> ended = {"event": "trial_ended", "trial": "0000", "state": "failed"}
-        >>> History.of([added, ended]).trials["0000"].state
+        >>> History.from_events([added, ended]).trials["0000"].state
         'failed'
         """
         history = cls(keys=keys)
@@ -147,7 +147,7 @@ class History:
             record = self.trials[event["trial"]]
             record.state, record.reason = event["state"], event.get("reason")
             if self.keys is not None:
-                record.reports = packed(record.reports)
+                record.reports = pack(record.reports)
 
     def _reported(self, record: TrialRecord, event: Event) -> None:
         step = event["step"]

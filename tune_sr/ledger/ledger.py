@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.ledger.events import Event, Reader, json_line
-from tune_sr.storage.append_file import LineFile
+from tune_sr.storage.append_file import AppendOnlyFile
 from tune_sr.storage.layout import LEDGER
 
-_FOLLOWING = {"reported", "trial_ended"}
+_SYNCED_LATER = {"reported", "trial_ended"}
 """What a power cut may take for a moment: a report lies in its trial's checkpoint as well, and from
 neither of them does anything follow before the next trial is added, which waits for the disk."""
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Ledger:
         self.path = Path(path)
         self._writable = writable
         self._before, self._failed = before, failed
-        self._lines = LineFile(self.path)
+        self._lines = AppendOnlyFile(self.path)
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write one event. A full disk is waited for, and said.
@@ -75,7 +75,7 @@ class Ledger:
             self._before(event)
         line = json_line({"event": event, "time": time.time(), **fields})
         try:
-            self._lines.append(line.encode(), sync=event not in _FOLLOWING)
+            self._lines.append(line.encode(), sync=event not in _SYNCED_LATER)
         except OSError as error:
             if self._failed is not None:
                 self._failed(error)
@@ -134,6 +134,6 @@ def read_events(folder: Path) -> list[Event]:
         raise ValueError(f"{folder / LEDGER}: cannot be read: {why}") from None
 
 
-def exists(events: Sequence[Event]) -> bool:
+def is_started(events: Sequence[Event]) -> bool:
     """Whether a study was begun: a driver that died before its first line began none."""
     return any(event["event"] == "study_started" for event in events)

@@ -19,7 +19,7 @@ class Reported(NamedTuple):
     decision: Decision
 
 
-class Packed(Mapping[int, Reported]):
+class PackedReports(Mapping[int, Reported]):
     """Reports by student step: seventeen bytes for one of a single figure, and not five hundred."""
 
     def __init__(self, reports: Mapping[int, Reported], keys: tuple[str, ...]) -> None:
@@ -43,12 +43,12 @@ class Packed(Mapping[int, Reported]):
         return len(self._steps)
 
 
-def packed(reports: Mapping[int, Reported]) -> Mapping[int, Reported]:
+def pack(reports: Mapping[int, Reported]) -> Mapping[int, Reported]:
     """The same reports in little room; as they are where their steps or keys are out of order.
 
-    >>> packed({10: Reported({"psnr_y_db": 30.0}, "stop")})[10]
+    >>> pack({10: Reported({"psnr_y_db": 30.0}, "stop")})[10]
     Reported(report={'psnr_y_db': 30.0}, decision='stop')
     """
     keys = {tuple(each.report) for each in reports.values()}
     rising = all(earlier < later for earlier, later in pairwise(reports))
-    return Packed(reports, keys.pop()) if len(keys) == 1 and rising else reports
+    return PackedReports(reports, keys.pop()) if len(keys) == 1 and rising else reports

@@ -22,12 +22,12 @@ class GpuMeter:
         self._last = 0.0
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Self:
+    def from_events(cls, events: Iterable[Event]) -> Self:
         """The fold of `events`, oldest first.
 
         >>> started = {"event": "driver_started", "time": 0.0, "study": {"gpus_per_trial": 0.5}}
         >>> added = {"event": "trial_added", "time": 10.0, "trial": "0000"}
-        >>> GpuMeter.of([started, added]).seconds(now=30.0)
+        >>> GpuMeter.from_events([started, added]).seconds(now=30.0)
         10.0
         """
         meter = cls()

@@ -26,13 +26,13 @@ class Objective(NamedTuple):
         return tuple(key for key in self if key is not None)
 
     @classmethod
-    def of(cls, says: Any) -> Objective:
+    def parse(cls, says: Any) -> Objective:
         """What `study.objective` says: `psnr_y_db`, a list of it and a cost, `teacher_agreement`.
 
         Raises:
             ValueError: it says something else.
 
-        >>> Objective.of(["psnr_y_db", "params"])
+        >>> Objective.parse(["psnr_y_db", "params"])
         Objective(value='psnr_y_db', cost='params')
         """
         if says == AGREEMENT:
@@ -45,12 +45,12 @@ class Objective(NamedTuple):
             raise ValueError(f"{rule}; got {says!r}")
         return cls(*keys)
 
-    def said(self) -> str | list[str]:
+    def to_yaml(self) -> str | list[str]:
         """What `of` takes, as short as can be."""
         if self.value == _AGREEMENT_KEY:
             return AGREEMENT
         return self.value if self.cost is None else [self.value, self.cost]
 
 
-ALONE = Objective(QUALITY)
+PSNR_ONLY = Objective(QUALITY)
 """Quality, whatever it costs."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def front(scored: Iterable[tuple[_T, float, float]]) -> list[_T]:
+def pareto_front(scored: Iterable[tuple[_T, float, float]]) -> list[_T]:
     """Those that no other one beats: in value or in cost, and is as good in the other.
 
     Args:
@@ -18,7 +18,7 @@ def front(scored: Iterable[tuple[_T, float, float]]) -> list[_T]:
     Returns:
         Cheapest first.
 
-    >>> front([("a", 30.0, 5.0), ("b", 29.0, 5.0), ("c", 28.0, 2.0), ("d", 28.0, 2.0)])
+    >>> pareto_front([("a", 30.0, 5.0), ("b", 29.0, 5.0), ("c", 28.0, 2.0), ("d", 28.0, 2.0)])
     ['c', 'a']
     """
     best, kept = -math.inf, []

@@ -13,7 +13,7 @@ from tune_sr.cli.streams import say
 from tune_sr.ledger.tail import follow
 from tune_sr.progress.event_lines import event_line, opening_line
 from tune_sr.progress.live_table import render
-from tune_sr.progress.status import Board, Frame
+from tune_sr.progress.status import StudyOutline, StudyStatus
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,14 +31,19 @@ class Progress:
     """
 
     def __init__(
-        self, ledger: Path, frame: Frame, *, quiet: bool = False, stream: TextIO | None = None
+        self,
+        ledger: Path,
+        outline: StudyOutline,
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
     ) -> None:
         self._ledger = ledger
         self._stream = stream or sys.stdout
         self._mode: Literal["quiet", "plain", "live"] = (
             "quiet" if quiet else "live" if self._stream.isatty() else "plain"
         )
-        self._board = Board(frame)
+        self._board = StudyStatus(outline)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._since = 0.0

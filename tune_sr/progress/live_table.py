@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tune_sr.cli.formatting import clock, cost_shown, short
+from tune_sr.cli.formatting import format_cost, format_duration, format_value
 from tune_sr.ledger.history import TrialRecord
-from tune_sr.progress.status import Board
+from tune_sr.progress.status import StudyStatus
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -20,11 +20,11 @@ _NARROW, _QUANTITY = 110, 11
 """Characters below which a line leaves out the decision, and that a searched quantity takes."""
 
 
-def render(board: Board, now: float, *, rows: int, width: int) -> Group:
+def render(status: StudyStatus, now: float, *, rows: int, width: int) -> Group:
     """The live table: title, marks, then at most `rows` trials.
 
     Args:
-        board: the study as it stands.
+        status: the study as it stands.
         now: seconds since 1970, for the times.
         rows: how many trials fit; running ones come first, then the best of the ended.
         width: characters of a line, which decide how many searched quantities are shown.
@@ -32,34 +32,34 @@ def render(board: Board, now: float, *, rows: int, width: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    trials = sorted(board.history.trials.values(), key=lambda record: _order(board, record))
-    footnotes = board.footnotes()
+    trials = sorted(status.history.trials.values(), key=lambda record: _order(status, record))
+    footnotes = status.footnotes()
     rows = max(3, rows - sum(1 + len(line) // width for line in footnotes))
     more = len(trials) - rows
     below = [Text(f"and {more} more", style="dim")] if more > 0 else []
     below += [Text(line, style="dim") for line in footnotes]
-    table = _table(board, trials[:rows], width)
-    return Group(_title(board, now), *_marks(board, width), Text(), table, *below)
+    table = _table(status, trials[:rows], width)
+    return Group(_title(status, now), *_marks(status, width), Text(), table, *below)
 
 
-def _order(board: Board, record: TrialRecord) -> tuple[int, float, int]:
-    value = board.value_of(record)
+def _order(status: StudyStatus, record: TrialRecord) -> tuple[int, float, int]:
+    value = status.value_of(record)
     rank = 0 if record.state is None else 2 if record.state == "failed" else 1
     return rank, 0.0 if rank == 0 or value is None else -value, record.number
 
 
-def _title(board: Board, now: float) -> Text:
+def _title(status: StudyStatus, now: float) -> Text:
     from rich.text import Text
 
-    title = Text(board.frame.name, style="bold", no_wrap=True, overflow="ellipsis")
-    title.append(f"  {board.ended()} of {board.frame.trials} trials", style="not bold")
-    left = board.seconds_left(now)
-    if board.began is not None:
-        title.append(f"  {clock(now - board.began)} gone", style="not bold dim")
+    title = Text(status.outline.name, style="bold", no_wrap=True, overflow="ellipsis")
+    title.append(f"  {status.ended()} of {status.outline.trials} trials", style="not bold")
+    left = status.seconds_left(now)
+    if status.began is not None:
+        title.append(f"  {format_duration(now - status.began)} gone", style="not bold dim")
     if left is not None:
-        title.append(f", {clock(left)} to go", style="not bold dim")
+        title.append(f", {format_duration(left)} to go", style="not bold dim")
     states: Counter[str] = Counter(
-        record.state or "running" for record in board.history.trials.values()
+        record.state or "running" for record in status.history.trials.values()
     )
     for state, style in _STYLES.items():
         if states[state]:
@@ -67,35 +67,35 @@ def _title(board: Board, now: float) -> Text:
     return title
 
 
-def _marks(board: Board, width: int) -> Iterator[Text]:
+def _marks(status: StudyStatus, width: int) -> Iterator[Text]:
     """The best so far as a place between bicubic and the teacher, and in words."""
     from rich.text import Text
 
-    frame, best = board.frame, board.best()
-    if frame.bicubic is not None and frame.teacher is not None:
+    outline, best = status.outline, status.best()
+    if outline.bicubic is not None and outline.teacher is not None:
         cells = max(10, min(48, width - 40))
-        line = Text(f"bicubic {frame.bicubic:.2f} ", style="dim", no_wrap=True)
-        share = (best[1] - frame.bicubic) / (frame.teacher - frame.bicubic) if best else 0.0
+        line = Text(f"bicubic {outline.bicubic:.2f} ", style="dim", no_wrap=True)
+        share = (best[1] - outline.bicubic) / (outline.teacher - outline.bicubic) if best else 0.0
         place = min(cells - 1, max(0, round(share * (cells - 1))))
         line.append("━" * place, style="not dim green")
         line.append("●" if best else "─", style="not dim bold green")
-        yield line.append("─" * (cells - 1 - place)).append(f" {frame.teacher:.2f} teacher")
+        yield line.append("─" * (cells - 1 - place)).append(f" {outline.teacher:.2f} teacher")
     if best is not None:
-        value = f"{best[1]:.2f}{board.mark(best[0])} dB"
-        told = f"best {value}{frame.gain(best[1])}, trial {best[0].name}"
+        value = f"{best[1]:.2f}{status.footnote_mark(best[0])} dB"
+        told = f"best {value}{outline.gain(best[1])}, trial {best[0].name}"
         yield Text(told, style="bold green", no_wrap=True, overflow="ellipsis")
 
 
-def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
+def _table(status: StudyStatus, trials: list[TrialRecord], width: int) -> Table:
     from rich.table import Table
 
     narrow = width < _NARROW
-    cost = [board.frame.cost] if board.frame.cost else []
+    cost = [status.outline.cost] if status.outline.cost else []
     columns = ["trial", "state", "steps", "", "rung", "decision", "best dB", "gain", *cost]
     if narrow:
         columns.remove("decision")
     room = max(1, (width - (60 if narrow else 78)) // _QUANTITY - len(cost))
-    points = (record.point for record in board.history.trials.values())
+    points = (record.point for record in status.history.trials.values())
     paths = list(dict.fromkeys(path for point in points for path in point))[:room]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
@@ -103,23 +103,25 @@ def _table(board: Board, trials: list[TrialRecord], width: int) -> Table:
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for path in paths:
         table.add_column(path.rpartition(".")[2], justify="right", no_wrap=True)
-    front = {record.name for record in board.front()}
+    front = {record.name for record in status.front()}
     for record in trials:
         unbeaten = record.name in front
-        cells = _cells(board, record, 8 if narrow else 16, unbeaten=unbeaten)
-        values = (short(record.point[path]) if path in record.point else "" for path in paths)
+        cells = _cells(status, record, 8 if narrow else 16, unbeaten=unbeaten)
+        values = (
+            format_value(record.point[path]) if path in record.point else "" for path in paths
+        )
         row = [cells[column] for column in columns]
         table.add_row(*row, *values, style="bold" if unbeaten else "")
     return table
 
 
 def _cells(
-    board: Board, record: TrialRecord, bar: int, *, unbeaten: bool
+    status: StudyStatus, record: TrialRecord, bar: int, *, unbeaten: bool
 ) -> dict[str, RenderableType]:
     """What each column says of one trial.
 
     Args:
-        board: the study as it stands.
+        status: the study as it stands.
         record: the trial.
         bar: characters of its steps.
         unbeaten: whether no trial so far beats it at its cost, where that is an objective.
@@ -127,22 +129,24 @@ def _cells(
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    frame, value, cost = board.frame, board.value_of(record), board.cost_of(record)
+    outline, value, cost = status.outline, status.value_of(record), status.cost_of(record)
     state = record.state or "running"
     step = max(record.reports, default=0)
-    passed = sum(rung in record.reports for rung in frame.rungs)
-    known = value is not None and frame.bicubic is not None
+    passed = sum(rung in record.reports for rung in outline.rungs)
+    known = value is not None and outline.bicubic is not None
     colour = _STYLES[state]
     return {
         "trial": record.name,
         "state": Text((record.reason or state)[:20] if state == "failed" else state, colour),
-        "steps": ProgressBar(frame.steps, step, bar, complete_style=colour, finished_style=colour),
-        "": f"{step}/{frame.steps}",
-        "rung": f"{passed}/{len(frame.rungs)}" if frame.rungs else "",
+        "steps": ProgressBar(
+            outline.steps, step, bar, complete_style=colour, finished_style=colour
+        ),
+        "": f"{step}/{outline.steps}",
+        "rung": f"{passed}/{len(outline.rungs)}" if outline.rungs else "",
         "decision": record.reports[step].decision if step else "",
-        "best dB": "" if value is None else f"{value:.2f}{board.mark(record)}",
-        "gain": f"{(value or 0) - (frame.bicubic or 0):+.2f}" if known else "",
-        frame.cost or "cost": _priced(frame.cost, cost, unbeaten=unbeaten),
+        "best dB": "" if value is None else f"{value:.2f}{status.footnote_mark(record)}",
+        "gain": f"{(value or 0) - (outline.bicubic or 0):+.2f}" if known else "",
+        outline.cost or "cost": _priced(outline.cost, cost, unbeaten=unbeaten),
     }
 
 
@@ -150,4 +154,4 @@ def _priced(key: str | None, cost: float | None, *, unbeaten: bool) -> str:
     """`664.7 K ●` of a trial on the front; as wide without its mark."""
     if key is None or cost is None:
         return ""
-    return f"{cost_shown(key, cost)} {'●' if unbeaten else ' '}"
+    return f"{format_cost(key, cost)} {'●' if unbeaten else ' '}"

@@ -9,11 +9,11 @@ from tune_sr.cli.formatting import footnote_marks
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import Objective
-from tune_sr.objectives.pareto import front
+from tune_sr.objectives.pareto import pareto_front
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class StudyOutline:
     """What a study is held against: known before it starts."""
 
     name: str
@@ -36,10 +36,10 @@ class Frame:
 
 
 @dataclass
-class Board:
+class StudyStatus:
     """The study as it stands, folded from its ledger."""
 
-    frame: Frame
+    outline: StudyOutline
     history: History = field(default_factory=History)
     began: float | None = None
     """When this driver started, seconds since 1970."""
@@ -49,7 +49,7 @@ class Board:
     """By trial: the step of its best report so far."""
 
     def __post_init__(self) -> None:
-        self.history.keys = Objective(self.frame.objective, self.frame.cost).keys
+        self.history.keys = Objective(self.outline.objective, self.outline.cost).keys
 
     def apply(self, event: Event) -> bool:
         """Take an event into account; whether it repeats a report."""
@@ -60,22 +60,22 @@ class Board:
         repeated = event["event"] == "reported" and event["step"] in told
         self.history.apply(event)
         if event["event"] == "reported" and not repeated:
-            self._look(event["trial"], event["step"], event["report"].get(self.frame.objective))
+            self._look(event["trial"], event["step"], event["report"].get(self.outline.objective))
         return repeated
 
     def _look(self, trial: str, step: int, value: float | None) -> None:
         if value is None or not math.isfinite(value):
             return
         best, reports = self._best.get(trial), self.history.trials[trial].reports
-        standing = -math.inf if best is None else reports[best].report[self.frame.objective]
+        standing = -math.inf if best is None else reports[best].report[self.outline.objective]
         if best is None or (value, -step) > (standing, -best):
             self._best[trial] = step
 
     def figure(self, record: TrialRecord, value: float) -> str:
         """A trial's value with the mark of its caveat, and what it gains over bicubic."""
-        return f"{value:.2f}{self.mark(record)}{self.frame.gain(value)}"
+        return f"{value:.2f}{self.footnote_mark(record)}{self.outline.gain(value)}"
 
-    def mark(self, record: TrialRecord) -> str:
+    def footnote_mark(self, record: TrialRecord) -> str:
         """What stands behind a trial's figures and leads to its footnote; nothing without one."""
         return self._marks().get(record.caveat, "") if record.caveat else ""
 
@@ -89,14 +89,14 @@ class Board:
     def value_of(self, record: TrialRecord) -> float | None:
         """A trial's best report so far."""
         step = self._best.get(record.name)
-        return None if step is None else record.reports[step].report[self.frame.objective]
+        return None if step is None else record.reports[step].report[self.outline.objective]
 
     def cost_of(self, record: TrialRecord) -> float | None:
         """What the student of a trial's best report so far costs, where that is an objective."""
         step = self._best.get(record.name)
-        if self.frame.cost is None or step is None:
+        if self.outline.cost is None or step is None:
             return None
-        return record.reports[step].report[self.frame.cost]
+        return record.reports[step].report[self.outline.cost]
 
     def best(self) -> tuple[TrialRecord, float] | None:
         """The trial with the best report so far, failed ones left out; of equal ones the first.
@@ -112,9 +112,11 @@ class Board:
     def front(self) -> list[TrialRecord]:
         """The trials so far that none beats at their cost, cheapest first; without one the best."""
         best = self.best()
-        if self.frame.cost is None or best is None:
+        if self.outline.cost is None or best is None:
             return [best[0]] if best else []
-        return front((each, value, self.cost_of(each) or 0.0) for each, value in self._valued())
+        return pareto_front(
+            (each, value, self.cost_of(each) or 0.0) for each, value in self._valued()
+        )
 
     def _valued(self) -> list[tuple[TrialRecord, float]]:
         """Every trial that has not failed with its best report so far, where there is one."""
@@ -129,7 +131,7 @@ class Board:
     def work_done(self) -> float:
         """Trials' worth of work: an ended trial is one, however early it ended."""
         return sum(
-            1.0 if record.state else min(1.0, max(record.reports, default=0) / self.frame.steps)
+            1.0 if record.state else min(1.0, max(record.reports, default=0) / self.outline.steps)
             for record in self.history.trials.values()
         )
 
@@ -139,4 +141,4 @@ class Board:
         if self.began is None or done <= self.work_before or self.history.finished:
             return None
         pace = (now - self.began) / (done - self.work_before)
-        return max(0.0, pace * (self.frame.trials - done))
+        return max(0.0, pace * (self.outline.trials - done))

@@ -20,10 +20,10 @@ from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
 from tune_sr.ledger.usage import driver_seconds
 from tune_sr.objectives.objective import AGREEMENT, QUALITY, Objective
-from tune_sr.objectives.pareto import front
-from tune_sr.storage.disk import replace_text
+from tune_sr.objectives.pareto import pareto_front
+from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
-from tune_sr.study.resume import stored_space
+from tune_sr.study.resume import load_stored_study
 
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
@@ -47,15 +47,15 @@ class Results:
     """How long drivers have worked on it, all starts together."""
 
     @classmethod
-    def of(cls, folder: Path) -> Results:
+    def load(cls, folder: Path) -> Results:
         """The study in `folder`.
 
         Raises:
             ValueError: there is none.
         """
         events = read_events(folder)
-        history = History.of(events)
-        return cls(folder, stored_space(folder, events), history, driver_seconds(events))
+        history = History.from_events(events)
+        return cls(folder, load_stored_study(folder, events), history, driver_seconds(events))
 
     @property
     def objective(self) -> str:
@@ -69,7 +69,7 @@ class Results:
 
     @property
     def _objective(self) -> Objective:
-        return Objective.of(self.space.study["objective"])
+        return Objective.parse(self.space.study["objective"])
 
     @cached_property
     def front(self) -> list[TrialRecord]:
@@ -79,7 +79,7 @@ class Results:
         """
         if self.cost is None:
             return [self.best] if self.best else []
-        return front(self.valued())
+        return pareto_front(self.valued())
 
     def valued(self) -> list[tuple[TrialRecord, float, float]]:
         """Every trial that has a score, with its value and its cost, 0 where that is no matter."""
@@ -107,7 +107,7 @@ class Results:
     @property
     def first(self) -> TrialRecord | None:
         """The trial of the space's first point, which is the paper's setting; None without one."""
-        return next(iter(self.history.trials.values()), None) if self.space.first else None
+        return next(iter(self.history.trials.values()), None) if self.space.first_points else None
 
     def score(self, record: TrialRecord) -> Score | None:
         """A trial's best report after the student's last growth, or its best one before that.
@@ -172,7 +172,7 @@ class Results:
     def _score(self, record: TrialRecord) -> Score | None:
         try:
             # What it was at first decides: copies are made after the last growth of every point.
-            growth_steps = self.space.at(record.point_at(0)).growth_steps()
+            growth_steps = self.space.trial_config(record.point_at(0)).growth_steps()
         except ConfigError:  # such a trial has failed
             return None
         step = record.score_step(self.objective, max(growth_steps, default=0))
@@ -214,7 +214,7 @@ class Results:
     def _protocol(self) -> str | None:
         for record in self.history.trials.values():
             try:
-                config = self.space.at(record.point)
+                config = self.space.trial_config(record.point)
             except ConfigError:
                 continue
             if config.heldout is None:
@@ -229,7 +229,7 @@ def load_results(folder: Path | str) -> Results:
     Raises:
         ValueError: there is none.
     """
-    return Results.of(Path(folder))
+    return Results.load(Path(folder))
 
 
 def write_results(folder: Path) -> Results:
@@ -239,15 +239,15 @@ def write_results(folder: Path) -> Results:
         ValueError: there is no study.
         OSError: they cannot be written.
     """
-    results = Results.of(folder)
-    replace_text(folder / SUMMARY, json.dumps(results.summary(), indent=2) + "\n")
+    results = Results.load(folder)
+    write_atomically(folder / SUMMARY, json.dumps(results.summary(), indent=2) + "\n")
     text = io.StringIO()
     rows = results.rows()
     columns = list(rows[0]) if rows else ["trial"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(folder / TABLE, text.getvalue())
+    write_atomically(folder / TABLE, text.getvalue())
     return results
 
 

@@ -15,8 +15,8 @@ from trainables.networks.checkpoint import save_network
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import BEST, CONFIG, FRONT, PANEL, STUDENT
 from tune_sr.study.identity import owner_of
-from tune_sr.visualization.panel import draw_student
-from tune_sr.visualization.pareto_front import Chart, Dot
+from tune_sr.visualization.panel import draw_student_panel
+from tune_sr.visualization.pareto_front import ParetoPlot, TrialPoint
 
 if TYPE_CHECKING:
     from trainables.checkpoints import Owner
@@ -76,7 +76,7 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     owner = owner_of(results.history.study)
     mine = owner and owner.at(point)
     state = _state(results.folder, record.name, score.step, folder, mine)
-    config = results.space.at(point)
+    config = results.space.trial_config(point)
     finished = FinishedStudent(config, state, images)
     finished.student = finished.student.settled(finished.active)
     fresh = folder.with_name(f"{folder.name}.new")
@@ -89,7 +89,7 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")
     if finished.heldout is not None:
-        draw_student(fresh / PANEL, finished, _chart(results))
+        draw_student_panel(fresh / PANEL, finished, _chart(results))
     folder.mkdir(exist_ok=True)
     (folder / PANEL).unlink(missing_ok=True)  # of another student
     for path in fresh.iterdir():
@@ -97,16 +97,16 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     fresh.rmdir()
 
 
-def _chart(results: Results) -> Chart | None:
+def _chart(results: Results) -> ParetoPlot | None:
     """Quality against cost of all trials, where both are objectives."""
     if results.cost is None:
         return None
     marks = (results.history.study or {}).get("marks") or {}
     value = results.objective
-    return Chart(
+    return ParetoPlot(
         value,
         results.cost,
-        tuple(Dot(record.name, *figures) for record, *figures in results.valued()),
+        tuple(TrialPoint(record.name, *figures) for record, *figures in results.valued()),
         tuple(record.name for record in results.front),
         {name: mark[value] for name, mark in marks.items() if mark and value in mark},
     )

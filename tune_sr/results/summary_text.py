@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trainables.values import QUALITIES
-from tune_sr.cli.formatting import cost_shown, footnote_marks, short
-from tune_sr.tracking.store import Store
+from tune_sr.cli.formatting import footnote_marks, format_cost, format_value
+from tune_sr.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from tune_sr.results.results import Results
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def summary_text(config: StudyConfig, results: Results) -> str:
     """What the study found, and where it lies."""
     summary = results.summary()
-    store = Store.of(config.tracking_uri, config.folder.parent)
+    store = TrackingStore.resolve(config.tracking_uri, config.folder.parent)
     rows = [
         ("bicubic", _figures(summary["bicubic"])),
         ("teacher", _figures(summary["teacher"], summary)),
@@ -32,7 +32,7 @@ def summary_text(config: StudyConfig, results: Results) -> str:
     lines += [f"  {mark} {caveat}" for caveat, mark in _marks(summary).items()]
     if best is not None:
         lines += [f"trial {best['trial']}, step {best['step']}:"]
-        lines += [f"  {path} = {short(value)}" for path, value in best["config"].items()]
+        lines += [f"  {path} = {format_value(value)}" for path, value in best["config"].items()]
     lines += _front_told(summary)
     lines += [
         f"results: {config.folder}",
@@ -48,7 +48,7 @@ def _front_told(summary: Mapping[str, Any]) -> list[str]:
 
     value, cost = summary["objective"]
     rows = [
-        f"  trial {each['trial']}  {each[value]:.2f} dB  {cost_shown(cost, each[cost])}"
+        f"  trial {each['trial']}  {each[value]:.2f} dB  {format_cost(cost, each[cost])}"
         for each in summary["front"]
     ]
     return [f"front of {value} against {cost}, cheapest first (in front/):", *rows]

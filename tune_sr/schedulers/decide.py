@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.reports import Decision
-from tune_sr.objectives.objective import ALONE, Objective
+from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig, best_until
 from tune_sr.schedulers.rungs import bracket_of, bracket_shares, rungs
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainables.config import BudgetConfig
 
 
-class Judge:
+class Decider:
     """Decides for one study; a decision costs what is new since the last one.
 
     It keeps where the trials stand at each rung, sorted, and reads on in `history` from the report
@@ -31,7 +31,7 @@ class Judge:
         scheduler: SchedulerConfig,
         budget: BudgetConfig,
         history: History,
-        objective: Objective = ALONE,
+        objective: Objective = PSNR_ONLY,
         seed: int = 0,
     ) -> None:
         """Take what decides.
@@ -79,14 +79,17 @@ class Judge:
         own = max(best_until(record, step, self._value), _or_worst(report[self._value]))
         others = self._others(step, bracket)
         if self._cost is not None:
-            others = self._no_dearer(step, bracket, report[self._cost])
-        return "continue" if self._rule.goes_on(self._scheduler, own, others) else "stop"
+            others = self._at_most_as_costly(step, bracket, report[self._cost])
+        return "continue" if self._rule.continues(self._scheduler, own, others) else "stop"
 
     def _others(self, step: int, bracket: int) -> list[float]:
         """Where those of a bracket stand that have reported at `step`, rising."""
         reached = self._history.reached[step]
         for record in reached[self._read[step] :]:
-            standing, place = self._rule.standing(record, step, self._value), self._bracket(record)
+            standing, place = (
+                self._rule.compared_value(record, step, self._value),
+                self._bracket(record),
+            )
             insort(self._standings[step, place], standing)
             if self._cost is not None:
                 cost = record.reports[step].report[self._cost]
@@ -94,7 +97,7 @@ class Judge:
         self._read[step] = len(reached)
         return self._standings[step, bracket]
 
-    def _no_dearer(self, step: int, bracket: int, cost: float) -> list[float]:
+    def _at_most_as_costly(self, step: int, bracket: int, cost: float) -> list[float]:
         """Of `_others` those that cost no more than `cost`, with which alone a trial is compared.
 
         So the front of a rung goes on: the best one for its cost is the best of all it is compared

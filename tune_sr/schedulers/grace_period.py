@@ -30,7 +30,7 @@ def parse_scheduler(says: Any, budget: BudgetConfig, last_growth: int) -> Schedu
     except ValidationError as error:
         problem = first_problem(_Scheduler, error, raw)
         raise ConfigError(f"study.{problem.path}", problem.rule) from None
-    reduces = SCHEDULERS[scheduler.name].reduces
+    reduces = SCHEDULERS[scheduler.name].uses_reduction_factor
     if not reduces and scheduler.reduction_factor != SchedulerConfig().reduction_factor:
         rule = f"{scheduler.name} has none: leave it out"
         raise ConfigError("study.scheduler.reduction_factor", rule)

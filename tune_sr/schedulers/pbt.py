@@ -26,7 +26,7 @@ _WHEN_IT_GROWS = "method.part_fraction"
 _CAVEAT = "became a changed copy of better trials on its way: its configuration is that of its end"
 
 
-class Copy(NamedTuple):
+class Replacement(NamedTuple):
     """What a trial goes on as."""
 
     source: str
@@ -38,7 +38,7 @@ class Copy(NamedTuple):
     """What every reader of the ledger shall say beside the trial's result."""
 
 
-class Population:
+class PopulationBasedTraining:
     """The trials of one study, which learn from one another while they run.
 
     Jaderberg et al., "Population Based Training of Neural Networks", 2017, without waiting: at each
@@ -79,7 +79,7 @@ class Population:
         self._unchanged = unchanged
         self._kinds: dict[tuple[str, int], Hashable] = {}
 
-    def copy(self, history: History, trial: str, step: int) -> Copy | None:
+    def copy(self, history: History, trial: str, step: int) -> Replacement | None:
         """What `trial` goes on as after its report at `step`, which `history` ends with.
 
         None: as itself.
@@ -101,9 +101,9 @@ class Population:
         source = sources[derive_seed(self._seed, "source", trial, step) % len(sources)]
         before, caveat = source.point_at(step), source.caveat_at(step) or ""
         said = caveat if _CAVEAT in caveat else "; ".join(filter(None, [caveat, _CAVEAT]))
-        return Copy(source.name, step, self._changed(before, trial, step), said)
+        return Replacement(source.name, step, self._changed(before, trial, step), said)
 
-    def due(self, events: Sequence[Event]) -> tuple[str, Copy] | None:
+    def unwritten_replacement(self, events: Sequence[Event]) -> tuple[str, Replacement] | None:
         """The trial, and its copy, that a driver decided on and died before it could write.
 
         Only after the very last event can one be missing: both are written in one go.
@@ -112,22 +112,24 @@ class Population:
         if last["event"] != "reported" or last["decision"] != "continue":
             return None
         trial, step = last["trial"], last["step"]
-        if step in History.of(events[:-1]).trials[trial].reports:
+        if step in History.from_events(events[:-1]).trials[trial].reports:
             return None  # the report had been made before, and what followed from it decided
-        copy = self.copy(History.of(events), trial, step)
+        copy = self.copy(History.from_events(events), trial, step)
         return None if copy is None else (trial, copy)
 
     def _ranked(self, history: History, trial: str, step: int) -> list[TrialRecord]:
         """Those of the kind of `trial` that have reported at `step`, the lowest first."""
-        kind = self._kind(history.trials[trial], step)
-        peers = [record for record in history.reached[step] if self._kind(record, step) == kind]
+        kind = self._peer_group(history.trials[trial], step)
+        peers = [
+            record for record in history.reached[step] if self._peer_group(record, step) == kind
+        ]
         return sorted(peers, key=lambda record: (self._value(record, step), -record.number))
 
     def _value(self, record: TrialRecord, step: int) -> float:
         value = record.reports[step].report.get(self._objective, math.nan)
         return value if math.isfinite(value) else -math.inf
 
-    def _kind(self, record: TrialRecord, step: int) -> Hashable:
+    def _peer_group(self, record: TrialRecord, step: int) -> Hashable:
         """Equal for trials that may copy each other at `step`."""
         key = record.name, sum(each.step < step for each in record.clones)
         if key not in self._kinds:
@@ -138,35 +140,35 @@ class Population:
     def _changed(self, point: Mapping[str, Any], trial: str, step: int) -> dict[str, Any]:
         changed = dict(point)
         for path in point:
-            if changeable(self._dimensions[path]):
+            if is_perturbable(self._dimensions[path]):
                 draws = [
                     derive_seed(self._seed, "change", trial, step, path, what) / 2**63
                     for what in ("how", "where")
                 ]
-                changed[path] = perturbed(self._dimensions[path], point[path], *draws)
+                changed[path] = perturb(self._dimensions[path], point[path], *draws)
         return changed
 
 
-def exchange_steps(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[int, ...]:
+def exploit_steps(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[int, ...]:
     """Student updates after which a trial may go on as a copy of another; mostly none."""
-    return rungs(scheduler, budget) if SCHEDULERS[scheduler.name].exchanges else ()
+    return rungs(scheduler, budget) if SCHEDULERS[scheduler.name].is_population_based else ()
 
 
-def changeable(dimension: Dimension) -> bool:
+def is_perturbable(dimension: Dimension) -> bool:
     """Whether a running trial can go on with another value of a quantity.
 
     So it is with the weights of losses and the rates of learning: continuous quantities of the
     method, and the optimiser's rate and clipping. When a student grows is part of its architecture.
 
-    >>> changeable(Dimension("optimiser.lr", "loguniform", (0.001, 0.1)))
+    >>> is_perturbable(Dimension("optimiser.lr", "loguniform", (0.001, 0.1)))
     True
     """
     path = dimension.path
     followed = path in _RATES or path.startswith("method.")
-    return dimension.word in _CONTINUOUS and followed and path != _WHEN_IT_GROWS
+    return dimension.distribution in _CONTINUOUS and followed and path != _WHEN_IT_GROWS
 
 
-def perturbed(dimension: Dimension, value: float, how: float, where: float) -> float:
+def perturb(dimension: Dimension, value: float, how: float, where: float) -> float:
     """`value` times 0.8 or 1.2, kept in range, or in one of four cases drawn anew.
 
     Args:
@@ -175,18 +177,20 @@ def perturbed(dimension: Dimension, value: float, how: float, where: float) -> f
         how: a number in [0, 1) that decides between the two.
         where: another, which decides the factor, or is the quantile drawn.
 
-    >>> perturbed(Dimension("method.w_R", "uniform", (0.0, 3.0)), 2.0, how=0.5, where=0.1)
+    >>> perturb(Dimension("method.w_R", "uniform", (0.0, 3.0)), 2.0, how=0.5, where=0.1)
     1.6
     """
     low, high = dimension.args[0], dimension.args[1]
     if how >= _RESAMPLED:
         new = value * _FACTORS[where >= 0.5]
-    elif dimension.word == "loguniform":
+    elif dimension.distribution == "loguniform":
         new = low * (high / low) ** where
     else:
         new = low + (high - low) * where
     new = min(max(new, low), high)
-    return float(dimension.accept(dimension.on_grid(new) if dimension.word == "quniform" else new))
+    return float(
+        dimension.validate(dimension.on_grid(new) if dimension.distribution == "quniform" else new)
+    )
 
 
 def check_exchanges(scheduler: str, dimensions: Mapping[str, Dimension]) -> None:
@@ -195,7 +199,9 @@ def check_exchanges(scheduler: str, dimensions: Mapping[str, Dimension]) -> None
     Raises:
         ConfigError: says what is missing.
     """
-    if SCHEDULERS[scheduler].exchanges and not any(map(changeable, dimensions.values())):
+    if SCHEDULERS[scheduler].is_population_based and not any(
+        map(is_perturbable, dimensions.values())
+    ):
         rule = f"{scheduler} changes weights and rates while trials run, and none is searched"
         wanted = "search optimiser.lr or a continuous quantity of the method"
         raise ConfigError("study.scheduler.name", f"{rule}: {wanted}")

@@ -134,18 +134,18 @@ def _powers(scheduler: SchedulerConfig, reports: int) -> Sequence[int]:
 class Rule(NamedTuple):
     """What one scheduler is made of."""
 
-    goes_on: Callable[[SchedulerConfig, float, Sequence[float]], bool]
+    continues: Callable[[SchedulerConfig, float, Sequence[float]], bool]
     """Its numbers, a trial's best value so far and the others' standing, rising -> whether it goes
     on."""
     rungs: Callable[[SchedulerConfig, int], Sequence[int]] = _powers
     """Its numbers and the reports of a whole trial -> the reports at which it is asked."""
-    standing: Callable[[TrialRecord, int, str], float] = best_until
+    compared_value: Callable[[TrialRecord, int, str], float] = best_until
     """Another trial, the step and the objective -> what is compared with."""
     brackets: bool = False
     """Whether later brackets are spared the first rungs; see `bracket_of`."""
-    reduces: bool = True
+    uses_reduction_factor: bool = True
     """Whether a `reduction_factor` means anything."""
-    exchanges: bool = False
+    is_population_based: bool = False
     """Whether trials learn from one another at its rungs; see `tune_sr/schedulers/pbt.py`."""
     says: str = "one trial in {reduction_factor} goes on"
     """What happens at a rung, for a person."""
@@ -157,8 +157,8 @@ SCHEDULERS: dict[str, Rule] = {
     "median": Rule(
         median,
         rungs=lambda scheduler, reports: range(scheduler.grace_period, reports),
-        standing=average_until,
-        reduces=False,
+        compared_value=average_until,
+        uses_reduction_factor=False,
         says="a trial goes on if its best is no worse than the median of the others' averages",
     ),
     "pbt": Rule(
@@ -166,7 +166,7 @@ SCHEDULERS: dict[str, Rule] = {
         rungs=lambda scheduler, reports: range(
             scheduler.grace_period, reports, scheduler.grace_period
         ),
-        exchanges=True,
+        is_population_based=True,
         says="a trial of the lowest one in {reduction_factor} becomes a changed copy of a high one",
     ),
     "none": Rule(none, rungs=lambda scheduler, reports: ()),

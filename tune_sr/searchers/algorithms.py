@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.values import ConfigError
 from tune_sr.searchers.grid import grid, grid_points
-from tune_sr.space.search_space import numbers_of
+from tune_sr.space.search_space import numeric_dimensions
 
 if TYPE_CHECKING:
     import optuna
 
-    from tune_sr.searchers.context import Question
+    from tune_sr.searchers.context import ProposalContext
     from tune_sr.space.search_space import SearchSpace
 
 STARTUP_TRIALS = 5
 """Trials that have to end before `tpe`, `gp` and `cmaes` learn from them; until then they draw at
 random."""
 
-POPULATION = 10
+NSGA2_POPULATION = 10
 """Trials of one generation of `nsga2`; the first is drawn at random."""
 
 
-def tpe(question: Question) -> dict[str, Any]:
+def tpe(question: ProposalContext) -> dict[str, Any]:
     """Tree-structured Parzen estimators over all quantities jointly.
 
     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011; the joint form of
@@ -36,7 +36,10 @@ def tpe(question: Question) -> dict[str, Any]:
     """
     import optuna
 
-    from tune_sr.searchers.optuna_samplers import ask_by_curves, ask_by_values
+    from tune_sr.searchers.optuna_samplers import (
+        ask_with_final_values,
+        ask_with_intermediate_values,
+    )
 
     # The user has not chosen Optuna's experimental argument and can do nothing about it.
     warnings.filterwarnings("ignore", "Argument ``group``", optuna.exceptions.ExperimentalWarning)
@@ -48,10 +51,14 @@ def tpe(question: Question) -> dict[str, Any]:
         constant_liar=False,
     )
     two = question.objective.cost is not None
-    return ask_by_values(sampler, question) if two else ask_by_curves(sampler, question)
+    return (
+        ask_with_final_values(sampler, question)
+        if two
+        else ask_with_intermediate_values(sampler, question)
+    )
 
 
-def random(question: Question) -> dict[str, Any]:
+def random(question: ProposalContext) -> dict[str, Any]:
     """Independent draws.
 
     Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012. Prefer it for
@@ -59,13 +66,13 @@ def random(question: Question) -> dict[str, Any]:
     """
     import optuna
 
-    from tune_sr.searchers.optuna_samplers import ask_by_values
+    from tune_sr.searchers.optuna_samplers import ask_with_final_values
 
     sampler = optuna.samplers.RandomSampler(seed=question.seed)
-    return ask_by_values(sampler, replace(question, ended=(), running=()))
+    return ask_with_final_values(sampler, replace(question, ended=(), running=()))
 
 
-def gp(question: Question) -> dict[str, Any]:
+def gp(question: ProposalContext) -> dict[str, Any]:
     """A Gaussian process, and the point of largest expected improvement.
 
     Jones et al., "Efficient Global Optimization", J. Global Optimization 1998; log-improvement of
@@ -76,7 +83,7 @@ def gp(question: Question) -> dict[str, Any]:
     """
     import optuna
 
-    from tune_sr.searchers.optuna_samplers import ask_by_values
+    from tune_sr.searchers.optuna_samplers import ask_with_final_values
 
     sampler = optuna.samplers.GPSampler(
         seed=question.seed,
@@ -84,10 +91,10 @@ def gp(question: Question) -> dict[str, Any]:
         independent_sampler=_independent(question),
         warn_independent_sampling=False,
     )
-    return ask_by_values(sampler, question)
+    return ask_with_final_values(sampler, question)
 
 
-def cmaes(question: Question) -> dict[str, Any]:
+def cmaes(question: ProposalContext) -> dict[str, Any]:
     """Evolution of a normal distribution by its covariance.
 
     Hansen and Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies",
@@ -96,19 +103,19 @@ def cmaes(question: Question) -> dict[str, Any]:
     without such a number is refused. A stopped trial counts as what it would have reached. Prefer
     it for hundreds of trials of numbers alone.
     """
-    from tune_sr.searchers.optuna_samplers import Numbers, ask_replayed
+    from tune_sr.searchers.optuna_samplers import NumericCmaEsSampler, ask_by_replay
 
-    sampler = Numbers(
+    sampler = NumericCmaEsSampler(
         question.space,
         question.seed,
         n_startup_trials=STARTUP_TRIALS,
         independent_sampler=_independent(question),
     )
-    return ask_replayed(sampler, question)
+    return ask_by_replay(sampler, question)
 
 
-def nsga2(question: Question) -> dict[str, Any]:
-    """Evolution by crossover and mutation, in generations of `POPULATION`.
+def nsga2(question: ProposalContext) -> dict[str, Any]:
+    """Evolution by crossover and mutation, in generations of `NSGA2_POPULATION`.
 
     Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", IEEE TEVC 2002. It
     crosses the quantities that every trial has; a conditional one is drawn at random. A stopped
@@ -117,13 +124,13 @@ def nsga2(question: Question) -> dict[str, Any]:
     """
     import optuna
 
-    from tune_sr.searchers.optuna_samplers import ask_replayed
+    from tune_sr.searchers.optuna_samplers import ask_by_replay
 
-    sampler = optuna.samplers.NSGAIISampler(seed=question.seed, population_size=POPULATION)
-    return ask_replayed(sampler, question)
+    sampler = optuna.samplers.NSGAIISampler(seed=question.seed, population_size=NSGA2_POPULATION)
+    return ask_by_replay(sampler, question)
 
 
-SEARCHERS: dict[str, Callable[[Question], dict[str, Any]]] = {
+SEARCHERS: dict[str, Callable[[ProposalContext], dict[str, Any]]] = {
     "tpe": tpe,
     "gp": gp,
     "cmaes": cmaes,
@@ -133,7 +140,7 @@ SEARCHERS: dict[str, Callable[[Question], dict[str, Any]]] = {
 }
 
 
-def most_trials(searcher: str, space: SearchSpace) -> int | None:
+def max_trials(searcher: str, space: SearchSpace) -> int | None:
     """How many trials a searcher has for a space; None where there is no end of them.
 
     Raises:
@@ -146,12 +153,12 @@ def most_trials(searcher: str, space: SearchSpace) -> int | None:
 
 def _check_numbers(space: SearchSpace) -> None:
 
-    if not numbers_of(space):
+    if not numeric_dimensions(space):
         rule = "cmaes moves numbers, and every quantity of this space is a choice or conditional"
         raise ConfigError("study.searcher", f"{rule}: take another searcher, such as tpe")
 
 
-def _independent(question: Question) -> optuna.samplers.BaseSampler:
+def _independent(question: ProposalContext) -> optuna.samplers.BaseSampler:
     """What draws the quantities that a sampler's model leaves out."""
     import optuna
 

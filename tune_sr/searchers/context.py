@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tune_sr.ledger.history import TrialRecord
-from tune_sr.objectives.objective import ALONE, Objective
+from tune_sr.objectives.objective import PSNR_ONLY, Objective
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 
-Told = dict[tuple[str, str | None, str | None, int], "FrozenTrial"]
+FrozenTrialCache = dict[tuple[str, str | None, str | None, int], "FrozenTrial"]
 """Trials that have ended, in Optuna's words, by name, state, reason and number of reports."""
 
 
 @dataclass(frozen=True)
-class Question:
+class ProposalContext:
     """What a searcher knows when it is asked for a point."""
 
     space: SearchSpace
@@ -32,6 +32,6 @@ class Question:
     ended: Sequence[TrialRecord] = ()
     """By number, all before the point's own."""
     running: Sequence[TrialRecord] = ()
-    objective: Objective = ALONE
-    told: Told = field(default_factory=dict)
+    objective: Objective = PSNR_ONLY
+    told: FrozenTrialCache = field(default_factory=dict)
     """What questions of the same study share; each adds what it has to work out."""

@@ -10,14 +10,14 @@ from trainables.values import ConfigError, derive_seed
 from tune_sr.space.dimension import combinations
 
 if TYPE_CHECKING:
-    from tune_sr.searchers.context import Question
+    from tune_sr.searchers.context import ProposalContext
     from tune_sr.space.search_space import SearchSpace
 
 LARGEST_GRID = 4096
 """Points that `grid` may have."""
 
 
-def grid(question: Question) -> dict[str, Any]:
+def grid(question: ProposalContext) -> dict[str, Any]:
     """Every point of a discrete space once, in a seeded order.
 
     Each choice, each whole number, each step of a `quniform`. As the order is random, a study that
@@ -33,17 +33,17 @@ def grid_points(space: SearchSpace, seed: int) -> list[dict[str, Any]]:
     Raises:
         ConfigError: a quantity has no steps, or there are more than `LARGEST_GRID` points.
     """
-    endless = [path for path, each in space.dimensions.items() if each.every() is None]
+    endless = [path for path, each in space.dimensions.items() if each.all_values() is None]
     if endless:
         rule = f"grid takes every value, and there is no end of them in {', '.join(endless)}"
         remedy = "say quniform, randint or choice there, or take another searcher"
         raise ConfigError("study.searcher", f"{rule}: {remedy}")
     dimensions = tuple(space.dimensions.values())
-    every = combinations(dimensions, space.fixed, lambda each: each.every() or ())
+    every = combinations(dimensions, space.fixed, lambda each: each.all_values() or ())
     points = list(islice(every, LARGEST_GRID + 1))
     if len(points) > LARGEST_GRID:
         rule = f"grid would have more than {LARGEST_GRID:,} points"
         raise ConfigError("study.searcher", f"{rule}: leave out values, or take another searcher")
-    others = [point for point in points if point not in space.first]
+    others = [point for point in points if point not in space.first_points]
     others.sort(key=lambda point: derive_seed(seed, "grid", json.dumps(point)))
-    return [*map(dict, space.first), *others]
+    return [*map(dict, space.first_points), *others]

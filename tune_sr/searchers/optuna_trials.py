@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_sr.ledger.history import TrialRecord
-from tune_sr.searchers.context import Question
+from tune_sr.searchers.context import ProposalContext
 from tune_sr.space.dimension import Dimension
 
 _BLAMES_THE_POINT = ("diverged", "out of memory", "invalid")
@@ -20,7 +20,7 @@ _BLAMES_THE_POINT = ("diverged", "out of memory", "invalid")
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it reports every study it makes
 
 
-def worths(question: Question) -> Iterator[tuple[TrialRecord, list[float]]]:
+def worths(question: ProposalContext) -> Iterator[tuple[TrialRecord, list[float]]]:
     """Every ended trial that teaches something, with what it was worth or would have been.
 
     Completed: its score. Stopped: its best, and what completed trials gained after that step, in
@@ -29,12 +29,12 @@ def worths(question: Question) -> Iterator[tuple[TrialRecord, list[float]]]:
     an objective, it comes second.
     """
     scores = _scores(question)
-    worths = {**scores, **_foreseen(question, scores)}
+    worths = {**scores, **_extrapolated(question, scores)}
     worst = min(worths.values(), default=None)
     costs = _costs(question)
     dearest = max(costs.values(), default=None)
     for record in question.ended:
-        failed = _is_to_blame(record)
+        failed = _failed_by_its_point(record)
         worth = worst if failed else worths.get(record.name)
         cost = costs.get(record.name, dearest)
         if worth is not None and question.objective.cost is None:
@@ -43,7 +43,7 @@ def worths(question: Question) -> Iterator[tuple[TrialRecord, list[float]]]:
             yield record, [worth, cost]
 
 
-def _costs(question: Question) -> dict[str, float]:
+def _costs(question: ProposalContext) -> dict[str, float]:
     """What each trial's latest report says it costs, by name; empty where that is no matter."""
     key = question.objective.cost
     return {
@@ -53,7 +53,7 @@ def _costs(question: Question) -> dict[str, float]:
     }
 
 
-def _foreseen(question: Question, scores: Mapping[str, float]) -> dict[str, float]:
+def _extrapolated(question: ProposalContext, scores: Mapping[str, float]) -> dict[str, float]:
     """What each stopped trial would have reached, by name."""
     key = question.objective.value
     curves = {each.name: dict(_best_so_far(each, key)) for each in question.ended}
@@ -66,26 +66,26 @@ def _foreseen(question: Question, scores: Mapping[str, float]) -> dict[str, floa
     return reached
 
 
-def _scores(question: Question) -> dict[str, float]:
+def _scores(question: ProposalContext) -> dict[str, float]:
     """The values that completed trials are judged by, by name; none without a finite report."""
     scores = ((record.name, _score(record, question)) for record in question.ended)
     return {name: score for name, score in scores if score is not None}
 
 
-def _score(record: TrialRecord, question: Question) -> float | None:
+def _score(record: TrialRecord, question: ProposalContext) -> float | None:
     if record.state != "completed":
         return None
-    growth_steps = question.space.at(record.point).growth_steps()
+    growth_steps = question.space.trial_config(record.point).growth_steps()
     key = question.objective.value
     step = record.score_step(key, max(growth_steps, default=0))
     return None if step is None else record.reports[step].report[key]
 
 
-def _is_to_blame(record: TrialRecord) -> bool:
+def _failed_by_its_point(record: TrialRecord) -> bool:
     return record.state == "failed" and (record.reason or "").startswith(_BLAMES_THE_POINT)
 
 
-def with_curve(record: TrialRecord, question: Question) -> FrozenTrial:
+def with_curve(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
     """An ended trial with its intermediate values; converted once for each state of its record."""
     evidence = record.name, record.state, record.reason, len(record.reports)
     if evidence not in question.told:
@@ -93,7 +93,7 @@ def with_curve(record: TrialRecord, question: Question) -> FrozenTrial:
     return question.told[evidence]
 
 
-def _curve_of(record: TrialRecord, question: Question) -> FrozenTrial:
+def _curve_of(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
     score = _score(record, question)
     if score is not None:
         curve = dict(_best_so_far(record, question.objective.value))
@@ -101,13 +101,13 @@ def _curve_of(record: TrialRecord, question: Question) -> FrozenTrial:
     if record.state == "stopped":
         curve = dict(_best_so_far(record, question.objective.value))
         return as_trial(record, question, state=TrialState.PRUNED, curve=curve)
-    state = TrialState.PRUNED if _is_to_blame(record) else TrialState.FAIL
+    state = TrialState.PRUNED if _failed_by_its_point(record) else TrialState.FAIL
     return as_trial(record, question, state=state)
 
 
 def as_trial(
     record: TrialRecord,
-    question: Question,
+    question: ProposalContext,
     *,
     state: TrialState,
     values: Sequence[float] | None = None,
@@ -141,10 +141,10 @@ def distribution_of(dimension: Dimension) -> optuna.distributions.BaseDistributi
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     args = dimension.args
-    if dimension.word == "choice":
+    if dimension.distribution == "choice":
         return CategoricalDistribution(args)
-    log = dimension.word.startswith("log")
-    if dimension.word in ("randint", "lograndint"):
+    log = dimension.distribution.startswith("log")
+    if dimension.distribution in ("randint", "lograndint"):
         return IntDistribution(args[0], args[1] - 1, log=log)
-    step = args[2] if dimension.word == "quniform" else None
+    step = args[2] if dimension.distribution == "quniform" else None
     return FloatDistribution(args[0], args[1], log=log, step=step)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History, TrialRecord
-from tune_sr.objectives.objective import ALONE, Objective
+from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
-from tune_sr.searchers.context import Question
+from tune_sr.searchers.context import ProposalContext
 
 if TYPE_CHECKING:
-    from tune_sr.searchers.context import Told
+    from tune_sr.searchers.context import FrozenTrialCache
     from tune_sr.space.search_space import SearchSpace
 
 _REDRAWS = 20
@@ -25,8 +25,8 @@ def propose(
     seed: int,
     history: History,
     number: int,
-    objective: Objective = ALONE,
-    told: Told | None = None,
+    objective: Objective = PSNR_ONLY,
+    told: FrozenTrialCache | None = None,
 ) -> dict[str, Any]:
     """The point of trial `number`: dotted path to value, active quantities only.
 
@@ -45,14 +45,14 @@ def propose(
         told: what earlier calls for the same study have worked out, to which this one adds; it
             changes how long a call takes, and nothing else.
     """
-    if number < len(space.first):
-        return dict(space.first[number])
+    if number < len(space.first_points):
+        return dict(space.first_points[number])
 
     earlier = sorted(
         (_as_proposed(each) for each in history.trials.values() if each.number < number),
         key=lambda record: record.number,
     )
-    question = Question(
+    question = ProposalContext(
         space=space,
         number=number,
         study_seed=seed,

@@ -16,7 +16,7 @@ LIMIT = 4096
 """Combinations that are all tried; of a larger space, those of each two quantities."""
 
 
-class BadCornerError(ConfigError):
+class UntrainablePointError(ConfigError):
     """A point of the space that cannot be trained."""
 
     def __init__(self, point: Point, error: ConfigError) -> None:
@@ -30,24 +30,26 @@ def check_corners(space: SearchSpace) -> list[TrialConfig]:
     Raises:
         BadCornerError: the first that cannot be trained; its rule names the choices that matter.
     """
-    configs = [_parse(space, point) for point in space.first]
-    base = space.first[0] if space.first else lowest_corner(space)
+    configs = [_parse(space, point) for point in space.first_points]
+    base = space.first_points[0] if space.first_points else lowest_corner(space)
     for point in corner_points(space, base):
         try:
             configs.append(_parse(space, point))
-        except BadCornerError as problem:
-            guilty = _guilty(space, base, problem)
+        except UntrainablePointError as problem:
+            guilty = _minimal_cause(space, base, problem)
             others = (f"{path} = {value}" for path, value in guilty.items() if path != problem.path)
             names = ", ".join(others)
             rule = f"{problem.rule} (where {names})" if names else problem.rule
-            raise BadCornerError(guilty, ConfigError(problem.path, rule)) from None
+            raise UntrainablePointError(guilty, ConfigError(problem.path, rule)) from None
     return configs
 
 
 def lowest_corner(space: SearchSpace) -> dict[str, Any]:
     """The corner of every first choice and lowest end."""
     dimensions = tuple(space.dimensions.values())
-    return next(combinations(dimensions, space.fixed, lambda dimension: dimension.ends()[:1]))
+    return next(
+        combinations(dimensions, space.fixed, lambda dimension: dimension.corner_values()[:1])
+    )
 
 
 def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
@@ -57,7 +59,7 @@ def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
     make them exist), the others as in `base`.
     """
     dimensions = tuple(space.dimensions.values())
-    every = list(islice(combinations(dimensions, space.fixed, Dimension.ends), LIMIT + 1))
+    every = list(islice(combinations(dimensions, space.fixed, Dimension.corner_values), LIMIT + 1))
     if len(every) <= LIMIT:
         yield from every
         return
@@ -67,8 +69,8 @@ def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
 
         def values(dimension: Dimension, free: set[str] = free) -> tuple[Any, ...]:
             if dimension.path in free:
-                return dimension.ends()
-            return (base.get(dimension.path, dimension.ends()[0]),)
+                return dimension.corner_values()
+            return (base.get(dimension.path, dimension.corner_values()[0]),)
 
         for point in combinations(dimensions, space.fixed, values):
             key = tuple(point.items())
@@ -90,19 +92,21 @@ def _with_parents(space: SearchSpace, paths: tuple[str, ...]) -> set[str]:
 
 def _parse(space: SearchSpace, point: Point) -> TrialConfig:
     try:
-        return space.at(point)
+        return space.trial_config(point)
     except ConfigError as error:
-        raise BadCornerError(point, error) from None
+        raise UntrainablePointError(point, error) from None
 
 
-def _guilty(space: SearchSpace, base: Point, problem: BadCornerError) -> Mapping[str, Any]:
+def _minimal_cause(
+    space: SearchSpace, base: Point, problem: UntrainablePointError
+) -> Mapping[str, Any]:
     """The choices of a bad corner that break its rule even when all others are as in `base`."""
     guilty = dict(problem.point)
     for path in problem.point:
         fewer = {key: value for key, value in guilty.items() if key != path}
         try:
             _parse(space, _completed(space, fewer, base))
-        except BadCornerError as other:
+        except UntrainablePointError as other:
             if other.path == problem.path:
                 guilty = fewer
     return guilty
@@ -113,5 +117,5 @@ def _completed(space: SearchSpace, choices: Point, base: Point) -> Point:
     point: dict[str, Any] = {}
     for path, dimension in space.dimensions.items():
         if dimension.active(point, space.fixed):
-            point[path] = choices.get(path, base.get(path, dimension.ends()[0]))
+            point[path] = choices.get(path, base.get(path, dimension.corner_values()[0]))
     return point

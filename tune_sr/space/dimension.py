@@ -24,8 +24,8 @@ class Dimension:
 
     path: str
     """Dotted path into `TrialConfig`."""
-    word: str
-    """A key of `WORDS`."""
+    distribution: str
+    """A key of `DISTRIBUTIONS`."""
     args: tuple[Any, ...]
     """What the word is given: [low, high], [low, high, q] or the choices."""
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -38,29 +38,29 @@ class Dimension:
             for path, values in self.when.items()
         )
 
-    def ends(self) -> tuple[Any, ...]:
+    def corner_values(self) -> tuple[Any, ...]:
         """The values a space is checked at.
 
         Every one of a discrete quantity with at most 16 numbers, else the lowest and the highest.
         """
-        if self.word == "choice":
+        if self.distribution == "choice":
             return self.args
         low, high = self.args[0], self.args[1]
-        if self.word in ("randint", "lograndint"):
+        if self.distribution in ("randint", "lograndint"):
             return tuple(range(low, high)) if high - low <= _ENUMERATED else (low, high - 1)
-        if self.word == "quniform":
+        if self.distribution == "quniform":
             intervals = round((high - low) / self.args[2])
             few = range(intervals + 1) if intervals < _ENUMERATED else (0, intervals)
             return tuple(self.on_grid(low + count * self.args[2]) for count in few)
         return (low, high)
 
-    def every(self) -> Iterable[Any] | None:
+    def all_values(self) -> Iterable[Any] | None:
         """Every value it can have, made as it is asked for; None for a range without steps."""
-        if self.word == "choice":
+        if self.distribution == "choice":
             return self.args
-        if self.word in ("randint", "lograndint"):
+        if self.distribution in ("randint", "lograndint"):
             return range(*self.args)
-        if self.word != "quniform":
+        if self.distribution != "quniform":
             return None
         low, high, step = self.args
         count = round((high - low) / step) + 1
@@ -71,34 +71,38 @@ class Dimension:
         step = self.args[2]
         return float(f"{round(value / step) * step:.12g}")
 
-    def accept(self, value: Any) -> Any:
+    def validate(self, value: Any) -> Any:
         """`value` as this dimension spells it: a float where it is one, the choice itself.
 
         Raises:
             ValueError: the rule it breaks.
         """
-        if self.word == "choice":
+        if self.distribution == "choice":
             for choice in self.args:
                 if _same(choice, value):
                     return choice
             raise ValueError(f"{_text(value)} is not one of {_listed(self.args)}")
         low, high = self.args[0], self.args[1]
-        if self.word in ("randint", "lograndint"):
+        if self.distribution in ("randint", "lograndint"):
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < high:
-                rule = f"{_text(value)} is not a whole number of {self.word} [{low}, {high}]"
+                rule = (
+                    f"{_text(value)} is not a whole number of {self.distribution} [{low}, {high}]"
+                )
                 raise ValueError(f"{rule}, whose upper end is left out")
             return value
         if not _is_number(value) or not low <= value <= high:
-            raise ValueError(f"{_text(value)} is not a number of {self.word} [{low:g}, {high:g}]")
-        if self.word == "quniform":
+            raise ValueError(
+                f"{_text(value)} is not a number of {self.distribution} [{low:g}, {high:g}]"
+            )
+        if self.distribution == "quniform":
             if not math.isclose(self.on_grid(value), value, rel_tol=1e-9, abs_tol=1e-12):
                 raise ValueError(f"{_text(value)} is not a multiple of {self.args[2]:g}")
             return self.on_grid(value)
         return float(value)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The dimension as a space's `search` section says it; `parse_dimension` reads it back."""
-        says: dict[str, Any] = {self.word: list(self.args)}
+        says: dict[str, Any] = {self.distribution: list(self.args)}
         if self.when:
             says["when"] = {path: list(values) for path, values in self.when.items()}
         return says
@@ -113,11 +117,11 @@ def parse_dimension(path: str, says: Any) -> Dimension:
     >>> parse_dimension("method.w_R", {"loguniform": [0.1, 10]}).args
     (0.1, 10.0)
     """
-    known = ", ".join(WORDS)
+    known = ", ".join(DISTRIBUTIONS)
     if not isinstance(says, dict):
         raise ValueError(f"say how it is distributed, as in {{uniform: [0.1, 10]}}; known: {known}")
     words = [key for key in says if key != "when"]
-    unknown = [word for word in words if word not in WORDS]
+    unknown = [word for word in words if word not in DISTRIBUTIONS]
     if unknown:
         raise ValueError(f"{unknown[0]}: unknown word; known: {known}, and when")
     if len(words) != 1:
@@ -125,10 +129,12 @@ def parse_dimension(path: str, says: Any) -> Dimension:
     word = words[0]
     if not isinstance(says[word], list):
         raise ValueError(f"{word} takes a list; got {_text(says[word])}")
-    return Dimension(path, word, WORDS[word](word, says[word]), _parse_when(says.get("when", {})))
+    return Dimension(
+        path, word, DISTRIBUTIONS[word](word, says[word]), _parse_when(says.get("when", {}))
+    )
 
 
-def in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+def parents_first(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
     """The same, each after those its `when` names; otherwise as given.
 
     Raises:
@@ -220,7 +226,7 @@ def _parse_when(says: Any) -> dict[str, tuple[Any, ...]]:
     return conditions
 
 
-WORDS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
+DISTRIBUTIONS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
     "uniform": _parse_range,
     "loguniform": _parse_range,
     "quniform": _parse_range,

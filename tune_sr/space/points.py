@@ -18,7 +18,7 @@ def whole_point(space: SearchSpace, said: Mapping[str, Any], file: Path) -> dict
             if path not in said:
                 raise ValueError(f"{file}: {path}: missing; a point has every searched quantity")
             try:
-                point[path] = dimension.accept(said[path])
+                point[path] = dimension.validate(said[path])
             except ValueError as error:
                 raise ValueError(f"{file}: {path}: {error}") from None
     for path in said:

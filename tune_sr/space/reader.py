@@ -14,8 +14,8 @@ from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.values import ConfigError
 from tune_sr.cli.redaction import redacted_words
-from tune_sr.space.corner_checks import BadCornerError, check_corners, lowest_corner
-from tune_sr.space.dimension import Dimension, in_order, parse_dimension
+from tune_sr.space.corner_checks import UntrainablePointError, check_corners, lowest_corner
+from tune_sr.space.dimension import Dimension, parents_first, parse_dimension
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import ADDRESS, Document, Keys, SpaceError, parse_value
 
@@ -74,15 +74,15 @@ class SpaceReading:
             name=self.path.stem,
             dimensions=self.dimensions,
             fixed=self.fixed,
-            first=(),
+            first_points=(),
             study={},
             path=self.path,
         )
         self._check_names(space)
-        space = replace(space, first=self._first_points())
+        space = replace(space, first_points=self._first_points())
         try:
             configs = check_corners(space)
-        except BadCornerError as problem:
+        except UntrainablePointError as problem:
             raise self.located(problem, problem.point, space) from None
         self._make_absolute({config.method.name: config for config in configs})
         return space, configs
@@ -126,7 +126,7 @@ class SpaceReading:
             for parent, values in dimension.when.items():
                 self._check_condition(dimension, parent, values)
         try:
-            ordered = in_order(tuple(self.dimensions.values()))
+            ordered = parents_first(tuple(self.dimensions.values()))
         except ValueError as error:
             raise self.document.error(("search",), "search", str(error)) from None
         self.dimensions = {dimension.path: dimension for dimension in ordered}
@@ -155,12 +155,12 @@ class SpaceReading:
             return
         if searched is None:
             return
-        if searched.word not in ("choice", "randint"):
-            rule = f"when: {parent} must be a choice or a randint, not {searched.word}"
+        if searched.distribution not in ("choice", "randint"):
+            rule = f"when: {parent} must be a choice or a randint, not {searched.distribution}"
             raise self.document.error(keys, dimension.path, rule)
         for value in values:
             try:
-                searched.accept(value)
+                searched.validate(value)
             except ValueError as error:
                 rule = f"when: {parent}: {error}"
                 raise self.document.error(keys, dimension.path, rule) from None
@@ -169,7 +169,7 @@ class SpaceReading:
         """A quantity that does not exist is said here, before `first` is held against it."""
         point = lowest_corner(space)
         try:
-            space.at(point)
+            space.trial_config(point)
         except ConfigError as problem:
             if problem.path in point:
                 raise self.located(problem, point, space) from None
@@ -197,12 +197,12 @@ class SpaceReading:
                     return None
                 raise self.document.error(keys, path, "missing: a first point has every quantity")
             try:
-                point[path] = dimension.accept(entry[path])
+                point[path] = dimension.validate(entry[path])
             except ValueError as error:
                 raise self.document.error(keys, path, str(error)) from None
         for path in entry:
             if path in self.dimensions and path not in point and not self.dropped:
-                condition = self.dimensions[path].described()["when"]
+                condition = self.dimensions[path].to_dict()["when"]
                 rule = f"does not exist at this point, but when {condition}"
                 raise self.document.error(("first", index, path), path, rule)
             if path not in self.dimensions and path not in self.dropped:
@@ -235,8 +235,8 @@ class SpaceReading:
                 return SpaceError(self.places[below[-1]], problem.path, problem.rule)
             if prefix in point:
                 where: Keys = ("search", prefix)
-                if point in space.first:
-                    where = ("first", space.first.index(point), prefix)
+                if point in space.first_points:
+                    where = ("first", space.first_points.index(point), prefix)
                 return self.document.error(where, problem.path, problem.rule)
             for section in ("fixed", "study"):
                 inside: Keys = (

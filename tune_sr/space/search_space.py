@@ -27,7 +27,7 @@ class SearchSpace:
     """By dotted path; a conditional one after those it depends on."""
     fixed: Mapping[str, Any]
     """A nested `TrialConfig` less what is searched, presets filled in, paths absolute."""
-    first: tuple[Mapping[str, Any], ...]
+    first_points: tuple[Mapping[str, Any], ...]
     """Points tried before anything else; the first of them is the paper's own setting."""
     study: Mapping[str, Any]
     """Every key of the `study` section, defaults filled in."""
@@ -50,7 +50,7 @@ class SearchSpace:
             return self
         return replace(self, fixed={**self.fixed, "precision": precision})
 
-    def at(self, point: Point, seed: int | None = None) -> TrialConfig:
+    def trial_config(self, point: Point, seed: int | None = None) -> TrialConfig:
         """The configuration of one point; pure.
 
         Where the method is searched, `data` and `teacher` go to the methods that take them.
@@ -89,18 +89,18 @@ class SearchSpace:
         """Of every trial: it cannot be searched."""
         return BudgetConfig.model_validate(self.fixed["budget"])
 
-    def resolved(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The whole space as plain values that JSON can hold; equal spaces give equal ones."""
         return {
             "fixed": _copy(self.fixed),
-            "search": {path: each.described() for path, each in self.dimensions.items()},
-            "first": [dict(point) for point in self.first],
+            "search": {path: each.to_dict() for path, each in self.dimensions.items()},
+            "first": [dict(point) for point in self.first_points],
             "study": _copy(self.study),
         }
 
     def to_yaml(self) -> str:
         """`resolved` as YAML, which `read_resolved` reads back."""
-        return dump_yaml(self.resolved())
+        return dump_yaml(self.to_dict())
 
 
 def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,12 +114,12 @@ def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def numbers_of(space: SearchSpace) -> dict[str, Dimension]:
+def numeric_dimensions(space: SearchSpace) -> dict[str, Dimension]:
     """The quantities that are numbers, and exist in every trial."""
     return {
         path: dimension
         for path, dimension in space.dimensions.items()
-        if dimension.word != "choice"
+        if dimension.distribution != "choice"
         and not set(dimension.when) & set(space.dimensions)
         and dimension.active({}, space.fixed)
     }

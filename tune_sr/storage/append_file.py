@@ -8,7 +8,7 @@ import threading
 import weakref
 from pathlib import Path
 
-from tune_sr.storage.disk import when_there_is_room
+from tune_sr.storage.disk import retry_while_disk_full
 
 _SYNC_S = 0.2
 """How long a line may wait for the disk where it can: others come meanwhile, and one wait is for
@@ -16,7 +16,7 @@ all of them."""
 _log = logging.getLogger(__name__)
 
 
-class LineFile:
+class AppendOnlyFile:
     """A file to which one process adds lines, from any of its threads; it is never rewritten.
 
     Args:
@@ -47,7 +47,7 @@ class LineFile:
         with self._lock:
             refused = self._unsynced if self._refused else []
             content, at_once = b"".join([*refused, line, b"\n"]), sync or self._refused
-            when_there_is_room(self._path, lambda: self._write(content, sync=at_once))
+            retry_while_disk_full(self._path, lambda: self._write(content, sync=at_once))
             if at_once:
                 self._unsynced, self._refused = [], False
             else:

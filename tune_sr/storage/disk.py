@@ -53,7 +53,7 @@ def check_room(folder: Path, needed: int) -> None:
         raise ValueError(f"{folder}: {rule}; make room, or choose another --storage")
 
 
-def when_there_is_room(path: Path, write: Callable[[], _Made]) -> _Made:
+def retry_while_disk_full(path: Path, write: Callable[[], _Made]) -> _Made:
     """What `write` gives; while the disk is full it is called again and again.
 
     A log warning says once what to do. A second signal ends a driver that waits.
@@ -98,7 +98,7 @@ def _existing(folder: Path) -> Path:
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
-def replace_text(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Make `text` the content of `path` in one step: a reader never sees half of it."""
     fresh = path.with_name(path.name + ".tmp")
     fresh.write_text(text, encoding="utf-8")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tune_sr.objectives.objective import ALONE, Objective
-from tune_sr.schedulers.pbt import Population, exchange_steps
+from tune_sr.objectives.objective import PSNR_ONLY, Objective
+from tune_sr.schedulers.pbt import PopulationBasedTraining, exploit_steps
 from tune_sr.schedulers.rules import SchedulerConfig
 from tune_sr.space.search_space import SearchSpace
 
@@ -26,7 +26,7 @@ class StudyConfig:
     """The study's own, absolute: `<storage>/<name>`."""
     searcher: str = "tpe"
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    objective: Objective = ALONE
+    objective: Objective = PSNR_ONLY
     trials: int
     concurrent: int | Literal["auto"] = "auto"
     """Trials at a time; auto: as many as there are CPUs and GPUs for."""
@@ -47,7 +47,9 @@ class StudyConfig:
     """Whether this start tries trials again that failed and `may_be_retried`."""
 
     @classmethod
-    def of(cls, space: SearchSpace, name: str, storage: Path, address: str | None = None) -> Self:
+    def from_settings(
+        cls, space: SearchSpace, name: str, storage: Path, address: str | None = None
+    ) -> Self:
         """What a space's `study` section says, for a study called `name` in `storage`.
 
         Raises:
@@ -55,7 +57,7 @@ class StudyConfig:
         """
         study = dict(space.study)
         study["scheduler"] = SchedulerConfig.model_validate(study["scheduler"])
-        study["objective"] = Objective.of(study["objective"])
+        study["objective"] = Objective.parse(study["objective"])
         own = {"name", "space", "folder", "address", "retry_failed"}
         known = {each.name for each in fields(cls)} - own
         auto = study["gpus_per_trial"] == "auto"  # tune_sr/driver/gpu_fraction.py
@@ -77,22 +79,22 @@ class StudyConfig:
         """CPU threads of each trial, on which bits depend."""
         return self.space.fixed.get("threads") or max(1, int(self.cpus_per_trial))
 
-    def configure(self, point: Mapping[str, Any]) -> TrialConfig:
+    def trial_config(self, point: Mapping[str, Any]) -> TrialConfig:
         """The whole configuration of a trial.
 
         Raises:
             ConfigError: the point cannot be trained.
         """
-        return self.space.at(point)
+        return self.space.trial_config(point)
 
-    def population(self) -> Population:
+    def population(self) -> PopulationBasedTraining:
         """Its trials as they copy one another; without an exchange in its scheduler none does."""
-        return Population(
-            exchange_steps(self.scheduler, self.space.budget),
+        return PopulationBasedTraining(
+            exploit_steps(self.scheduler, self.space.budget),
             self.scheduler.reduction_factor,
             self.space.dimensions,
-            self.configure,
+            self.trial_config,
             self.seed,
             self.objective.value,
-            len(self.space.first),
+            len(self.space.first_points),
         )

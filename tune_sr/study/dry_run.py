@@ -12,8 +12,8 @@ from trainables.config import TrialConfig
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History, TrialRecord, trial_name
 from tune_sr.objectives.objective import Objective
-from tune_sr.schedulers.decide import Judge
-from tune_sr.schedulers.pbt import exchange_steps
+from tune_sr.schedulers.decide import Decider
+from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import bracket_shares, rungs
 from tune_sr.searchers.propose import propose
@@ -30,7 +30,7 @@ _KEPT = 3
 """Checkpoints kept of each trial: the latest two and the best; of `pbt` what may be copied too."""
 
 
-def plan_text(space: SearchSpace, concurrent: int) -> str:
+def dry_run_text(space: SearchSpace, concurrent: int) -> str:
     """The study resolved, its first configurations, its rungs and the work to expect.
 
     Args:
@@ -50,7 +50,7 @@ def plan_text(space: SearchSpace, concurrent: int) -> str:
         "its first configurations": shown,
         f"the scheduler, {scheduler.name}": _rungs_shown(scheduler, space),
         "the work to expect": _work_shown(
-            space, scheduler, concurrent, [space.at(p) for p in points]
+            space, scheduler, concurrent, [space.trial_config(p) for p in points]
         ),
     }
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in parts.items())
@@ -72,8 +72,8 @@ def simulate(
 
     The decisions are `decide`'s own; only the curves are invented, from `seed` alone.
     """
-    history, objective = History(), Objective.of(space.study["objective"])
-    judge = Judge(scheduler, space.budget, history, objective, seed)
+    history, objective = History(), Objective.parse(space.study["objective"])
+    judge = Decider(scheduler, space.budget, history, objective, seed)
     running: list[TrialRecord] = []
     added = 0
     while running or added < trials:
@@ -102,7 +102,7 @@ def simulate(
 def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
     """What a study tries before any trial has ended."""
     history, study = History(), space.study
-    objective = Objective.of(study["objective"])
+    objective = Objective.parse(study["objective"])
     for number in range(count):
         point = propose(study["searcher"], space, study["seed"], history, number, objective)
         added = {"event": "trial_added", "trial": trial_name(number), "number": number}
@@ -159,7 +159,7 @@ def _work_shown(
     )
     most = trials * space.budget.steps
     each = largest_checkpoint(configs)
-    kept = _KEPT + len(exchange_steps(scheduler, space.budget))
+    kept = _KEPT + len(exploit_steps(scheduler, space.budget))
     return [
         f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
         f"  student updates: about {steps:,} of at most {most:,} "

@@ -62,13 +62,17 @@ def configs_of_files(space: SearchSpace) -> list[TrialConfig]:
     def values(dimension: Dimension) -> tuple[Any, ...]:
         section = dimension.path.partition(".")[0]
         decides = section in _PARTS or dimension.path in _PATHS
-        return dimension.ends() if decides and dimension.word == "choice" else dimension.ends()[:1]
+        return (
+            dimension.corner_values()
+            if decides and dimension.distribution == "choice"
+            else dimension.corner_values()[:1]
+        )
 
     configs = []
     points = combinations(tuple(space.dimensions.values()), space.fixed, values)
     for point in islice(points, _LIMIT):
         with suppress(ConfigError):  # no trial can have it
-            configs.append(space.at(point))
+            configs.append(space.trial_config(point))
     return configs
 
 

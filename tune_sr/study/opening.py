@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tune_sr.ledger.ledger import exists, read_events
+from tune_sr.ledger.ledger import is_started, read_events
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.resume import (
@@ -17,7 +17,7 @@ from tune_sr.study.resume import (
     check_extends,
     check_nothing_lost,
     check_unchanged,
-    stored_space,
+    load_stored_study,
 )
 from tune_sr.study.settings import with_flags
 from tune_sr.study.space_file import load_space
@@ -40,9 +40,9 @@ def new_study(arguments: argparse.Namespace, address: str | None, in_job: bool) 
     storage = _storage(arguments, space.study, in_job)
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     space = with_flags(space, {**flags, "name": name, "storage": str(storage)})
-    config = StudyConfig.of(space, name, storage, address)
+    config = StudyConfig.from_settings(space, name, storage, address)
     events = read_events(config.folder)
-    if exists(events):
+    if is_started(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
         raise ValueError(f"{config.folder}: {rule}")
     check_nothing_lost(config.folder, events)
@@ -65,7 +65,7 @@ def resumed_study(arguments: argparse.Namespace, address: str | None, in_job: bo
     storage = _storage(arguments, of_space, in_job)
     folder = (storage / name).absolute()
     # A study of before there was a choice computed in float32.
-    stored = stored_space(folder, read_events(folder)).settled("fp32")
+    stored = load_stored_study(folder, read_events(folder)).settled("fp32")
     given = given and given.settled(stored.fixed["precision"])
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     if given is not None:
@@ -80,7 +80,7 @@ def resumed_study(arguments: argparse.Namespace, address: str | None, in_job: bo
     check_extends(stored, flags)
     resumed = with_flags(stored, {**flags, "name": name, "storage": str(storage)})
     check_unchanged(folder, stored, resumed)
-    config = StudyConfig.of(resumed, name, storage, address)
+    config = StudyConfig.from_settings(resumed, name, storage, address)
     return replace(config, retry_failed=arguments.retry_failed)
 
 

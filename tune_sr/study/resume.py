@@ -11,7 +11,7 @@ from typing import Any
 from trainables.dotted import leaves
 from tune_sr.cli.redaction import lacks_secrets, without_secrets
 from tune_sr.ledger.events import Event
-from tune_sr.ledger.ledger import exists
+from tune_sr.ledger.ledger import is_started
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import LEDGER, SPACE
@@ -24,7 +24,7 @@ _MAY_CHANGE = (
 """Keys of a study that a resume may give anew: none of them changes what a trial is."""
 
 
-def stored_space(folder: Path, events: Sequence[Event]) -> SearchSpace:
+def load_stored_study(folder: Path, events: Sequence[Event]) -> SearchSpace:
     """The space of a study as its latest driver had it.
 
     Raises:
@@ -52,7 +52,7 @@ def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
     Raises:
         ValueError: names what is there, and the ways out.
     """
-    if exists(events):
+    if is_started(events):
         return
     ledger = folder / LEDGER
     saved = ledger.with_name(f"{ledger.stem}.saved.jsonl")
@@ -73,7 +73,7 @@ def check_unchanged(folder: Path, stored: SearchSpace, given: SearchSpace) -> No
     Raises:
         ValueError: shows the difference.
     """
-    before, now = _deciding(stored), _deciding(given)
+    before, now = _fixed_by_the_start(stored), _fixed_by_the_start(given)
     differences = [
         f"{path} was {_shown(before, path)} and is {_shown(now, path)}"
         for path in dict.fromkeys((*before, *now))
@@ -127,9 +127,9 @@ def address_again(stored: str | None, given: SearchSpace | None) -> str | None:
     return next(same, None)
 
 
-def _deciding(space: SearchSpace) -> dict[str, Any]:
+def _fixed_by_the_start(space: SearchSpace) -> dict[str, Any]:
     """Everything that decides what a trial is and which trials there are, by dotted path."""
-    resolved = json.loads(json.dumps(space.resolved()))
+    resolved = json.loads(json.dumps(space.to_dict()))
     first = resolved.pop("first")
     for key in _MAY_CHANGE:
         resolved["study"].pop(key, None)

@@ -17,7 +17,7 @@ from tune_sr.cli.redaction import redacted
 from tune_sr.objectives.objective import AGREEMENT, QUALITY, Objective
 from tune_sr.schedulers.grace_period import parse_scheduler
 from tune_sr.schedulers.rules import SCHEDULERS
-from tune_sr.searchers.algorithms import SEARCHERS, most_trials
+from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
 
@@ -70,7 +70,7 @@ class StudySection(Config):
     @field_validator("objective")
     @classmethod
     def _is_known(cls, objective: Any) -> str | list[str]:
-        return Objective.of(objective).said()
+        return Objective.parse(objective).to_yaml()
 
     @field_validator("searcher")
     @classmethod
@@ -143,7 +143,7 @@ def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) ->
         ConfigError: as `parse_study`.
     """
     _check_objective(section, space)
-    most = most_trials(section["searcher"], space)
+    most = max_trials(section["searcher"], space)
     if most is not None and all_of_them:
         return {**section, "trials": most}
     if most is not None and section["trials"] > most:
@@ -169,7 +169,7 @@ def with_flags(space: SearchSpace, flags: Mapping[str, Any]) -> SearchSpace:
 
 
 def _check_objective(section: Mapping[str, Any], space: SearchSpace) -> None:
-    says, cost = section["objective"], Objective.of(section["objective"]).cost
+    says, cost = section["objective"], Objective.parse(section["objective"]).cost
     judged_by_teacher = space.fixed.get("heldout", "the default") is None
     if judged_by_teacher and says != AGREEMENT:
         rule = f"heldout is null, so that only the teacher can judge: say {AGREEMENT}, not {says}"
@@ -186,7 +186,7 @@ def _check_objective(section: Mapping[str, Any], space: SearchSpace) -> None:
         rule = "cmaes has one objective; take another searcher, such as tpe or nsga2"
         raise ConfigError("study.searcher", rule)
     scheduler = section["scheduler"]["name"]
-    if SCHEDULERS[scheduler].exchanges:
+    if SCHEDULERS[scheduler].is_population_based:
         rule = f"{scheduler} copies what is best and has one objective; take another, such as asha"
         raise ConfigError("study.scheduler", rule)
 

@@ -52,7 +52,7 @@ def read_resolved(text: str, path: Path = Path("space.yaml")) -> SearchSpace:
         name=content["study"]["experiment"],
         dimensions={key: parse_dimension(key, says) for key, says in content["search"].items()},
         fixed=content["fixed"],
-        first=tuple(content["first"]),
+        first_points=tuple(content["first"]),
         study=content["study"],
         path=path,
     )

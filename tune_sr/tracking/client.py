@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.storage.layout import BEST_FILES, STUDY_FILES
-from tune_sr.tracking.runs import Mirror, Point, TrialMirror, read_summary, summary_points, titles
-from tune_sr.tracking.store import Store
+from tune_sr.tracking.runs import (
+    MetricPoint,
+    StudyRun,
+    TrialRun,
+    read_summary,
+    short_labels,
+    summary_points,
+)
+from tune_sr.tracking.store import TrackingStore
 
 _BATCH = 1000
 """Metrics that MLflow accepts in one request."""
@@ -28,28 +35,28 @@ _STUDY, _TRIAL, _IDENTITY = "tune_sr.study", "tune_sr.trial", "tune_sr.study_id"
 class MlflowRuns:
     """The runs of one study on one MLflow server, as far as they have been looked up."""
 
-    def __init__(self, store: Store, experiment: str) -> None:
+    def __init__(self, store: TrackingStore, experiment: str) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with store.being_opened():
+        with store.locked():
             self._client = MlflowClient(tracking_uri=store.uri)
             self._experiment_id = self._experiment(experiment, store.artifacts)
         self._found: dict[str, Any] = {}
         self._tags: dict[str, str] = {}
         self.parent: str | None = None
 
-    def find(self, mirror: Mirror, tags: Mapping[str, str]) -> None:
+    def find(self, study_run: StudyRun, tags: Mapping[str, str]) -> None:
         """Look up the runs of a study; make the parent where there is none, reopen it where it is.
 
         Of several runs of one trial (a request that seemed to fail and had not) one is kept.
         """
-        assert mirror.study is not None
-        self._tags = {_STUDY: str(mirror.study["name"]), _IDENTITY: mirror.identity}
-        for run in self._search(f"tags.`{_IDENTITY}` = '{mirror.identity}'"):
+        assert study_run.study is not None
+        self._tags = {_STUDY: str(study_run.study["name"]), _IDENTITY: study_run.identity}
+        for run in self._search(f"tags.`{_IDENTITY}` = '{study_run.identity}'"):
             name = run.data.tags.get(_TRIAL, "")
             if name in self._found:
                 self._client.delete_run(run.info.run_id)
@@ -58,34 +65,34 @@ class MlflowRuns:
         parent_tags = {**self._tags, **tags}
         parent = self._found.pop("", None)
         if parent is None:
-            began, name = round(1000 * mirror.study["time"]), mirror.study["name"]
+            began, name = round(1000 * study_run.study["time"]), study_run.study["name"]
             parent = self._client.create_run(self._experiment_id, began, parent_tags, run_name=name)
         elif parent.info.status != "RUNNING":
             self._client.update_run(parent.info.run_id, status="RUNNING")
         self._log(parent.info.run_id, tags=parent_tags)
         self.parent = parent.info.run_id
 
-    def open(self, trial: TrialMirror, params: Mapping[str, Any]) -> None:
+    def open(self, trial: TrialRun, params: Mapping[str, Any]) -> None:
         """Find or make the run of a trial; a run that holds its end already is left alone."""
         run = self._found.pop(trial.name, None)
         if run is None:
-            tags = {**self._tags, **titles(params), _TRIAL: trial.name}
+            tags = {**self._tags, **short_labels(params), _TRIAL: trial.name}
             tags |= {"mlflow.parentRunId": str(self.parent), **trial.tags}
             began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
             run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
         trial.run_id = run.info.run_id
         if trial.state is not None and run.data.tags.get("state") == trial.state:
             if run.info.status != "RUNNING":
-                trial.settled, trial.reports = True, {}
+                trial.complete, trial.reports = True, {}
                 return
         elif run.info.status != "RUNNING":
             self._client.update_run(trial.run_id, status="RUNNING")
         missing = {key: value for key, value in params.items() if key not in run.data.params}
         self._log(trial.run_id, params=missing)
 
-    def send(self, trial: TrialMirror) -> None:
+    def send(self, trial: TrialRun) -> None:
         """Send what the run of a trial lacks, its end last: who finds the end finds the rest."""
-        if trial.settled:
+        if trial.complete:
             return
         assert trial.run_id is not None
         if trial.reopened:
@@ -101,21 +108,23 @@ class MlflowRuns:
             self._log(trial.run_id, tags={"state": trial.state, **reason, **trial.tags})
             status = "FAILED" if trial.state == "failed" else "FINISHED"
             self._client.set_terminated(trial.run_id, status, trial.ended_ms)
-            trial.settled, trial.reports = True, {}
+            trial.complete, trial.reports = True, {}
 
-    def close(self, mirror: Mirror, folder: Path) -> None:
+    def close(self, study_run: StudyRun, folder: Path) -> None:
         """Leave no run RUNNING, then bring the study's files."""
         assert self.parent is not None
-        for trial in mirror.unsettled():
-            self._client.set_terminated(trial.run_id, "KILLED", mirror.last_ms)
+        for trial in study_run.unsettled():
+            self._client.set_terminated(trial.run_id, "KILLED", study_run.last_ms)
         summary = read_summary(folder)
         chosen = summary.get("best") or {}
         tags = _caveat(chosen.get("caveat"))
-        self._log(self.parent, points=summary_points(summary, mirror.last_ms), tags=tags)
-        status = "KILLED" if not mirror.finished else "FAILED" if mirror.failed else "FINISHED"
-        self._client.set_terminated(self.parent, status, mirror.last_ms)
+        self._log(self.parent, points=summary_points(summary, study_run.last_ms), tags=tags)
+        status = (
+            "KILLED" if not study_run.finished else "FAILED" if study_run.failed else "FINISHED"
+        )
+        self._client.set_terminated(self.parent, status, study_run.last_ms)
         self._upload(self.parent, folder, STUDY_FILES)
-        for run_id, kept in mirror.students(summary):
+        for run_id, kept in study_run.students(summary):
             self._upload(run_id, folder / kept, BEST_FILES)
 
     def _upload(self, run_id: str, folder: Path, names: Sequence[str]) -> None:
@@ -127,7 +136,7 @@ class MlflowRuns:
         self,
         run_id: str,
         *,
-        points: Sequence[Point] = (),
+        points: Sequence[MetricPoint] = (),
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:

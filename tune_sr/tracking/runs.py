@@ -15,7 +15,7 @@ from tune_sr.storage.layout import SUMMARY
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """One value of one curve."""
 
     key: str
@@ -25,13 +25,13 @@ class Point(NamedTuple):
 
 
 @dataclass
-class TrialMirror:
+class TrialRun:
     """One trial's run, as it should be."""
 
     name: str
     point: Mapping[str, Any]
     added_ms: int
-    reports: dict[int, tuple[Point, ...]] = field(default_factory=dict)
+    reports: dict[int, tuple[MetricPoint, ...]] = field(default_factory=dict)
     """By student step, in order of arrival; the first report of a step counts."""
     state: State | None = None
     reason: str | None = None
@@ -48,7 +48,7 @@ class TrialMirror:
     """What it went on as a copy of, in words, the last one first."""
     now: Mapping[str, Any] | None = None
     """What it is since then: parameters of a run cannot change."""
-    settled: bool = False
+    complete: bool = False
     """Whether the server has taken everything, the end included."""
     reopened: bool = False
     """Whether its run may hold the end of an earlier attempt, which no longer counts."""
@@ -60,9 +60,9 @@ class TrialMirror:
         said = {"caveat": self.caveat, "cloned": cloned, "micro_batch": self.micro_batch}
         return {key: str(value) for key, value in said.items() if value}
 
-    def unsent(self, most: int) -> tuple[list[Point], int]:
+    def unsent(self, most: int) -> tuple[list[MetricPoint], int]:
         """Whole reports of together at most `most` points (at least one), and how many they are."""
-        points: list[Point] = []
+        points: list[MetricPoint] = []
         taken = 0
         for report in list(self.reports.values())[self.sent :]:
             if points and len(points) + len(report) > most:
@@ -73,12 +73,12 @@ class TrialMirror:
 
 
 @dataclass
-class Mirror:
+class StudyRun:
     """A study's run and those of its trials, as they should be."""
 
     study: Event | None = None
     """The event `study_started`."""
-    trials: dict[str, TrialMirror] = field(default_factory=dict)
+    trials: dict[str, TrialRun] = field(default_factory=dict)
     finished: bool | None = None
     """What the last `study_ended` says; None while a driver works on the study."""
     last_ms: int = 0
@@ -95,7 +95,7 @@ class Mirror:
         elif kind == "study_ended":
             self.finished = bool(event["finished"])
         elif kind == "trial_added":
-            trial = TrialMirror(event["trial"], event["point"], self.last_ms)
+            trial = TrialRun(event["trial"], event["point"], self.last_ms)
             trial.caveat = event.get("caveat")
             self.trials.setdefault(trial.name, trial)
         elif kind == "attempt":
@@ -110,8 +110,8 @@ class Mirror:
         elif kind == "retried":
             trial = self.trials[event["trial"]]
             trial.state = trial.reason = None
-            trial.sent = 0 if trial.settled else trial.sent
-            trial.settled, trial.reopened = False, True
+            trial.sent = 0 if trial.complete else trial.sent
+            trial.complete, trial.reopened = False, True
         elif kind == "trial_ended":
             self._end(self.trials[event["trial"]], event["state"], event.get("reason"))
 
@@ -120,9 +120,9 @@ class Mirror:
         for trial in self.unsettled():
             trial.run_id, trial.sent = None, 0
 
-    def unsettled(self) -> Iterator[TrialMirror]:
+    def unsettled(self) -> Iterator[TrialRun]:
         """The trials whose runs are still to be brought up to date."""
-        return (trial for trial in list(self.trials.values()) if not trial.settled)
+        return (trial for trial in list(self.trials.values()) if not trial.complete)
 
     @property
     def identity(self) -> str:
@@ -132,8 +132,8 @@ class Mirror:
         line = json.dumps(self.study, sort_keys=True)
         return str(given) if given else hashlib.sha256(line.encode()).hexdigest()[:32]
 
-    def common(self, words: Mapping[str, str]) -> dict[str, str]:
-        """Those of a configuration's `titles` that hold for all trials: of what is not searched."""
+    def study_labels(self, words: Mapping[str, str]) -> dict[str, str]:
+        """Those `short_labels` that hold for all trials: of what is not searched."""
         assert self.study is not None
         searched = {path.partition(".")[0] for path in self.study["space"].get("search", ())}
         if "method.name" not in self.study["space"].get("search", ()):
@@ -154,35 +154,35 @@ class Mirror:
         states = {trial.state for trial in self.trials.values()}
         return states == {"failed"}
 
-    def _reported(self, trial: TrialMirror, event: Event) -> None:
+    def _reported(self, trial: TrialRun, event: Event) -> None:
         step = event["step"]
-        if step not in trial.reports and not trial.settled:
+        if step not in trial.reports and not trial.complete:
             point = {f"point/{path}": value for path, value in (trial.now or {}).items()}
             floats = {key: value for key, value in point.items() if isinstance(value, float)}
             trial.reports[step] = tuple(
-                Point(key, float(value), self.last_ms, step)
+                MetricPoint(key, float(value), self.last_ms, step)
                 for key, value in {**event["report"], **floats}.items()
                 if key != "step" and isinstance(value, int | float)  # null was not finite
             )
         if trial.state is None and event["decision"] in _ENDED_BY:
             self._end(trial, _ENDED_BY[event["decision"]], None)
 
-    def _end(self, trial: TrialMirror, state: State, reason: str | None) -> None:
+    def _end(self, trial: TrialRun, state: State, reason: str | None) -> None:
         if (state, reason) == (trial.state, trial.reason):
             return  # already ended by its last decision
         trial.state, trial.reason, trial.ended_ms = state, reason, self.last_ms
-        trial.settled = False
+        trial.complete = False
 
 
-def titles(params: Mapping[str, Any]) -> dict[str, str]:
+def short_labels(params: Mapping[str, Any]) -> dict[str, str]:
     """Method, teacher and student of a flat configuration, in words short enough to compare.
 
     A network's size is what there is of groups, blocks and features.
 
-    >>> titles({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
+    >>> short_labels({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
     ...         "student.features": 32, "teacher.name": "vdsr", "teacher.weights": "shipped"})
     {'method': 'dfsr', 'teacher': 'vdsr shipped', 'student': 'vdsr 18x32'}
-    >>> titles({"student.name": "rcan", "student.groups": 10, "student.blocks": 6,
+    >>> short_labels({"student.name": "rcan", "student.groups": 10, "student.blocks": 6,
     ...         "student.features": 64})
     {'student': 'rcan 10x6x64'}
     """
@@ -205,13 +205,13 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def summary_points(summary: Mapping[str, Any], timestamp_ms: int) -> list[Point]:
+def summary_points(summary: Mapping[str, Any], timestamp_ms: int) -> list[MetricPoint]:
     """The study's own curves, over all student updates: they grow when a study is extended."""
     from trainables.values import QUALITIES  # with torch, which is not needed to read a ledger
 
     step = int(summary.get("student_steps") or 0)
     return [
-        Point(f"{who}/{key}", float(summary[who][key]), timestamp_ms, step)
+        MetricPoint(f"{who}/{key}", float(summary[who][key]), timestamp_ms, step)
         for who in ("best", "first", "bicubic", "teacher")
         for key in (*QUALITIES, "ssim")
         if (summary.get(who) or {}).get(key) is not None

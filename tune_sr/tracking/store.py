@@ -25,7 +25,7 @@ _AGAIN = "is not kept: give the address again, by --tracking-uri or as MLFLOW_TR
 
 
 @dataclass(frozen=True)
-class Store:
+class TrackingStore:
     """Where MLflow keeps its records."""
 
     uri: str = field(repr=False)
@@ -38,7 +38,7 @@ class Store:
     """Where the database is a file: that file."""
 
     @classmethod
-    def of(cls, uri: str | None, storage: Path) -> Store:
+    def resolve(cls, uri: str | None, storage: Path) -> TrackingStore:
         """The store that `uri` names, else MLFLOW_TRACKING_URI, else a database in `storage`.
 
         Args:
@@ -112,7 +112,7 @@ class Store:
                 raise _refused(self.shown, f"{file} cannot be used ({error})") from None
 
     @contextmanager
-    def being_opened(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keeps this machine's other drivers out: two that make one database break each other."""
         folder = self.folder
         if folder is None:
@@ -127,14 +127,14 @@ class Store:
             os.close(descriptor)
 
 
-def reason_of(error: Exception, *addresses: str) -> str:
+def short_reason(error: Exception, *addresses: str) -> str:
     """Why a store did not take something, in a few words and without a secret.
 
     Args:
         error: of MLflow's client.
         *addresses: which it may quote.
 
-    >>> reason_of(OSError("HTTPConnectionPool(...): ... [Errno 111] Connection refused'))"))
+    >>> short_reason(OSError("HTTPConnectionPool(...): ... [Errno 111] Connection refused'))"))
     'Connection refused'
     """
     cause = re.search(r"\[Errno -?\d+\] ([\w ]+)|(Read timed out)", str(error))

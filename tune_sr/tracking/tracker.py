@@ -16,8 +16,8 @@ from trainables.dotted import leaves
 from tune_sr.ledger.tail import Tail
 from tune_sr.storage.append_file import sync_to_disk
 from tune_sr.tracking.client import MlflowRuns
-from tune_sr.tracking.runs import Mirror, titles
-from tune_sr.tracking.store import Store, reason_of
+from tune_sr.tracking.runs import StudyRun, short_labels
+from tune_sr.tracking.store import TrackingStore, short_reason
 from tune_sr.tracking.throttle import Pace
 
 _PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
@@ -25,7 +25,7 @@ _PATIENCE_S = 10.0
 """How long a person is kept waiting at the end for a server that does not answer already."""
 
 
-class Tracker:
+class MlflowTracker:
     """Sends what a ledger says to MLflow, from a thread of the driver that nothing waits for.
 
     Args:
@@ -40,7 +40,7 @@ class Tracker:
     def __init__(
         self,
         ledger: Path,
-        store: Store,
+        store: TrackingStore,
         *,
         experiment: str,
         params_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
@@ -49,7 +49,7 @@ class Tracker:
     ) -> None:
         self._ledger, self._store, self._experiment = ledger, store, experiment
         self._params_of, self._tags, self._say = params_of, dict(tags or {}), say
-        self._mirror, self._tail = Mirror(), Tail(ledger)
+        self._study_run, self._tail = StudyRun(), Tail(ledger)
         self._stop, self._given_up = threading.Event(), threading.Event()
         self._closing = self._sent_all = False
         self._trouble: str | None = None
@@ -87,7 +87,7 @@ class Tracker:
                 self._bring_up_to_date(server)
             except Exception as error:  # a client of a remote service may raise anything
                 server, failures = None, failures + 1
-                self._trouble = reason_of(error, self._store.uri)
+                self._trouble = short_reason(error, self._store.uri)
                 if failures == 2:  # a hiccup is not worth a word
                     self._tell(f"{self._trouble}; trials go on, what it misses is sent later")
                 if self._stop.wait(min(_PERIOD_S * 2**failures, _LONGEST_WAIT_S)):
@@ -110,25 +110,27 @@ class Tracker:
         if not events and stopping:
             events, self._closing = self._tail.rest(), True
         for event in events:
-            self._mirror.apply(event)
+            self._study_run.apply(event)
         if events:  # what a power cut takes from the ledger must not be on a server
             sync_to_disk(self._ledger)
 
     def _bring_up_to_date(self, server: MlflowRuns) -> None:
-        mirror = self._mirror
-        if mirror.study is None:
+        study_run = self._study_run
+        if study_run.study is None:
             return
         if server.parent is None:
-            mirror.forget()
-            server.find(mirror, {**mirror.common(titles(self._params({}))), **self._tags})
+            study_run.forget()
+            server.find(
+                study_run, {**study_run.study_labels(short_labels(self._params({}))), **self._tags}
+            )
             self._pace = Pace()  # what it took to look everything up is not counted
-        for trial in mirror.unsettled():
+        for trial in study_run.unsettled():
             if trial.run_id is None:
                 server.open(trial, self._params(trial.point))
             server.send(trial)
             self._stop.wait(self._pace.rest_s())  # not any more when a person waits for the end
         if self._closing:
-            server.close(mirror, self._ledger.parent)
+            server.close(study_run, self._ledger.parent)
 
     def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
         try:

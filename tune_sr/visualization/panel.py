@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.resample import resize_uint8, upsample_BCHW
 from trainables.run import upscaler
-from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, Chart, draw_chart
+from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, ParetoPlot, draw_pareto_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ WIDTH = 1600
 _MARGIN, _GAP = 26, 12
 _HEADER, _CAPTION, _FOOTER = 64, 62, 40
 _CHART, _AXES = 460, (90, 20, 70)
-"""Height of a chart below the pictures, and what its axes leave free: left, above, below."""
+"""Height of a plot below the pictures, and what its axes leave free: left, above, below."""
 _DETAILS = (60, 50, 30, 20, 10)
 """Sides of the enlarged window, in HR pixels: divisors of a column, so that pixels stay square."""
 
@@ -43,12 +43,14 @@ class Tile:
     """Whether this is the column that the reader is looking for."""
 
 
-def draw_student(path: Path, run: Run | FinishedStudent, chart: Chart | None = None) -> None:
+def draw_student_panel(
+    path: Path, run: Run | FinishedStudent, plot: ParetoPlot | None = None
+) -> None:
     """Write the panel of a run's student, as deep as it has grown, at its first scale.
 
     The photograph is the first of the held-out images; the PSNR under each picture is what the
     run's protocol gives for this one image. Without held-out images it is an imagined one, and the
-    teacher's stands in the place of HR. Below stands the `chart` of its study, if it has one.
+    teacher's stands in the place of HR. Below stands the `plot` of its study, if it has one.
     """
     import torch
 
@@ -69,11 +71,16 @@ def draw_student(path: Path, run: Run | FinishedStudent, chart: Chart | None = N
     tiles.append(Tile("teacher" if imagined else "HR", view.hr_HWC))
     note = f"held-out photograph; PSNR of the luma, protocol {heldout.protocol}"
     note = "no photograph: an imagined image; PSNR against the teacher" if imagined else note
-    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, chart=chart)
+    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, plot=plot)
 
 
 def draw_panel(
-    path: Path, tiles: Sequence[Tile], *, title: str, note: str = "", chart: Chart | None = None
+    path: Path,
+    tiles: Sequence[Tile],
+    *,
+    title: str,
+    note: str = "",
+    plot: ParetoPlot | None = None,
 ) -> None:
     """Write a PNG, 1600 px wide: a row of whole images, a row of one detail, PSNR between them.
 
@@ -92,7 +99,7 @@ def draw_panel(
     top, left = _hardest_window(tiles[1].image_HWC, tiles[-1].image_HWC, side)
 
     whole = _HEADER + photo + _CAPTION + column + _FOOTER
-    figure = _canvas(whole + (0 if chart is None else _CHART))
+    figure = _canvas(whole + (0 if plot is None else _CHART))
     _text(figure, _MARGIN, 26, title, size=20, weight="bold")
     _text(figure, WIDTH - _MARGIN, 28, note, size=14, colour=FAINT, align="right")
     first = (WIDTH - len(tiles) * column - (len(tiles) - 1) * _GAP) // 2
@@ -106,8 +113,8 @@ def draw_panel(
         _image(figure, x, _HEADER + photo + _CAPTION, _blocks(detail, column))
     below = f"second row: the marked {side} x {side} pixels, where bicubic errs most"
     _text(figure, first, _HEADER + photo + _CAPTION + column + 12, below, size=13, colour=FAINT)
-    if chart is not None:
-        _charted(figure, first, whole, chart)
+    if plot is not None:
+        _charted(figure, first, whole, plot)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=figure.dpi, metadata={"Software": None})
 
@@ -134,13 +141,13 @@ def _caption(figure: Figure, x: int, y: int, column: int, tile: Tile) -> None:
         _text(figure, x + column - 8, y + 14, value, size=19, colour=colour, align="right")
 
 
-def _charted(figure: Figure, x: int, y: int, chart: Chart) -> None:
-    """`chart` as wide as the pictures, its upper edge `y` pixels below the top."""
+def _charted(figure: Figure, x: int, y: int, plot: ParetoPlot) -> None:
+    """`plot` as wide as the pictures, its upper edge `y` pixels below the top."""
     left, above, below = _AXES
     height = figure.get_figheight() * figure.dpi
     box = (x + left, height - y - _CHART + below, WIDTH - 2 * x - left, _CHART - above - below)
     axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
-    draw_chart(axes, chart, size=14 * 72 / figure.dpi)
+    draw_pareto_plot(axes, plot, size=14 * 72 / figure.dpi)
 
 
 def _hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:

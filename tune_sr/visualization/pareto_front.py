@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tune_sr.cli.formatting import cost_shown
+from tune_sr.cli.formatting import format_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ _AIR = 0.08
 """Of the heights shown, left free above and below."""
 
 
-class Dot(NamedTuple):
+class TrialPoint(NamedTuple):
     """One trial with a score."""
 
     trial: str
@@ -27,64 +27,64 @@ class Dot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Chart:
+class ParetoPlot:
     """What is drawn of a study with two objectives."""
 
     value: str
     """The key of reports that is to be large."""
     cost: str
     """The key that is to be small."""
-    dots: tuple[Dot, ...]
+    trials: tuple[TrialPoint, ...]
     """At least one."""
     front: tuple[str, ...]
     """Trials that none beats at their cost, cheapest first."""
     marks: Mapping[str, float]
     """Values without a cost of their own: bicubic's, the teacher's."""
 
-    def heights(self) -> tuple[float, float]:
+    def y_limits(self) -> tuple[float, float]:
         """The lowest and the highest value shown: the front and its marks, with air around them.
 
         A trial that went wrong lies below: it would press all that matters into a line.
         """
-        of_front = [dot.value for dot in self.dots if dot.trial in self.front]
+        of_front = [each.value for each in self.trials if each.trial in self.front]
         low, high = (end([*of_front, *self.marks.values()]) for end in (min, max))
         air = _AIR * (high - low or 1.0)
         return low - air, high + air
 
 
-def draw_chart(axes: Axes, chart: Chart, size: float) -> None:
-    """Draw `chart`; letters are of `size` points."""
+def draw_pareto_plot(axes: Axes, plot: ParetoPlot, size: float) -> None:
+    """Draw `plot`; letters are of `size` points."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    low, high = chart.heights()
-    by_name = {dot.trial: dot for dot in chart.dots}
-    front = [by_name[name] for name in chart.front]
-    others = [dot for dot in chart.dots if dot.trial not in chart.front and dot.value >= low]
+    low, high = plot.y_limits()
+    by_name = {each.trial: each for each in plot.trials}
+    front = [by_name[name] for name in plot.front]
+    others = [each for each in plot.trials if each.trial not in plot.front and each.value >= low]
     axes.plot([d.cost for d in others], [d.value for d in others], "o", color=FAINT, alpha=0.6)
     axes.step([d.cost for d in front], [d.value for d in front], where="post", color=ACCENT)
     axes.plot([d.cost for d in front], [d.value for d in front], "o", color=ACCENT)
-    for dot in front:
+    for each in front:
         axes.annotate(
-            dot.trial, (dot.cost, dot.value), (5, 5), textcoords="offset points", fontsize=size
+            each.trial, (each.cost, each.value), (5, 5), textcoords="offset points", fontsize=size
         )
-    costs = [dot.cost for dot in (*front, *others)]
+    costs = [each.cost for each in (*front, *others)]
     if max(costs) >= _SPREAD * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: cost_shown(chart.cost, cost)))
-    for name, value in chart.marks.items():
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: format_cost(plot.cost, cost)))
+    for name, value in plot.marks.items():
         axes.axhline(value, color=INK, linewidth=1, linestyle="--")
         axes.annotate(name, (1, value), (-4, 3), xycoords=("axes fraction", "data"),
                       textcoords="offset points", ha="right", fontsize=size)  # fmt: skip
     axes.set_ylim(low, high)
     axes.margins(x=0.06)
-    below = sum(dot.value < low for dot in chart.dots)
+    below = sum(each.value < low for each in plot.trials)
     more = f"; {below} more below" if below else ""
-    axes.set_xlabel(f"{chart.cost} (blue: no trial beats it at its cost{more})", fontsize=size)
-    axes.set_ylabel(chart.value, fontsize=size)
+    axes.set_xlabel(f"{plot.cost} (blue: no trial beats it at its cost{more})", fontsize=size)
+    axes.set_ylabel(plot.value, fontsize=size)
     axes.tick_params(labelsize=size)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

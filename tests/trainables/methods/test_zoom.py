@@ -3,12 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.methods.zoom import (
-    cut_BCHW,
-    grid_corners_N2,
-    random_corners_N2,
-    zoomed_out_BCHW,
-)
+from trainables.methods.zoom import cut_BCHW, grid_corners_N2, random_corners_N2, zoomed_out_BCHW
 from trainables.resample import resize_weights
 from trainables.values import Randomness
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tune_sr.cli.redaction import redacted, redacted_words, secrets_in, without_secrets
-from tune_sr.tracking.store import reason_of
+from tune_sr.tracking.store import short_reason
 
 PW = "hunter2"
 WITH_SECRETS = {
@@ -76,7 +76,7 @@ def test_no_secret_is_kept(name: str) -> None:
     ):
         assert PW not in " ".join(redacted_words(words))
     assert PW not in redacted(f"cannot reach {address!r}: password {PW} is wrong", address)
-    assert PW not in reason_of(RuntimeError(f"{address}: no {PW}"), address)
+    assert PW not in short_reason(RuntimeError(f"{address}: no {PW}"), address)
 
 
 @pytest.mark.parametrize("address", WITHOUT)

@@ -19,7 +19,7 @@ import yaml
 
 from tune_sr import search
 from tune_sr.deploy.__main__ import main
-from tune_sr.deploy.targets import KINDS
+from tune_sr.deploy.targets import TARGETS
 from tune_sr.study.space_file import load_space
 
 ToySpace = Callable[..., Path]
@@ -30,7 +30,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "cluster": ("--hosts", "gpu0", "gpu1", "gpu2", "--user", "me"),
     "slurm": (),
 }
-EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+EVERY_KIND = pytest.mark.parametrize("kind", TARGETS)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tune_sr.driver import gpu_fraction
-from tune_sr.driver.gpu_fraction import part_of_gpu, placed
+from tune_sr.driver.gpu_fraction import fraction_of_gpu, resolve_gpus_per_trial
 from tune_sr.driver.preflight import prepare
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
@@ -22,13 +22,13 @@ GB = 10**9
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     space = load_space(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
-    return StudyConfig.of(space, "toy", tmp_path)
+    return StudyConfig.from_settings(space, "toy", tmp_path)
 
 
 @pytest.mark.parametrize("free", [8 * GB, 24 * GB, 80 * GB])
 @pytest.mark.parametrize("peak", [GB // 100, GB, 3 * GB, 7 * GB, 20 * GB, 39 * GB, 200 * GB])
 def test_whole_trials_fit_and_what_each_needs_lies_below_its_cap(free: int, peak: int) -> None:
-    part = part_of_gpu(peak, free)
+    part = fraction_of_gpu(peak, free)
     assert 0 < part <= 1 and part == round(part, 4), "Ray counts no finer"
     trials = int(1 / part)
     assert trials * part <= 1 and trials <= 16
@@ -44,28 +44,28 @@ def test_without_a_gpu_it_is_said_in_one_line_and_nothing_else(
 ) -> None:
     assert config.gpus_per_trial == 0
     with caplog.at_level(logging.WARNING, "tune_sr"):
-        found = placed(config, prepare(config))
+        found = resolve_gpus_per_trial(config, prepare(config))
     (said,) = caplog.messages
     assert said == "--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone"
     assert found.space.study["gpus_per_trial"] == found.gpus_per_trial == 0
-    assert placed(found, prepare(found)) is found
+    assert resolve_gpus_per_trial(found, prepare(found)) is found
 
 
 def test_a_clusters_driver_without_a_gpu_is_told_to_say_a_number(config: StudyConfig) -> None:
     object.__setattr__(config, "address", "auto")
     with pytest.raises(ValueError, match=r"^--gpus-per-trial auto: tries one .*: say a number$"):
-        placed(config, prepare(config))
+        resolve_gpus_per_trial(config, prepare(config))
 
 
 def test_what_a_trial_is_found_to_take_is_what_each_is_given(
     config: StudyConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench = SimpleNamespace(run=SimpleNamespace(device=torch.device("cuda")))
+    prepared = SimpleNamespace(run=SimpleNamespace(device=torch.device("cuda")))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GB, 80 * GB))
-    monkeypatch.setattr(gpu_fraction, "tried_bytes", lambda _: 20 * GB)
-    found = placed(config, bench)  # type: ignore[arg-type]  # all that is asked of it
+    monkeypatch.setattr(gpu_fraction, "probe_peak_bytes", lambda _: 20 * GB)
+    found = resolve_gpus_per_trial(config, prepared)  # type: ignore[arg-type]  # all that is asked of it
     assert found.gpus_per_trial == found.space.study["gpus_per_trial"] == 0.3333
     assert "20,000.0 MB of a GPU's 80,000.0 MB: 0.3333 of one for each" in caplog.text
 
@@ -75,6 +75,6 @@ def test_a_trial_of_its_own_is_tried(config: StudyConfig, monkeypatch: pytest.Mo
     for name, value in (*figures.items(), ("reset_peak_memory_stats", None)):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     monkeypatch.setattr(gpu_fraction, "_UPDATES", 4)
-    bench = prepare(config)
-    assert gpu_fraction.tried_bytes(bench) == 7
-    assert bench.run.step == 0, "the study's own run is left as it was"
+    prepared = prepare(config)
+    assert gpu_fraction.probe_peak_bytes(prepared) == 7
+    assert prepared.run.step == 0, "the study's own run is left as it was"

@@ -29,7 +29,7 @@ def searched_method(toy_space: ToySpace, toy_folder: Path) -> Callable[..., Stud
         }
         fixed = {"method": {}, "data": data or {"images": str(toy_folder / "images")}}
         path = toy_space(fixed=fixed, search=search, first=list(first))
-        return StudyConfig.of(load_space(path), "bench", toy_folder / "runs")
+        return StudyConfig.from_settings(load_space(path), "prepared", toy_folder / "runs")
 
     return make
 
@@ -64,7 +64,7 @@ def test_a_dry_run_warns_of_reports_that_cost_more_than_the_training_between(
     assert "less than it costs: raise budget.steps_per_report" in capsys.readouterr().out
     budget = {"steps": 8_000_000, "steps_per_report": 1_000_000}
     long = toy_space("long", fixed={"budget": budget, **threads})
-    bench = prepare(StudyConfig.of(load_space(long), "bench", tmp_path / "runs"))
-    assert seconds_of_report(bench) is None  # nor is an update made to find out
+    prepared = prepare(StudyConfig.from_settings(load_space(long), "prepared", tmp_path / "runs"))
+    assert seconds_of_report(prepared) is None  # nor is an update made to find out
     assert search.main(["--space", str(long), "--dry-run"]) == 0
     assert "warning" not in capsys.readouterr().out

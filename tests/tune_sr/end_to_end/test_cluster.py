@@ -116,7 +116,7 @@ def check_complete(events: list[Event], trials: int, config: StudyConfig) -> Non
         steps = {e["step"] for e in of_kind(events, "reported") if e["trial"] == name}
         assert steps == set(range(EVERY, STEPS + 1, EVERY))
     for added in of_kind(events, "trial_added"):
-        run = Run(config.configure(added["point"]).model_copy(update={"threads": 1}))
+        run = Run(config.trial_config(added["point"]).model_copy(update={"threads": 1}))
         made = [e["report"] for e in of_kind(events, "reported") if e["trial"] == added["trial"]]
         told = {report["step"]: report["psnr_y_db"] for report in made}
         assert told == {report["step"]: report["psnr_y_db"] for report in run.reports()}
@@ -169,7 +169,9 @@ def end_of(driver: subprocess.Popen[str], nodes: Nodes) -> tuple[str, list[Event
     folder = folder_of(driver)
     space = load_space(folder / "space.yaml")
     check_complete(
-        read_events(folder), 2, StudyConfig.of(space, "toy", folder.parent, nodes.address)
+        read_events(folder),
+        2,
+        StudyConfig.from_settings(space, "toy", folder.parent, nodes.address),
     )
     return told, read_events(folder)
 

@@ -97,7 +97,7 @@ def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     budget = {"steps": STEPS, "steps_per_report": EVERY}
     study = {"trials": 12, "scheduler": "none", "searcher": "random"}
     space = load_space(toy_space("faults", fixed={"budget": budget}, study=study))
-    return StudyConfig.of(space, "faults", tmp_path / "runs")
+    return StudyConfig.from_settings(space, "faults", tmp_path / "runs")
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def check_reports(config: StudyConfig, events: list[Event]) -> None:
     for trial in (FITS_IN_HALF, KILLED_EARLY, KILLED):
         told = [e["report"] for e in of_kind(events, "reported") if e["trial"] == trial]
         point = next(e["point"] for e in of_kind(events, "trial_added") if e["trial"] == trial)
-        run = Run(config.configure(point).model_copy(update={"threads": 1}))
+        run = Run(config.trial_config(point).model_copy(update={"threads": 1}))
         repeated = trial == KILLED  # the checkpoint of its last report was damaged
         assert len(told) == STEPS // EVERY + repeated
         by_step = {report["step"]: report["psnr_y_db"] for report in told}

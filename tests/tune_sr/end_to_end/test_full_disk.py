@@ -107,11 +107,11 @@ def test_results_wait_for_room(
     results = ["summary.json", "results.csv", "best/student.safetensors", "best/panel.png"]
     for name in results:
         (folder / name).unlink()
-    config = StudyConfig.of(load_space(space), "toy", small_disk)
-    bench = prepare(config)
+    config = StudyConfig.from_settings(load_space(space), "toy", small_disk)
+    prepared = prepare(config)
     filler = fill(small_disk)
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(_write, config, bench)
+        written = beside.submit(_write, config, prepared)
         wait_until(lambda: "waiting: make room there" in caplog.text)
         time.sleep(3.0)
         assert not written.done()

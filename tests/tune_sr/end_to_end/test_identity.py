@@ -92,7 +92,7 @@ def study(toy_space: Callable[..., Path], files: Path, tmp_path: Path) -> Config
         searched = changes.pop("search", {"optimiser.lr": {"loguniform": [0.001, 0.1]}})
         rest = tail[tail.index("first:") :]
         whole.write_text(f"{head}search: {json.dumps(searched)}\n{rest}")
-        return StudyConfig.of(load_space(whole), name, tmp_path / "runs")
+        return StudyConfig.from_settings(load_space(whole), name, tmp_path / "runs")
 
     return make
 
@@ -101,7 +101,7 @@ def begun(config: StudyConfig, **recorded: Any) -> None:
     """The ledger of a study that a driver has just begun."""
     config.folder.mkdir(parents=True)
     ledger = Ledger(config.folder / "ledger.jsonl")
-    space = config.space.resolved()
+    space = config.space.to_dict()
     ledger.append("study_started", name=config.name, id="1" * 32, space=space, seed=0, **recorded)
     ledger.append("driver_started", host="h", pid=1, start=1, study=space["study"])
 
@@ -166,20 +166,20 @@ def test_all_files_that_any_trial_may_read_are_recorded(study: Configure, files:
 def trainable(study: Configure) -> Callable[..., DistillTrainable]:
     """`trainable(owner)`: the first trial of a study as an actor of Ray holds it."""
     config = study()
-    bench = prepare(config)
+    prepared = prepare(config)
 
     def make(
         owner: Owner | None, trial: str = "0000", start: str = "start-001", **point: Any
     ) -> Any:
         config.folder.mkdir(parents=True, exist_ok=True)
         job = Job(
-            config.configure,
+            config.trial_config,
             config.folder / "trials",
             start,
             threads=1,
-            images=bench.images,
+            images=prepared.images,
             owner=owner,
-            digests=bench.digests,
+            digests=prepared.digests,
         )
         made = DistillTrainable.__new__(DistillTrainable)
         made.setup({TRIAL: trial, "optimiser.lr": 0.01, **point}, job)

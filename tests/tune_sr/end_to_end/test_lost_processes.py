@@ -49,7 +49,7 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
 
     monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", Lacking)
     space = load_space(toy_space(study={"trials": 1}))
-    config = StudyConfig.of(space, "toy", tmp_path / "runs")
+    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs")
     monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"
     with pytest.raises(EnvironmentFault, match=re.escape(reason)):

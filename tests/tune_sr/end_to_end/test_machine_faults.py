@@ -19,7 +19,7 @@ import pytest
 from tune_sr import search
 from tune_sr.driver.run_study import run_study
 from tune_sr.execution import circuit_breaker
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, read_events
@@ -79,7 +79,7 @@ def attempts(events: list[Event]) -> list[str]:
 
 @pytest.fixture
 def config(space: Path, tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(load_space(space), "faults", tmp_path / "runs")
+    return StudyConfig.from_settings(load_space(space), "faults", tmp_path / "runs")
 
 
 class FileServer:
@@ -87,9 +87,9 @@ class FileServer:
 
     def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch, attempts: int) -> None:
         self._file, self._away, self._left = file, file.with_name("away"), attempts
-        append = Live.append
+        append = StudyState.append
 
-        def appended(live: Live, event: str, **told: Any) -> Event:
+        def appended(live: StudyState, event: str, **told: Any) -> Event:
             written = append(live, event, **told)
             if event == "trial_ended" and self._left == attempts and self._file.exists():
                 self._file.rename(self._away)
@@ -99,7 +99,7 @@ class FileServer:
                     self.bring_back()
             return written
 
-        monkeypatch.setattr(Live, "append", appended)
+        monkeypatch.setattr(StudyState, "append", appended)
 
     def bring_back(self) -> None:
         self._away.rename(self._file)
@@ -155,7 +155,7 @@ def test_trials_that_failed_for_the_machines_sake_are_tried_again_where_that_is_
     ledger = Ledger(config.folder / "ledger.jsonl")
     config.folder.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 20.0}, "teacher": None}
-    resolved = with_flags(config.space, {"name": "faults", "trials": 3}).resolved()
+    resolved = with_flags(config.space, {"name": "faults", "trials": 3}).to_dict()
     ledger.append("study_started", name="faults", id="0" * 32, space=resolved, seed=0, marks=marks)
     ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
     reasons = ["its process was lost 4 times", "diverged at step 2: x", "OSError: [Errno 116] x"]

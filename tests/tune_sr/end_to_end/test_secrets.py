@@ -16,7 +16,7 @@ import pytest
 from tune_sr import search
 from tune_sr.driver import observers
 from tune_sr.driver.preflight import prepare
-from tune_sr.driver.run_study import _append_start, _begin
+from tune_sr.driver.run_study import _append_start, _open_ledger
 from tune_sr.execution.searcher import LedgerSearcher
 from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.storage.lock import DriverLock
@@ -55,7 +55,7 @@ def run(capsys: Capture, *words: object) -> tuple[int, str]:
 
 def config_of(space: Path, **flags: str) -> StudyConfig:
     loaded = with_flags(load_space(space), flags)
-    return StudyConfig.of(loaded, "toy", space.parent / "runs")
+    return StudyConfig.from_settings(loaded, "toy", space.parent / "runs")
 
 
 @pytest.mark.ray
@@ -99,7 +99,7 @@ def test_no_copy_and_no_picture_of_a_study_has_it(toy_space: ToySpace) -> None:
     assert config.tracking_uri == ADDRESS
     assert PW not in repr(config)
     assert PW.encode() not in pickle.dumps(config)
-    assert PW.encode() not in pickle.dumps(config.configure)
+    assert PW.encode() not in pickle.dumps(config.trial_config)
     assert pickle.loads(pickle.dumps(config)).tracking_uri == KEPT
 
 
@@ -124,7 +124,7 @@ def test_a_variable_is_written_down_as_it_stands_and_filled_in_at_every_start(
 def begun_at_3cb7bf0(space: Path) -> Path:
     """A study as that version wrote it down: its address with all that it holds."""
     loaded = with_flags(load_space(space), {"name": "toy", "storage": str(space.parent)})
-    resolved = loaded.resolved()
+    resolved = loaded.to_dict()
     ledger = Ledger(space.parent / "runs" / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
@@ -135,7 +135,7 @@ def begun_at_3cb7bf0(space: Path) -> Path:
 
 def begun(config: StudyConfig, marks: dict[str, Any]) -> Any:
     lock = DriverLock(config.folder / "driver.lock").__enter__()  # held as long as the test lasts
-    return _begin(config, marks, lock, prepare(config), bool)  # nobody asks it to end
+    return _open_ledger(config, marks, lock, prepare(config), bool)  # nobody asks it to end
 
 
 def resumed(*words: object) -> StudyConfig:

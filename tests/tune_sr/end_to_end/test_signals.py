@@ -15,7 +15,7 @@ import pytest
 
 from trainables.run import Run
 from tune_sr import search
-from tune_sr.cli.signals import ASKED_TO_END, Interrupted, held_back, interruptible
+from tune_sr.cli.signals import STOP_SIGNALS, Interrupted, held_back, interruptible
 from tune_sr.driver.signals import LoopSignals
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.ledger.events import Event
@@ -34,7 +34,7 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", ASKED_TO_END)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_before_a_study_starts_a_signal_interrupts_whatever_goes_on(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as interrupted, interruptible():
@@ -43,29 +43,29 @@ def test_before_a_study_starts_a_signal_interrupts_whatever_goes_on(number: sign
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("number", ASKED_TO_END)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_while_ray_starts_a_signal_ends_it_at_once(number: signal.Signals) -> None:
-    before = [signal.getsignal(each) for each in ASKED_TO_END]
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
     with pytest.raises(Interrupted) as interrupted, LoopSignals():
         signal.signal(signal.SIGTERM, lambda number, _: exit(number))  # as ray.init does
         os.kill(os.getpid(), number)
     assert interrupted.value.exit_code == 128 + number
-    assert [signal.getsignal(each) for each in ASKED_TO_END] == before
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
 
 
-@pytest.mark.parametrize("number", ASKED_TO_END)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_loop_ends_in_order_and_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
     ended = []
     with pytest.raises(Interrupted) as interrupted, LoopSignals() as signals:
         signal.signal(signal.SIGUSR1, lambda number, _: ended.append(number))  # as Ray's loop does
-        signals.overhear()
+        signals.wrap_ray_handler()
         os.kill(os.getpid(), number)
         assert (signals.number, ended) == (number, [signal.SIGUSR1])
         os.kill(os.getpid(), signal.SIGTERM)
     assert interrupted.value.exit_code == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", ASKED_TO_END)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_while_rays_compiled_code_starts_arrives_behind_it(number: signal.Signals) -> None:
     """An exception out of a handler would end the process there by SIGSEGV."""
     done = []
@@ -84,7 +84,7 @@ def test_a_signal_while_rays_compiled_code_starts_arrives_behind_it(number: sign
     assert done == ["SIG_IGN"]  # Ray's processes outlive the terminal
 
 
-@pytest.mark.parametrize("number", ASKED_TO_END)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_before_rays_loop_has_begun_ends_its_first_step(number: signal.Signals) -> None:
     ended: list[int] = []
     with LoopSignals() as signals:
@@ -93,7 +93,7 @@ def test_a_signal_before_rays_loop_has_begun_ends_its_first_step(number: signal.
         os.kill(os.getpid(), number)
         assert (signals.number, signals.arrived(), ended) == (number, True, [])
         signal.signal(signal.SIGUSR1, lambda number, _: ended.append(number))  # as Ray's loop does
-        signals.overhear()
+        signals.wrap_ray_handler()
         assert ended == [signal.SIGUSR1]
 
 

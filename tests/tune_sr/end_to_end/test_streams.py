@@ -16,7 +16,7 @@ import pytest
 from tune_sr.cli import streams
 from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.progress.display import Progress
-from tune_sr.progress.status import Frame
+from tune_sr.progress.status import StudyOutline
 
 ToySpace = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
@@ -127,7 +127,7 @@ def test_the_live_table_of_a_poor_terminal_and_of_one_that_goes(
     streams.settle_streams()
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("study_started", name="toy", id="1", space={}, seed=0, marks={})
-    frame = Frame(
+    frame = StudyOutline(
         name="toy", trials=1, steps=8, objective="psnr_y_db", bicubic=20.0, teacher=30.0, rungs=()
     )
     progress = Progress(ledger.path, frame, stream=stream)

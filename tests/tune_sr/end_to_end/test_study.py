@@ -43,7 +43,7 @@ def study(toy_space: Callable[..., Path], tmp_path: Path) -> Configure:
     def make(trials: int = 6, **changes: Any) -> StudyConfig:
         flags = {"trials": trials, **changes.pop("flags", {})}
         space = with_flags(load_space(toy_space(**changes)), flags)
-        return StudyConfig.of(space, "toy", tmp_path / "runs")
+        return StudyConfig.from_settings(space, "toy", tmp_path / "runs")
 
     return make
 
@@ -64,7 +64,7 @@ def reports(events: list[Event], trial: str) -> list[dict[str, float]]:
 def by_run(config: StudyConfig, events: list[Event], trial: str) -> list[dict[str, float]]:
     """The reports that `Run` gives at the point of a trial, as many as the trial made."""
     point = of_kind(events, "trial_added", trial=trial)[0]["point"]
-    run = Run(config.configure(point).model_copy(update={"threads": 1}))
+    run = Run(config.trial_config(point).model_copy(update={"threads": 1}))
     count = len(reports(events, trial))
     told = (next_report for next_report, _ in zip(run.reports(), range(count), strict=False))
     return [{k: v for k, v in each.items() if k != "seconds_per_step"} for each in told]
@@ -83,7 +83,7 @@ def test_a_study_from_its_first_event_to_its_last(study: Configure) -> None:
     assert events[-1]["event"] == "study_ended" and events[-1]["finished"] is True
     added = of_kind(events, "trial_added")
     assert [event["trial"] for event in added] == [f"{number:04d}" for number in range(6)]
-    assert added[0]["point"] == config.space.first[0]
+    assert added[0]["point"] == config.space.first_points[0]
     assert len(of_kind(events, "trial_ended")) == 6
     assert {each["state"] for each in of_kind(events, "trial_ended")} == {"completed", "stopped"}
     check_reports_are_those_of_run(config, events)
@@ -138,7 +138,7 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     assert len(of_kind(events, "trial_ended")) == 7 and not of_kind(events, "attempt")
     assert results.summary()["trials"]["total"] == 7 and results.summary()["finished"]
 
-    whole = StudyConfig.of(longer.space, "whole", tmp_path / "runs")
+    whole = StudyConfig.from_settings(longer.space, "whole", tmp_path / "runs")
     run_study(whole, quiet=True)
     points = [
         [each["point"] for each in of_kind(read_events(folder), "trial_added")]

@@ -126,7 +126,7 @@ def check_mlflow(folder: Path, tracking_uri: str, experiment: str) -> None:
         for run in client.search_runs([found.experiment_id], max_results=1000)
         if run.data.tags["tune_sr.study"] == folder.name
     ]
-    trials = History.of(read_events(folder)).trials
+    trials = History.from_events(read_events(folder)).trials
     names = sorted(run.data.tags.get("tune_sr.trial", "the study") for run in runs)
     assert names == [*trials, "the study"]
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -149,7 +149,7 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
     ray_cluster: None,
 ) -> None:
     tracking_uri = f"sqlite:///{toy_folder / 'mlflow.db'}"
-    halves = {"reduction_factor": 2} if SCHEDULERS[scheduler].reduces else {}
+    halves = {"reduction_factor": 2} if SCHEDULERS[scheduler].uses_reduction_factor else {}
     space = toy_space(
         f"{scheduler}-{searcher}",
         fixed={"budget": {"steps": 16, "steps_per_report": 2}},
@@ -167,16 +167,16 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
     address = ("--address", ray.get_runtime_context().gcs_address, "--quiet")
     study = ("--space", space, *address, "--name")
     assert drivers.run(*study, "whole") == 0, drivers.told()
-    whole = History.of(read_events(runs / "whole"))
+    whole = History.from_events(read_events(runs / "whole"))
     order = partial(derive_seed, 0, scheduler, searcher)
     moments = sorted(range(1, things(whole) - LEFT), key=order)[:KILLS]
     folder, ledger = runs / "killed", b""
     for moment in sorted(moments):
-        earlier = History.of(read_events(folder))
+        earlier = History.from_events(read_events(folder))
         begun, starts = ("--resume",) if earlier.study else (), earlier.starts
 
         def reached(moment: int = moment, starts: int = starts) -> bool:
-            now = History.of(read_events(folder))
+            now = History.from_events(read_events(folder))
             if now.starts == starts or things(now) < moment:
                 return False
             time.sleep(A_REPORT_S * derive_seed(1, scheduler, searcher, moment) / 2**63)
@@ -189,7 +189,7 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
     assert drivers.run(*study, "killed", "--resume") == 0, drivers.told()
     assert (folder / "ledger.jsonl").read_bytes().startswith(ledger)
 
-    killed = History.of(read_events(folder))
+    killed = History.from_events(read_events(folder))
     assert killed.finished and killed.starts == KILLS + 1
     assert lives(killed) == lives(whole)
     assert killed.repeats <= KILLS  # one trial runs at a time, and a report is a checkpoint

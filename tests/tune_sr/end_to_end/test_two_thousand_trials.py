@@ -23,7 +23,7 @@ from toys import REPORTS, START_S, by_value, pause
 
 from trainables.ray_trainable import DistillTrainable
 from tune_sr.driver.run_study import run_study
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
@@ -82,13 +82,13 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
     budget = {"steps": 4 * REPORTS, "steps_per_report": 4}
     changes = {"study": {**study, "scheduler": scheduler}, "fixed": {"budget": budget}}
     space = load_space(toy_space("thousands", **changes))
-    config = StudyConfig.of(space, "thousands", tmp_path / "runs")
+    config = StudyConfig.from_settings(space, "thousands", tmp_path / "runs")
     looks: list[tuple[int, int]] = []
     moments: list[float] = []
     ended = Counter[str]()
-    append = Live.append
+    append = StudyState.append
 
-    def looking(self: Live, event: str, **fields: Any) -> Event:
+    def looking(self: StudyState, event: str, **fields: Any) -> Event:
         ended[event] += 1
         if event == "reported":
             moments.append(time.perf_counter())
@@ -96,12 +96,12 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
             looks.append(held())
         return append(self, event, **fields)
 
-    monkeypatch.setattr(Live, "append", looking)
+    monkeypatch.setattr(StudyState, "append", looking)
     monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", toy_trainable())
     monkeypatch.setattr("tune_sr.driver.observers._CLOSE_S", 1800.0)  # nobody waits for this MLflow
     run_study(config, quiet=True)
 
-    records = History.of(read_events(config.folder)).trials
+    records = History.from_events(read_events(config.folder)).trials
     assert Counter(record.state for record in records.values()).keys() == {"completed", "stopped"}
     assert len(records) == TRIALS
     grown = looks[-1][0] - looks[1][0]
@@ -146,6 +146,6 @@ def check_mlflow(config: StudyConfig) -> None:
         f"({','.join('?' * len(runs))})",
         tuple(runs.values()),
     ).fetchone()
-    records = History.of(read_events(config.folder)).trials
+    records = History.from_events(read_events(config.folder)).trials
     assert set(runs) == set(records)
     assert values == sum(len(record.reports) for record in records.values())

@@ -110,7 +110,7 @@ def of_method(paths: Any) -> set[str]:
 
 def test_no_point_of_the_space_holds_a_quantity_of_another_method(space: SearchSpace) -> None:
     assert set(METHODS) <= {"scratch"}.union(*(methods for methods, _ in QUANTITIES.values()))
-    for point in space.first:
+    for point in space.first_points:
         method = point["method.name"]
         assert of_method(point) == {"method.name", *own(method)}
         assert of_method(space.active(point)) == of_method(point)
@@ -124,7 +124,7 @@ def test_every_trial_carries_its_own_methods_quantities_alone(
 ) -> None:
     for method in METHODS:
         tune.register_trainable(method, DistillTrainable)  # as if another's
-    run_study(StudyConfig.of(space, "whose", tmp_path), quiet=True)
+    run_study(StudyConfig.from_settings(space, "whose", tmp_path), quiet=True)
     assert [get_trainable_cls(method).__name__ for method in METHODS] == [*METHODS]
     events = read_events(tmp_path / "whose")
     ends = [(e["state"], e.get("reason")) for e in events if e["event"] == "trial_ended"]
@@ -161,4 +161,4 @@ def check_results(folder: Path, space: SearchSpace) -> None:
     for row, method in zip(rows, METHODS, strict=True):
         filled = {path for path in space.dimensions if row[path] is not None}
         assert filled == {"method.name", *own(method)}
-        assert row["caveat"] == space.at({p: row[p] for p in filled}).caveat
+        assert row["caveat"] == space.trial_config({p: row[p] for p in filled}).caveat

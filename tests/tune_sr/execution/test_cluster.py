@@ -11,8 +11,8 @@ import ray
 from tune_sr import search
 from tune_sr.driver.run_study import run_study
 from tune_sr.execution import cluster, shared_folder
-from tune_sr.execution.cluster import at_a_time
-from tune_sr.execution.resources import Node, Share, living_nodes
+from tune_sr.execution.cluster import max_concurrent
+from tune_sr.execution.resources import Node, TrialResources, living_nodes
 from tune_sr.execution.session import ClusterError, address_of
 from tune_sr.execution.shared_folder import check_shared
 from tune_sr.ledger.ledger import read_events
@@ -69,8 +69,8 @@ def test_a_study_joins_and_leaves(
     assert address_of(None) is None  # a shell's variable: where it hands jobs in
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     space = load_space(toy_space(study={"trials": 3, "concurrent": "auto"}))
-    config = StudyConfig.of(space, "toy", tmp_path / "runs", address_of(None))
-    assert config.address == "auto" and at_a_time(config) == 2
+    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs", address_of(None))
+    assert config.address == "auto" and max_concurrent(config) == 2
     results = run_study(config, quiet=True)
     assert ray.is_initialized()
     assert results.summary()["finished"] and results.summary()["trials"]["total"] == 3
@@ -81,12 +81,12 @@ def test_gpu_hours_end_a_study_and_more_go_on_with_it(
 ) -> None:
     pretended = [each._replace(gpus=1.0) for each in living_nodes()]
     monkeypatch.setattr(cluster, "living_nodes", lambda: pretended)
-    monkeypatch.setattr(Share, "resources", lambda share: {"cpu": share.cpus})
+    monkeypatch.setattr(TrialResources, "resources", lambda share: {"cpu": share.cpus})
     space = load_space(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
 
     def study(gpu_hours: float) -> StudyConfig:
         flags = with_flags(space, {"gpu_hours": gpu_hours})
-        return StudyConfig.of(flags, "toy", tmp_path / "runs", "auto")
+        return StudyConfig.from_settings(flags, "toy", tmp_path / "runs", "auto")
 
     assert run_study(study(1e-6), quiet=True).summary()["finished"]
     events = read_events(tmp_path / "runs" / "toy")

@@ -12,17 +12,17 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from tune_sr.execution.recovery import (
     ATTEMPTS,
-    Again,
     Fault,
-    Loss,
-    after_failure,
-    after_loss,
+    LostProcess,
+    Retry,
+    classify_loss,
     may_be_retried,
     read_error,
-    why_lost,
+    retry_or_fail_lost,
+    retry_or_fail_reported,
 )
 from tune_sr.execution.scheduler import LedgerScheduler
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.history import TrialRecord
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Reported
@@ -32,7 +32,7 @@ from tune_sr.study.space_file import load_space
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(load_space(toy_space()), "toy", tmp_path)
+    return StudyConfig.from_settings(load_space(toy_space()), "toy", tmp_path)
 
 
 def record(micro_batch: int | None = None) -> TrialRecord:
@@ -41,7 +41,7 @@ def record(micro_batch: int | None = None) -> TrialRecord:
 
 @pytest.mark.parametrize("reason", ["diverged at step 7: loss/kd is not finite", "OSError: gone"])
 def test_what_would_come_again_ends_a_trial_with_what_it_says(reason: str) -> None:
-    assert after_failure(record(), reason, images=16) == reason
+    assert retry_or_fail_reported(record(), reason, images=16) == reason
 
 
 @pytest.mark.parametrize(
@@ -55,31 +55,35 @@ def test_what_would_come_again_ends_a_trial_with_what_it_says(reason: str) -> No
 def test_a_trial_that_never_fits_ends_with_what_may(
     images: int, micro_batch: int | None, end: str
 ) -> None:
-    told = after_failure(record(micro_batch), "out of memory: 2 GiB", images)
+    told = retry_or_fail_reported(record(micro_batch), "out of memory: 2 GiB", images)
     assert isinstance(told, str) and told.startswith("out of memory: 2 GiB; with ")
     assert told.endswith(end)
 
 
 def test_an_odd_batch_is_halved_upwards_so_that_two_portions_do() -> None:
-    told = after_failure(record(), "out of memory: 2 GiB", images=5)
-    assert isinstance(told, Again) and told.micro_batch == 3
+    told = retry_or_fail_reported(record(), "out of memory: 2 GiB", images=5)
+    assert isinstance(told, Retry) and told.micro_batch == 3
 
 
 def test_only_losses_that_may_be_a_trials_own_are_counted() -> None:
-    own, node = Loss("its process was lost"), Loss("its node was lost", counts=False)
-    assert after_loss(record(), own, 16, ATTEMPTS - 1, ATTEMPTS) == Again("its process was lost")
-    assert after_loss(record(), own, 16, ATTEMPTS, ATTEMPTS) == "its process was lost 4 times"
-    assert after_loss(record(), node, 16, 99, ATTEMPTS) == Again("its node was lost")
+    own, node = LostProcess("its process was lost"), LostProcess("its node was lost", counts=False)
+    assert retry_or_fail_lost(record(), own, 16, ATTEMPTS - 1, ATTEMPTS) == Retry(
+        "its process was lost"
+    )
+    assert (
+        retry_or_fail_lost(record(), own, 16, ATTEMPTS, ATTEMPTS) == "its process was lost 4 times"
+    )
+    assert retry_or_fail_lost(record(), node, 16, 99, ATTEMPTS) == Retry("its node was lost")
 
 
 def test_a_process_that_its_node_had_no_memory_for_needs_less() -> None:
-    full = why_lost("killed due to the node running low on memory")
-    assert isinstance(full, Loss)
-    again = after_loss(record(), full, 16, 1, ATTEMPTS)
-    assert isinstance(again, Again) and again.micro_batch == 8
-    again = after_loss(record(8), full, 16, 2, ATTEMPTS)
-    assert again == Again(full.reason)
-    ended = after_loss(record(8), full, 16, ATTEMPTS, ATTEMPTS)
+    full = classify_loss("killed due to the node running low on memory")
+    assert isinstance(full, LostProcess)
+    again = retry_or_fail_lost(record(), full, 16, 1, ATTEMPTS)
+    assert isinstance(again, Retry) and again.micro_batch == 8
+    again = retry_or_fail_lost(record(8), full, 16, 2, ATTEMPTS)
+    assert again == Retry(full.reason)
+    ended = retry_or_fail_lost(record(8), full, 16, ATTEMPTS, ATTEMPTS)
     assert isinstance(ended, str) and ended.startswith("out of memory") and "4 times" in ended
 
 
@@ -87,9 +91,9 @@ def test_a_preempted_node_is_told_from_a_lost_one_and_from_a_lost_process() -> N
     said = (
         "The actor died because its node has died. Node Id: 0a\n\tthe actor's node was preempted: x"
     )
-    assert why_lost(said) == Loss("its node was preempted", counts=False)
-    assert why_lost(said.partition("\n")[0]) == Loss("its node was lost", counts=False)
-    assert why_lost("") == Loss("its process was lost")
+    assert classify_loss(said) == LostProcess("its node was preempted", counts=False)
+    assert classify_loss(said.partition("\n")[0]) == LostProcess("its node was lost", counts=False)
+    assert classify_loss("") == LostProcess("its process was lost")
 
 
 def test_a_process_that_could_not_begin_is_the_machines_fault() -> None:
@@ -97,10 +101,10 @@ def test_a_process_that_could_not_begin_is_the_machines_fault() -> None:
     said = str(
         ActorDiedError(RayTaskError("__init__", "Traceback\nRuntimeError: No module x", cause))
     )
-    assert why_lost(said) == Fault("its process could not begin: RuntimeError: No module x")
-    assert why_lost("", begun=False) == Fault("its process could not begin")
-    lost = why_lost("its node has died", begun=False)
-    assert lost == Loss("its node was lost", counts=False)
+    assert classify_loss(said) == Fault("its process could not begin: RuntimeError: No module x")
+    assert classify_loss("", begun=False) == Fault("its process could not begin")
+    lost = classify_loss("its node has died", begun=False)
+    assert lost == LostProcess("its node was lost", counts=False)
 
 
 class Payload:
@@ -118,11 +122,11 @@ def test_what_ray_pickled_is_never_unpickled(tmp_path: Path, config: StudyConfig
     ran, pickled, text = (tmp_path / name for name in ("ran", "error.pkl", "error.txt"))
     pickled.write_bytes(pickle.dumps(Payload(ran)))
     text.write_text("Failure # 1\nits node has died\n")
-    live = Live(Ledger(tmp_path / "ledger.jsonl"))
+    live = StudyState(Ledger(tmp_path / "ledger.jsonl"))
     files = {"pickled_error_file": str(pickled), "error_file": str(text)}
     trial = SimpleNamespace(config={"trial": "0000"}, **files)
     LedgerScheduler(config, live).on_trial_error(None, trial)
-    assert live.setbacks["0000"] == Loss("its node was lost", counts=False)
+    assert live.pending_retries["0000"] == LostProcess("its node was lost", counts=False)
     assert not ran.exists()
 
 

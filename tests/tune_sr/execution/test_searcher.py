@@ -15,10 +15,10 @@ from trainables.methods.dfsr import DFSR
 from trainables.values import ConfigError
 from tune_sr.execution import watchdog
 from tune_sr.execution.circuit_breaker import PAUSES_S, CircuitBreaker
-from tune_sr.execution.recovery import ATTEMPTS, Fault, Loss
+from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.execution.stoppers import Tripped
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.study.config import StudyConfig
@@ -29,19 +29,19 @@ STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.of(load_space(toy_space(study={"trials": 3})), "toy", tmp_path)
+    return StudyConfig.from_settings(load_space(toy_space(study={"trials": 3})), "toy", tmp_path)
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Live:
-    return Live(Ledger(tmp_path / "ledger.jsonl"))
+def live(tmp_path: Path) -> StudyState:
+    return StudyState(Ledger(tmp_path / "ledger.jsonl"))
 
 
-def reopened(live: Live) -> Live:
-    return Live(Ledger(live.ledger.path))
+def reopened(live: StudyState) -> StudyState:
+    return StudyState(Ledger(live.ledger.path))
 
 
-def kinds(live: Live) -> list[str]:
+def kinds(live: StudyState) -> list[str]:
     return [event["event"] for event in live.ledger.events()]
 
 
@@ -54,7 +54,7 @@ def tell(scheduler: LedgerScheduler, trial: str, told: Mapping[str, Any]) -> str
     return scheduler.on_trial_result(None, SimpleNamespace(config={"trial": trial}), told)
 
 
-def ended(searcher: LedgerSearcher, live: Live, ray_id: str, trial: str) -> None:
+def ended(searcher: LedgerSearcher, live: StudyState, ray_id: str, trial: str) -> None:
     live.append("trial_ended", trial=trial, state="completed", reason=None)
     searcher.on_trial_complete(ray_id)
 
@@ -63,16 +63,16 @@ def ended(searcher: LedgerSearcher, live: Live, ray_id: str, trial: str) -> None
 
 
 def test_the_first_point_comes_first_and_is_written_before_it_runs(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     given = LedgerSearcher(config, live).suggest("a")
-    assert given == {"trial": "0000", "heard": 0, **config.space.first[0]}
+    assert given == {"trial": "0000", "heard": 0, **config.space.first_points[0]}
     (added,) = live.ledger.events()
-    assert added["event"] == "trial_added" and added["point"] == config.space.first[0]
+    assert added["event"] == "trial_added" and added["point"] == config.space.first_points[0]
 
 
 def test_what_is_known_against_a_result_is_written_with_its_trial(
-    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, live: StudyState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def caveat(_: type[DFSR], method: Any) -> str | None:
         return f"w_R is {method.w_R:g}" if method.w_R == 1.0 else None
@@ -87,7 +87,7 @@ def test_what_is_known_against_a_result_is_written_with_its_trial(
 
 
 def test_it_waits_while_the_last_run_and_finishes_after_them(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher = LedgerSearcher(config, live)
     names = [searcher.suggest(ray_id)["trial"] for ray_id in "abc"]
@@ -100,7 +100,7 @@ def test_it_waits_while_the_last_run_and_finishes_after_them(
 
 
 def test_a_resume_issues_what_had_not_ended_and_says_what_was_heard(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     for ray_id in "ab":
@@ -119,7 +119,7 @@ def test_a_resume_issues_what_had_not_ended_and_says_what_was_heard(
 
 
 def test_a_lost_process_is_tried_again_from_what_was_heard_but_not_for_ever(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     searcher.suggest("0")
@@ -137,7 +137,7 @@ def test_a_lost_process_is_tried_again_from_what_was_heard_but_not_for_ever(
 
 
 def test_out_of_memory_a_trial_begins_again_with_half_of_its_batch_at_a_time_and_once(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     point = searcher.suggest("a")
@@ -169,7 +169,7 @@ def test_out_of_memory_a_trial_begins_again_with_half_of_its_batch_at_a_time_and
     ],
 )
 def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
-    said: str, reason: str, counts: bool, config: StudyConfig, live: Live, tmp_path: Path
+    said: str, reason: str, counts: bool, config: StudyConfig, live: StudyState, tmp_path: Path
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     text = tmp_path / "error.txt"
@@ -199,7 +199,7 @@ def never_began(searcher: LedgerSearcher, scheduler: LedgerScheduler, ray_id: st
 
 
 def test_a_fault_of_the_machine_pauses_a_trial_and_counts_against_none(
-    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, live: StudyState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(live, "breaker", CircuitBreaker(lambda: clock[0]))
@@ -220,7 +220,7 @@ def test_a_fault_of_the_machine_pauses_a_trial_and_counts_against_none(
 
 
 def test_three_trials_in_a_row_that_cannot_begin_stop_the_study(
-    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, live: StudyState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(live, "breaker", CircuitBreaker(lambda: clock[0]))
@@ -238,7 +238,7 @@ def test_three_trials_in_a_row_that_cannot_begin_stop_the_study(
 
 
 def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_its_trials(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     scheduler = LedgerScheduler(config, live)
     trial = SimpleNamespace(
@@ -247,16 +247,16 @@ def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_
     scheduler.on_trial_add(None, trial)
     assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list)) is trial
     scheduler.on_trial_error(None, trial)
-    assert live.setbacks.pop("0000") == Fault("its process could not begin")
+    assert live.pending_retries.pop("0000") == Fault("its process could not begin")
     scheduler.on_trial_add(None, trial)
     trial.status = "R"
     scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list))
     scheduler.on_trial_error(None, trial)
-    assert live.setbacks.pop("0000") == Loss("its process was lost")
+    assert live.pending_retries.pop("0000") == LostProcess("its process was lost")
 
 
 def test_failed_trials_are_tried_again_where_that_is_asked_and_their_ends_are_written(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     for ray_id, reason in (("a", "OSError: gone"), ("b", "diverged at step 3: loss/kd")):
@@ -273,59 +273,59 @@ def test_failed_trials_are_tried_again_where_that_is_asked_and_their_ends_are_wr
     lines = live.ledger.path.read_bytes().splitlines(keepends=True)
     live.ledger.path.write_bytes(b"".join(lines[:-1]))  # killed between decision and end
     live = reopened(live)
-    live.settle()
+    live.write_missing_ends()
     assert list(live.ledger.events())[-1]["event"] == "trial_ended"
     states = [record.state for record in reopened(live).history.trials.values()]
     assert states == ["completed", "failed"]
 
 
-class Room:
+class Capacity:
     """A cluster's places as a test has them."""
 
     def __init__(self, count: int = 1) -> None:
-        self.now, self.nodes_lost = count, 0
+        self.now, self.gone = count, 0
 
-    def count(self) -> int:
+    def slots(self) -> int:
         return self.now
 
-    def lost(self) -> int:
-        return self.nodes_lost
+    def nodes_lost(self) -> int:
+        return self.gone
 
 
 def test_as_many_run_as_the_nodes_take_and_none_is_waited_for_after_the_last(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
-    room = Room()
-    searcher = LedgerSearcher(config, live, room)
+    capacity = Capacity()
+    searcher = LedgerSearcher(config, live, capacity)
     assert searcher.suggest("a")["trial"] == "0000"
     assert searcher.suggest("b") is None and len(live.history.trials) == 1
-    room.now = 2
+    capacity.now = 2
     assert searcher.suggest("b")["trial"] == "0001"
-    room.now = 0  # both their nodes are lost
+    capacity.now = 0  # both their nodes are lost
     for ray_id in ("a", "b"):
         searcher.on_trial_complete(ray_id, error=True)
     assert searcher.suggest("c") is None
-    room.now = 3
+    capacity.now = 3
     for ray_id, trial in zip("def", ("0000", "0001", "0002"), strict=True):
         assert searcher.suggest(ray_id)["trial"] == trial
         ended(searcher, live, ray_id, trial)
-    room.now = 0
+    capacity.now = 0
     assert searcher.suggest("g") == Searcher.FINISHED
 
 
-def test_a_lost_node_is_not_held_against_its_trials(config: StudyConfig, live: Live) -> None:
-    room = Room()
-    searcher = LedgerSearcher(config, live, room)
+def test_a_lost_node_is_not_held_against_its_trials(config: StudyConfig, live: StudyState) -> None:
+    capacity = Capacity()
+    searcher = LedgerSearcher(config, live, capacity)
     for attempt in range(ATTEMPTS + 2):
         assert searcher.suggest(str(attempt))["trial"] == "0000"
-        room.nodes_lost = min(2, attempt)
+        capacity.gone = min(2, attempt)
         searcher.on_trial_complete(str(attempt), error=True)
     record = live.history.trials["0000"]
     assert (record.state, record.reason) == ("failed", "its process was lost 6 times")
 
 
 def test_a_trial_that_waits_for_a_place_does_not_hang(
-    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, live: StudyState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "FIRST_S", 0.0)
     monkeypatch.setattr(watchdog, "_LOOK_S", 0.0)
@@ -345,7 +345,9 @@ def test_a_trial_that_waits_for_a_place_does_not_hang(
     assert killed == ["actor"] and live.history.trials["0000"].state == "failed"
 
 
-def test_a_process_lost_after_the_last_word_is_not_missed(config: StudyConfig, live: Live) -> None:
+def test_a_process_lost_after_the_last_word_is_not_missed(
+    config: StudyConfig, live: StudyState
+) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     searcher.suggest("0")
     assert tell(scheduler, "0000", result(32, 20.0)) == STOP
@@ -354,14 +356,14 @@ def test_a_process_lost_after_the_last_word_is_not_missed(config: StudyConfig, l
 
 
 def test_a_point_that_cannot_be_configured_fails_and_the_next_is_proposed(
-    config: StudyConfig, live: Live, monkeypatch: pytest.MonkeyPatch
+    config: StudyConfig, live: StudyState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def configure(self: StudyConfig, point: Mapping[str, Any]) -> TrialConfig:
-        if point == config.space.first[0]:
+        if point == config.space.first_points[0]:
             raise ConfigError("method.P", "not on a Monday")
-        return config.space.at(point)
+        return config.space.trial_config(point)
 
-    monkeypatch.setattr(StudyConfig, "configure", configure)
+    monkeypatch.setattr(StudyConfig, "trial_config", configure)
     assert LedgerSearcher(config, live).suggest("a")["trial"] == "0001"
     assert live.history.trials["0000"].state == "failed"
     assert live.history.trials["0000"].reason == "invalid: method.P: not on a Monday"
@@ -372,7 +374,7 @@ def test_a_point_that_cannot_be_configured_fails_and_the_next_is_proposed(
 
 
 def test_a_report_is_written_with_its_decision_and_nothing_of_rays(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     LedgerSearcher(config, live).suggest("a")
     scheduler = LedgerScheduler(config, live)
@@ -385,7 +387,7 @@ def test_a_report_is_written_with_its_decision_and_nothing_of_rays(
     assert live.history.trials["0000"].state == "completed"
 
 
-def test_the_worse_of_two_stops_at_the_rung(config: StudyConfig, live: Live) -> None:
+def test_the_worse_of_two_stops_at_the_rung(config: StudyConfig, live: StudyState) -> None:
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     searcher.suggest("a"), searcher.suggest("b")
     assert tell(scheduler, "0000", result(12, 21.0)) == CONTINUE
@@ -394,7 +396,7 @@ def test_the_worse_of_two_stops_at_the_rung(config: StudyConfig, live: Live) -> 
 
 
 def test_a_report_made_twice_gets_the_decision_it_had_and_counts_once(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     searcher = LedgerSearcher(config, live)
     searcher.suggest("a"), searcher.suggest("b")
@@ -407,19 +409,19 @@ def test_a_report_made_twice_gets_the_decision_it_had_and_counts_once(
 
 
 def test_an_end_that_was_decided_and_not_written_is_written_by_the_next_driver(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     LedgerSearcher(config, live).suggest("a")
     tell(LedgerScheduler(config, live), "0000", result(32, 20.0))
     lines = live.ledger.path.read_bytes().splitlines(keepends=True)
     live.ledger.path.write_bytes(b"".join(lines[:-1]))  # as a kill between the two lines leaves it
     live = reopened(live)
-    live.settle(), live.settle()
+    live.write_missing_ends(), live.write_missing_ends()
     assert kinds(live) == ["trial_added", "reported", "trial_ended"]
     assert list(live.ledger.events())[-1]["state"] == "completed"
 
 
-def test_a_failure_ends_the_trial_with_its_reason(config: StudyConfig, live: Live) -> None:
+def test_a_failure_ends_the_trial_with_its_reason(config: StudyConfig, live: StudyState) -> None:
     LedgerSearcher(config, live).suggest("a")
     told = {"failed": "diverged at step 7: loss/kd is not finite", "notes": ["mind the gap"]}
     assert tell(LedgerScheduler(config, live), "0000", told) == STOP
@@ -428,7 +430,7 @@ def test_a_failure_ends_the_trial_with_its_reason(config: StudyConfig, live: Liv
 
 
 def test_both_can_be_pickled_and_their_copies_write_nothing(
-    config: StudyConfig, live: Live
+    config: StudyConfig, live: StudyState
 ) -> None:
     for adapter in (LedgerSearcher(config, live), LedgerScheduler(config, live)):
         copy = pickle.loads(pickle.dumps(adapter))

@@ -11,7 +11,7 @@ from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Reported
 from tune_sr.ledger.tail import Tail, follow
 from tune_sr.ledger.usage import GpuMeter
-from tune_sr.tracking.runs import Mirror
+from tune_sr.tracking.runs import StudyRun
 
 
 def added(number, **point):
@@ -158,7 +158,7 @@ def test_a_reader_holds_a_chunk_at_a_time_and_loses_no_line_between_two(ledger, 
 
 
 def test_the_first_report_of_a_step_counts():
-    history = History.of([added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop")])
+    history = History.from_events([added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop")])
     assert history.trials["0000"].reports[10] == Reported(
         {"step": 10, "psnr_y_db": 30.0}, "continue"
     )
@@ -168,21 +168,21 @@ def test_the_first_report_of_a_step_counts():
 
 @pytest.mark.parametrize(("decision", "state"), [("stop", "stopped"), ("complete", "completed")])
 def test_a_final_decision_ends_a_trial_whose_end_was_not_written(decision, state):
-    history = History.of([added(0), added(1), reported(0, 10, 30.0, decision)])
+    history = History.from_events([added(0), added(1), reported(0, 10, 30.0, decision)])
     assert history.trials["0000"].state == state
     assert [record.name for record in history.running()] == ["0001"]
 
 
 def test_an_explicit_end_wins():
     events = [added(0), reported(0, 10, 30.0), ended(0, "failed", "diverged")]
-    record = History.of(events).trials["0000"]
+    record = History.from_events(events).trials["0000"]
     assert (record.state, record.reason) == ("failed", "diverged")
 
 
 def test_a_study_is_finished_until_a_driver_extends_it():
     events = [{"event": "driver_started"}, {"event": "study_ended", "finished": True}]
-    assert History.of(events).finished
-    extended = History.of([*events, {"event": "driver_started"}])
+    assert History.from_events(events).finished
+    extended = History.from_events([*events, {"event": "driver_started"}])
     assert not extended.finished
     assert extended.starts == 2
 
@@ -196,7 +196,7 @@ def test_live_and_replayed_histories_agree(ledger):
         added(1),
     ):
         live.apply(ledger.append(**event))
-    replayed = History.of(ledger.events())
+    replayed = History.from_events(ledger.events())
     assert repr(replayed) == repr(live)
     assert math.isnan(live.trials["0000"].reports[1].report["psnr_y_db"])
 
@@ -216,7 +216,7 @@ def test_a_score_is_the_best_report_since_the_last_growth(state, last_growth, st
     events += [reported(0, 40, 29.0), ended(0, state)]
     if last_growth == 0:
         events.insert(3, reported(0, 15, 31.0))
-    assert History.of(events).trials["0000"].score_step("psnr_y_db", last_growth) == step
+    assert History.from_events(events).trials["0000"].score_step("psnr_y_db", last_growth) == step
 
 
 STARTED = {"event": "study_started", "space": {"study": {}}, "marks": {}}
@@ -265,9 +265,9 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     assert len(events) == (3 if lost else len(FIT) - 1)
     assert f"ledger.jsonl:{line + 1}: " in caplog.text
     words = caplog.text
-    History.of(events)
-    GpuMeter.of(events)
-    mirror = Mirror()
+    History.from_events(events)
+    GpuMeter.from_events(events)
+    mirror = StudyRun()
     for event in events:
         mirror.apply(event)
     assert Tail(ledger.path).read() == events == list(Ledger(ledger.path).events())
@@ -279,7 +279,7 @@ def test_of_a_trial_that_was_never_added_one_line_is_written(ledger, caplog):
         ledger.append(**added(number))
     for step in (10, 20, 30):
         ledger.append(**reported(1, step, 30.0))
-    history = History.of(ledger.events())
+    history = History.from_events(ledger.events())
     assert list(history.trials) == ["0000", "0002"]
     (said,) = caplog.messages
     assert "ledger.jsonl:3: trial 0001 was never added: passed over" in said

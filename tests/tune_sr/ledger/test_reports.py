@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tune_sr.ledger.history import History
-from tune_sr.ledger.reports import Packed, Reported, packed
+from tune_sr.ledger.reports import PackedReports, Reported, pack
 
 
 def told(count: int) -> dict[int, Reported]:
@@ -21,8 +21,8 @@ def told(count: int) -> dict[int, Reported]:
 
 def test_packed_reports_are_the_same_mapping() -> None:
     reports = told(30)
-    small = packed(reports)
-    assert isinstance(small, Packed)
+    small = pack(reports)
+    assert isinstance(small, PackedReports)
     assert dict(small) == reports and len(small) == 30 and max(small) == 300
     assert list(small.items()) == list(reports.items())
     assert 15 not in small and small.get(310) is None
@@ -31,7 +31,7 @@ def test_packed_reports_are_the_same_mapping() -> None:
 
 
 def test_a_figure_that_was_not_finite_is_still_not() -> None:
-    small = packed({1: Reported({"psnr_y_db": math.nan}, "continue")})
+    small = pack({1: Reported({"psnr_y_db": math.nan}, "continue")})
     assert math.isnan(small[1].report["psnr_y_db"])
 
 
@@ -44,7 +44,7 @@ def test_a_figure_that_was_not_finite_is_still_not() -> None:
     ],
 )
 def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> None:
-    assert packed(reports) is reports
+    assert pack(reports) is reports
 
 
 def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
@@ -56,9 +56,9 @@ def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
         events.append({"event": "reported", "trial": "0000", "step": 10 * number,
                        "report": report, "decision": decision})  # fmt: skip
     events.append({"event": "trial_ended", "trial": "0000", "state": "stopped", "reason": None})
-    whole, few = History.of(events), History.of(events, keys=("psnr_y_db",))
+    whole, few = History.from_events(events), History.from_events(events, keys=("psnr_y_db",))
     full, small = whole.trials["0000"], few.trials["0000"]
-    assert isinstance(small.reports, Packed)
+    assert isinstance(small.reports, PackedReports)
     assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue")
     assert small.best("psnr_y_db") == full.best("psnr_y_db") == 20
     assert small.score_step("psnr_y_db", 25) == full.score_step("psnr_y_db", 25) == 40

@@ -24,9 +24,11 @@ def test_a_trial_uses_what_it_is_given_from_its_issue_to_its_end() -> None:
         (20, "reported", "0000"),
         (30, "trial_ended", "0000"),
     )
-    assert GpuMeter.of(told).seconds() == 0.5 * (20 + 18)
-    assert GpuMeter.of(told).seconds(now=40) == 0.5 * (20 + 28)
-    assert GpuMeter.of([*told, *events((32, "study_ended"))]).seconds(now=40) == 0.5 * (20 + 20)
+    assert GpuMeter.from_events(told).seconds() == 0.5 * (20 + 18)
+    assert GpuMeter.from_events(told).seconds(now=40) == 0.5 * (20 + 28)
+    assert GpuMeter.from_events([*told, *events((32, "study_ended"))]).seconds(now=40) == 0.5 * (
+        20 + 20
+    )
 
 
 def test_after_the_last_word_of_a_driver_that_died_nothing_is_used() -> None:
@@ -38,7 +40,7 @@ def test_after_the_last_word_of_a_driver_that_died_nothing_is_used() -> None:
         (1001, "attempt", "0000"),
         (1011, "trial_ended", "0000"),
     )
-    assert GpuMeter.of(told).seconds(now=2000) == 10 + 2 * 10
+    assert GpuMeter.from_events(told).seconds(now=2000) == 10 + 2 * 10
 
 
 def test_a_process_that_was_lost_is_counted_once() -> None:
@@ -49,9 +51,9 @@ def test_a_process_that_was_lost_is_counted_once() -> None:
         (15, "trial_ended", "0000"),
         (15, "trial_ended", "0000"),
     )
-    assert GpuMeter.of(told).seconds(now=99) == 15
+    assert GpuMeter.from_events(told).seconds(now=99) == 15
 
 
 def test_a_ledger_from_before_gpus_were_given_used_none() -> None:
     told = events((0, "driver_started"), (0, "trial_added", "0000"))
-    assert GpuMeter.of(told).seconds(now=99) == 0
+    assert GpuMeter.from_events(told).seconds(now=99) == 0

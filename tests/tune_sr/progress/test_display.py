@@ -15,9 +15,11 @@ from tune_sr.ledger.ledger import Ledger
 from tune_sr.progress.display import Progress
 from tune_sr.progress.event_lines import event_line, opening_line
 from tune_sr.progress.live_table import render
-from tune_sr.progress.status import Board, Frame
+from tune_sr.progress.status import StudyOutline, StudyStatus
 
-FRAME = Frame(name="dfsr", trials=4, steps=300, bicubic=27.47, teacher=30.61, rungs=(60, 120))
+FRAME = StudyOutline(
+    name="dfsr", trials=4, steps=300, bicubic=27.47, teacher=30.61, rungs=(60, 120)
+)
 
 
 class Terminal(io.StringIO):
@@ -65,9 +67,9 @@ def some_study(ledger):
     report(ledger, 3, 120, 28.0)
 
 
-def told(ledger, frame=FRAME):
-    board = Board(frame)
-    lines = (event_line(board, each, repeated=board.apply(each)) for each in ledger.events())
+def told(ledger, outline=FRAME):
+    status = StudyStatus(outline)
+    lines = (event_line(status, each, repeated=status.apply(each)) for each in ledger.events())
     return [line for line in lines if line]
 
 
@@ -108,9 +110,9 @@ def test_what_a_resume_tells(ledger):
 
 def test_without_marks_nothing_is_compared(ledger):
     some_study(ledger)
-    lines = told(ledger, Frame(name="kd", trials=4, steps=300))
+    lines = told(ledger, StudyOutline(name="kd", trials=4, steps=300))
     assert lines[1] == "trial 0000 step 60/300 psnr_y_db 28.31 continue"
-    assert opening_line(Board(FRAME)) == (
+    assert opening_line(StudyStatus(FRAME)) == (
         "study dfsr: 4 trials of 300 steps, bicubic 27.47 dB, teacher 30.61 dB"
     )
 
@@ -154,12 +156,12 @@ def test_the_table_has_its_caveats_below(ledger):
     assert [line.strip() for line in lines[-3:]] == ["and 1 more", "* one thing", "** another"]
 
 
-def screen(ledger, width=140, rows=20, later=100.0, frame=FRAME):
-    board = Board(frame)
+def screen(ledger, width=140, rows=20, later=100.0, outline=FRAME):
+    status = StudyStatus(outline)
     for event in ledger.events():
-        board.apply(event)
+        status.apply(event)
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(render(board, board.began + later, rows=rows, width=width))
+    console.print(render(status, status.began + later, rows=rows, width=width))
     return console.file.getvalue().splitlines()
 
 
@@ -185,7 +187,7 @@ def test_the_table_has_the_running_trials_first_then_the_best(ledger):
 
 
 def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(ledger):
-    frame = Frame(name="sizes", trials=4, steps=300, bicubic=27.47, cost="params")
+    outline = StudyOutline(name="sizes", trials=4, steps=300, bicubic=27.47, cost="params")
     begin(ledger)
     figures = [(28.0, 9000.0), (28.5, 1.5e6), (28.0, 9500.0), (29.0, 10.0)]
     for number, (psnr, params) in enumerate(figures):
@@ -196,11 +198,11 @@ def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(l
         )
         end(ledger, number, "completed" if number < 3 else "failed")
     ledger.append("study_ended", finished=True)
-    _, best, _, head, *rows = screen(ledger, frame=frame)
+    _, best, _, head, *rows = screen(ledger, outline=outline)
     assert best.startswith("best 28.50 dB (+1.03 over bicubic), trial 0001")
     assert head.split()[-4:] == ["gain", "params", "w_R", "P"]
     assert [row.split("  ")[-3].strip() for row in rows] == ["1.50 M ●", "9.0 K ●", "9.5 K", "10"]
-    assert told(ledger, frame)[-1].endswith(
+    assert told(ledger, outline)[-1].endswith(
         "best 28.50 (+1.03 over bicubic), trial 0001; a front of 2"
     )
 
@@ -235,19 +237,19 @@ def test_conditional_quantities_leave_gaps(ledger):
 
 def test_what_is_left_follows_the_pace_of_this_start_alone(ledger):
     some_study(ledger)
-    board = Board(FRAME)
+    status = StudyStatus(FRAME)
     for event in ledger.events():
-        board.apply(event)
+        status.apply(event)
     done = 3 + 120 / 300
-    assert board.seconds_left(board.began + 34.0) == pytest.approx(34.0 / done * (4 - done))
+    assert status.seconds_left(status.began + 34.0) == pytest.approx(34.0 / done * (4 - done))
     begin(ledger, start=2)
     *_, again = ledger.events()
-    board.apply(again)
-    assert board.seconds_left(again["time"] + 5.0) is None  # nothing done yet
+    status.apply(again)
+    assert status.seconds_left(again["time"] + 5.0) is None  # nothing done yet
     report(ledger, 3, 240, 28.0)
     *_, step = ledger.events()
-    board.apply(step)
-    assert board.seconds_left(again["time"] + 5.0) == pytest.approx(5.0 / 0.4 * 0.2)
+    status.apply(step)
+    assert status.seconds_left(again["time"] + 5.0) == pytest.approx(5.0 / 0.4 * 0.2)
 
 
 def followed(ledger, stream, events, **settings):
@@ -260,7 +262,7 @@ def followed(ledger, stream, events, **settings):
 
 def test_without_a_terminal_it_writes_plain_lines(ledger):
     text = followed(ledger, io.StringIO(), lambda: some_study(ledger))
-    assert text.splitlines() == [opening_line(Board(FRAME)), *told(ledger)]
+    assert text.splitlines() == [opening_line(StudyStatus(FRAME)), *told(ledger)]
 
 
 def test_a_resume_does_not_tell_the_past_again(ledger):

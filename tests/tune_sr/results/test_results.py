@@ -80,13 +80,13 @@ def ledger(tmp_path):
 
 
 def begin(ledger, space, **more):
-    fields = {"name": "toy", "space": space.resolved(), "seed": 0, "marks": MARKS}
+    fields = {"name": "toy", "space": space.to_dict(), "seed": 0, "marks": MARKS}
     ledger.append("study_started", **{**fields, **more})
     start(ledger, space)
 
 
 def start(ledger, space):
-    ledger.append("driver_started", host="h", pid=1, start=1, study=space.resolved()["study"])
+    ledger.append("driver_started", host="h", pid=1, start=1, study=space.to_dict()["study"])
 
 
 def trial(ledger, number, point, values, state="completed", reason=None, cost=None, **more):
@@ -228,7 +228,9 @@ def trained(ledger, space):
     def train(point, steps, space=space, cost=None):
         begin(ledger, space)
         ledger.append("trial_added", trial="0000", number=0, point=point, caveat="of a toy")
-        saved = SavedRun(space.at(point), ledger.path.parent / "trials" / "start-001" / "0000")
+        saved = SavedRun(
+            space.trial_config(point), ledger.path.parent / "trials" / "start-001" / "0000"
+        )
         while saved.run.step < steps:
             report = saved.advance() | ({} if cost is None else {"params": cost})
             step = int(report["step"])
@@ -254,7 +256,7 @@ def test_the_best_student_is_the_one_that_the_summary_speaks_of(trained, home, p
     assert not (folder / "best.new").exists()
     assert b'"caveat":"of a toy"' in (folder / "best" / "student.safetensors").read_bytes()
     student = load_network(folder / "best" / "student.safetensors")
-    heldout = SavedRun(space.at(point), folder / "elsewhere").run.heldout
+    heldout = SavedRun(space.trial_config(point), folder / "elsewhere").run.heldout
     with torch.no_grad():
         measured = evaluate(upscaler(student), heldout)
     assert measured["psnr_y_db"] == pytest.approx(results.summary()["best"]["psnr_y_db"], abs=1e-9)
@@ -270,7 +272,7 @@ def test_the_best_configuration_trains_again_and_names_no_machine(
     assert str(home) not in text
     assert not {"device", "threads"} & set(read_yaml(folder / "best" / "config.yaml").content)
     config = TrialConfig.parse(read_yaml(folder / "best" / "config.yaml").content)
-    asked = space.at(GROWN)
+    asked = space.trial_config(GROWN)
     assert config.model_copy(update={"device": "cpu", "threads": 1}) == asked
 
 
@@ -320,7 +322,7 @@ def test_a_best_checkpoint_that_is_damaged_is_named_and_best_left_alone(trained)
 
 def test_a_teacher_whose_file_is_gone_at_the_end_costs_no_student(trained, space, home):
     folder = trained(WHOLE, 2)
-    file = Path(space.at(WHOLE).teacher.weights)
+    file = Path(space.trial_config(WHOLE).teacher.weights)
     moved = file.rename(home / "moved")
     try:
         assert write_best(load_results(folder))

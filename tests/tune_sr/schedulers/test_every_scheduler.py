@@ -7,8 +7,8 @@ import pytest
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History, trial_name
-from tune_sr.objectives.objective import ALONE, Objective
-from tune_sr.schedulers.decide import Judge
+from tune_sr.objectives.objective import PSNR_ONLY, Objective
+from tune_sr.schedulers.decide import Decider
 from tune_sr.schedulers.grace_period import least_grace
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig, asha, median
 from tune_sr.schedulers.rungs import bracket_of, bracket_shares, rungs
@@ -33,7 +33,7 @@ def added(number):
 
 def decide(scheduler, budget, history, trial, step, value, **more):
     report = {"psnr_y_db": value}
-    return Judge(scheduler, budget, history, **more).decide(trial, step, report)
+    return Decider(scheduler, budget, history, **more).decide(trial, step, report)
 
 
 def reported(trial, step, value, decision, **more):
@@ -47,10 +47,10 @@ def reported(trial, step, value, decision, **more):
     }
 
 
-def study(scheduler, trials=20, concurrent=4, luck=0, objective=ALONE):
-    """A study whose trials report in a random order; its events, decisions made by one `Judge`."""
+def study(scheduler, trials=20, concurrent=4, luck=0, objective=PSNR_ONLY):
+    """A study whose trials report in a random order; its events, decided on by one `Decider`."""
     history, events, running, waiting = History(), [], [], list(range(trials))
-    judge = Judge(scheduler, BUDGET, history, objective)
+    judge = Decider(scheduler, BUDGET, history, objective)
     while running or waiting:
         if waiting and len(running) < concurrent:
             running.append(waiting.pop(0))
@@ -70,14 +70,14 @@ def study(scheduler, trials=20, concurrent=4, luck=0, objective=ALONE):
 
 
 @pytest.mark.parametrize(
-    ("luck", "objective"), [*((luck, ALONE) for luck in range(4)), (4, AND_SIZE)]
+    ("luck", "objective"), [*((luck, PSNR_ONLY) for luck in range(4)), (4, AND_SIZE)]
 )
 def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck, objective):
     events = study(scheduler, luck=luck, objective=objective)
     for count, event in enumerate(events):
         if event["event"] == "reported":
-            prefix, asked = History.of(events[:count]), (event["trial"], event["step"])
-            judge = Judge(scheduler, BUDGET, prefix, objective)
+            prefix, asked = History.from_events(events[:count]), (event["trial"], event["step"])
+            judge = Decider(scheduler, BUDGET, prefix, objective)
             assert judge.decide(*asked, event["report"]) == event["decision"]
 
 
@@ -86,9 +86,9 @@ def test_each_report_is_looked_at_once_however_many_decisions_follow(scheduler, 
 
     def standing(record, step, objective):
         looked[record.name, step] += 1
-        return rule.standing(record, step, objective)
+        return rule.compared_value(record, step, objective)
 
-    monkeypatch.setitem(SCHEDULERS, scheduler.name, rule._replace(standing=standing))
+    monkeypatch.setitem(SCHEDULERS, scheduler.name, rule._replace(compared_value=standing))
     told = {(each["trial"], each["step"]) for each in study(scheduler) if "step" in each}
     assert set(looked) <= told
     assert set(looked.values()) <= {1}
@@ -96,7 +96,7 @@ def test_each_report_is_looked_at_once_however_many_decisions_follow(scheduler, 
 
 def test_a_repeated_report_gets_the_decision_it_got(scheduler):
     events = study(scheduler)
-    history = History.of(events)
+    history = History.from_events(events)
     for event in events:
         if event["event"] == "reported":
             for value in (-math.inf, event["report"]["psnr_y_db"], 99.0):
@@ -113,8 +113,8 @@ def test_the_order_in_which_a_ledger_holds_the_same_reports_does_not_matter(sche
     ]
     for luck in range(5):
         order = sorted(events, key=lambda event: chance(luck, event["trial"], event["step"]))
-        shuffled = History.of([*map(added, range(10)), *order])
-        straight = History.of([*map(added, reversed(range(10))), *events])
+        shuffled = History.from_events([*map(added, range(10)), *order])
+        straight = History.from_events([*map(added, reversed(range(10))), *events])
         for step, value in itertools.product((10, 20, 30, 60), (29.0, 30.5, 30.9)):
             answers = {
                 decide(scheduler, BUDGET, history, trial_name(9), step, value)
@@ -124,7 +124,7 @@ def test_the_order_in_which_a_ledger_holds_the_same_reports_does_not_matter(sche
 
 
 def test_a_budget_that_is_spent_is_complete(scheduler):
-    history = History.of([added(0)])
+    history = History.from_events([added(0)])
     assert decide(scheduler, BUDGET, history, "0000", 270, -math.inf) == "complete"
 
 
@@ -149,7 +149,7 @@ def test_the_best_so_far_always_goes_on(scheduler):
 def test_a_value_that_is_no_number_is_the_worst(scheduler):
     step = 10 * scheduler.grace_period
     earlier = range(20)  # enough for every bracket to hold some
-    history = History.of(map(added, range(22)))
+    history = History.from_events(map(added, range(22)))
     for number in earlier:
         history.apply(reported(trial_name(number), step, 30.0, "continue"))
     judged = [
@@ -183,7 +183,7 @@ def test_asha_judges_by_the_best_report_so_far():
     scheduler = SchedulerConfig(grace_period=2, reduction_factor=2)
     events = [added(0), reported("0000", 10, 32.0, "continue"), added(1)]
     events += [reported("0001", 10, 31.0, "continue"), reported("0001", 20, 30.0, "continue")]
-    assert decide(scheduler, BUDGET, History.of(events), "0000", 20, 20.0) == "continue"
+    assert decide(scheduler, BUDGET, History.from_events(events), "0000", 20, 20.0) == "continue"
 
 
 def test_asha_keeps_the_share_it_says():
@@ -240,7 +240,7 @@ def test_hyperband_compares_within_a_bracket_and_spares_the_later_ones():
     brackets = [bracket_of(scheduler, BUDGET, 0, number) for number in range(40)]
     first, second = (brackets.index(bracket) for bracket in (0, 1))
     worse = next(number for number in range(first + 1, 40) if brackets[number] == 0)
-    history = History.of(map(added, range(40)))
+    history = History.from_events(map(added, range(40)))
 
     def decided(number, step, value):
         return decide(scheduler, BUDGET, history, trial_name(number), step, value)
@@ -256,7 +256,7 @@ def test_hyperband_compares_within_a_bracket_and_spares_the_later_ones():
 def test_median_by_hand():
     scheduler = SchedulerConfig(name="median", grace_period=2)
     assert rungs(scheduler, BUDGET) == tuple(range(20, 270, 10))
-    history = History.of(map(added, range(4)))
+    history = History.from_events(map(added, range(4)))
     for number, values in enumerate([(28.0, 30.0), (30.0, 31.0), (26.0, 34.0)]):
         for step, value in zip((10, 20), values, strict=True):
             history.apply(reported(trial_name(number), step, value, "continue"))
@@ -285,11 +285,11 @@ def test_a_trial_is_held_against_those_alone_that_cost_no_more(scheduler):
             for number, (cost, value) in enumerate(others)
             for step in steps
         ]
-        history = History.of([*map(added, range(5)), *events])
-        judge, report = Judge(scheduler, BUDGET, history, AND_SIZE), {"psnr_y_db": own}
+        history = History.from_events([*map(added, range(5)), *events])
+        judge, report = Decider(scheduler, BUDGET, history, AND_SIZE), {"psnr_y_db": own}
         return {judge.decide("0004", step, {**report, "params": own_cost}) for step in steps}
 
-    stops = rungs(scheduler, BUDGET) and not SCHEDULERS[scheduler.name].exchanges
+    stops = rungs(scheduler, BUDGET) and not SCHEDULERS[scheduler.name].is_population_based
     assert ("stop" in judged(own_cost=2.0)) == bool(stops)
     assert judged(own_cost=2.0, own=33.0) == {"continue"}
     assert judged(own_cost=1.0) == {"continue"}, "the best of the cheap"

@@ -17,19 +17,19 @@ from trainables.run import RunImages
 from trainables.values import ConfigError, derive_seed
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
-from tune_sr.execution.state import Live
+from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.results.results import write_results
 from tune_sr.results.student import write_best
-from tune_sr.schedulers.pbt import Population, changeable, exchange_steps, perturbed
+from tune_sr.schedulers.pbt import PopulationBasedTraining, exploit_steps, is_perturbable, perturb
 from tune_sr.searchers.propose import propose
 from tune_sr.space.dimension import Dimension
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.dry_run import plan_text
+from tune_sr.study.dry_run import dry_run_text
 from tune_sr.study.space_file import load_space
-from tune_sr.tracking.runs import Mirror
+from tune_sr.tracking.runs import StudyRun
 
 ToySpace = Callable[..., Path]
 PBT = {"name": "pbt", "grace_period": 2, "reduction_factor": 2}
@@ -41,7 +41,7 @@ W_R = Dimension("method.w_R", "uniform", (0.0, 3.0))
 def config(toy_space: ToySpace, tmp_path: Path) -> StudyConfig:
     fixed = {"budget": {"steps": 16, "steps_per_report": 4}}
     space = toy_space(fixed=fixed, study={"scheduler": PBT, "trials": 3, "seed": 8})
-    return StudyConfig.of(load_space(space), "toy", tmp_path)
+    return StudyConfig.from_settings(load_space(space), "toy", tmp_path)
 
 
 def added(number: int, **point: Any) -> Event:
@@ -54,7 +54,7 @@ def reported(number: int, step: int, value: float) -> Event:
             "report": {"psnr_y_db": value}, "decision": "continue"}  # fmt: skip
 
 
-def population(**changes: Any) -> Population:
+def population(**changes: Any) -> PopulationBasedTraining:
     def configure(point: Mapping[str, Any]) -> Any:
         student = SimpleNamespace(model_dump_json=lambda: str(point["student.features"]))
         method = SimpleNamespace(name="dfsr")
@@ -63,7 +63,7 @@ def population(**changes: Any) -> Population:
     width = Dimension("student.features", "randint", (8, 17))
     dimensions = {each.path: each for each in (LR, width)}
     given = {"steps": (20, 40), "share": 3, "seed": 0, **changes}
-    return Population(dimensions=dimensions, configure=configure, **given)
+    return PopulationBasedTraining(dimensions=dimensions, configure=configure, **given)
 
 
 # --- who copies whom ----------------------------------------------------------------------------
@@ -72,14 +72,16 @@ def population(**changes: Any) -> Population:
 def test_one_of_the_lowest_third_copies_one_of_the_highest() -> None:
     values = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0]
     events = [*map(added, range(6)), *(reported(n, 20, v) for n, v in enumerate(values))]
-    copies = [population().copy(History.of(events), trial_name(n), 20) for n in range(6)]
+    copies = [population().copy(History.from_events(events), trial_name(n), 20) for n in range(6)]
     assert [copy is not None for copy in copies] == [True, True, *[False] * 4]
     for copy in copies[:2]:
         assert copy is not None and copy.step == 20 and copy.source in ("0004", "0005")
         assert copy.point["student.features"] == 8
         assert copy.caveat.startswith("became a changed copy of better trials")
         assert 0.001 <= copy.point["optimiser.lr"] <= 0.1
-    others = [population(seed=seed).copy(History.of(events), "0000", 20) for seed in range(9)]
+    others = [
+        population(seed=seed).copy(History.from_events(events), "0000", 20) for seed in range(9)
+    ]
     assert {copy.source for copy in others if copy} == {"0004", "0005"}
     assert len({copy.point["optimiser.lr"] for copy in others if copy}) > 2
 
@@ -87,34 +89,36 @@ def test_one_of_the_lowest_third_copies_one_of_the_highest() -> None:
 def test_nobody_copies_between_steps_in_small_company_an_equal_or_a_failed_one() -> None:
     events = [*map(added, range(3)), reported(0, 20, 30.0), reported(1, 20, 31.0)]
     events += [reported(0, 10, 1.0), reported(1, 10, 2.0), reported(2, 10, 3.0)]
-    assert population().copy(History.of(events), "0000", 10) is None
-    assert population().copy(History.of(events), "0000", 20) is None
+    assert population().copy(History.from_events(events), "0000", 10) is None
+    assert population().copy(History.from_events(events), "0000", 20) is None
     level = [*events, reported(2, 20, 31.0)]
-    assert population().copy(History.of(level), "0000", 20) is not None
-    assert population(unchanged=1).copy(History.of(level), "0000", 20) is None
+    assert population().copy(History.from_events(level), "0000", 20) is not None
+    assert population(unchanged=1).copy(History.from_events(level), "0000", 20) is None
     failed = {"event": "trial_ended", "state": "failed", "reason": "diverged"}
     ends = [{**failed, "trial": trial_name(number)} for number in (1, 2)]
-    assert population().copy(History.of([*level, *ends]), "0000", 20) is None
+    assert population().copy(History.from_events([*level, *ends]), "0000", 20) is None
     equal = [*map(added, range(3)), *(reported(number, 20, 30.0) for number in range(3))]
-    assert all(population().copy(History.of(equal), trial_name(n), 20) is None for n in range(3))
+    assert all(
+        population().copy(History.from_events(equal), trial_name(n), 20) is None for n in range(3)
+    )
 
 
 def test_a_value_that_is_no_number_is_the_lowest_and_never_copied() -> None:
     values = [30.0, math.nan, 31.0]
     events = [*map(added, range(3)), *(reported(n, 20, v) for n, v in enumerate(values))]
-    copy = population().copy(History.of(events), "0001", 20)
+    copy = population().copy(History.from_events(events), "0001", 20)
     assert copy is not None and copy.source == "0002"
     nothing = [*map(added, range(3)), *(reported(n, 20, math.nan) for n in range(3))]
-    assert population().copy(History.of(nothing), "0000", 20) is None
+    assert population().copy(History.from_events(nothing), "0000", 20) is None
 
 
 def test_only_students_of_one_architecture_are_compared() -> None:
     wide = {"student.features": 16}
     events = [added(0), added(1), added(2), added(3, **wide), added(4, **wide)]
     events += [reported(number, 20, 30.0 + number) for number in range(5)]
-    copy = population().copy(History.of(events), "0000", 20)
+    copy = population().copy(History.from_events(events), "0000", 20)
     assert copy is not None and copy.source == "0002"
-    assert population().copy(History.of(events), "0003", 20) is None
+    assert population().copy(History.from_events(events), "0003", 20) is None
 
 
 def test_every_copy_is_that_of_the_ledger_before_it_and_made_up_for_after_a_kill() -> None:
@@ -129,7 +133,7 @@ def test_every_copy_is_that_of_the_ledger_before_it_and_made_up_for_after_a_kill
         new = [reported(record.number, step, 30 + draw % 997 / 997)]
         history.apply(new[0])
         copy = population().copy(history, record.name, step)
-        assert population().due([*events, *new]) == (copy and (record.name, copy))
+        assert population().unwritten_replacement([*events, *new]) == (copy and (record.name, copy))
         if copy is not None:
             copies += 1
             told = {"event": "cloned", "trial": record.name, "from": copy.source,
@@ -139,32 +143,35 @@ def test_every_copy_is_that_of_the_ledger_before_it_and_made_up_for_after_a_kill
             assert record.point == copy.point and record.caveat == copy.caveat
             assert record.point_at(step) != copy.point and record.point_at(step + 10) == copy.point
         events += new
-        assert History.of(events) == history
+        assert History.from_events(events) == history
     assert copies > 3
     repeated = [*events, reported(0, 20, -1.0)]
-    assert population().due(repeated) is None and population().due([]) is None
+    assert (
+        population().unwritten_replacement(repeated) is None
+        and population().unwritten_replacement([]) is None
+    )
 
 
 # --- how it is changed --------------------------------------------------------------------------
 
 
 def test_a_changed_value_is_near_the_sources_or_drawn_anew_and_in_range() -> None:
-    near = {perturbed(W_R, 2.0, 0.9, where) for where in (0.0, 0.4, 0.6, 0.99)}
+    near = {perturb(W_R, 2.0, 0.9, where) for where in (0.0, 0.4, 0.6, 0.99)}
     assert near == {1.6, 2.4}
-    assert perturbed(W_R, 2.8, 0.9, 0.9) == 3.0
-    assert perturbed(W_R, 0.0, 0.1, 0.5) == 1.5
-    assert perturbed(LR, 0.09, 0.1, 0.5) == pytest.approx(0.01)
+    assert perturb(W_R, 2.8, 0.9, 0.9) == 3.0
+    assert perturb(W_R, 0.0, 0.1, 0.5) == 1.5
+    assert perturb(LR, 0.09, 0.1, 0.5) == pytest.approx(0.01)
     steps = Dimension("method.w_R", "quniform", (0.0, 1.0, 0.25))
     for how, where in ((0.1, 0.7), (0.9, 0.2), (0.9, 0.8)):
-        assert perturbed(steps, 0.5, how, where) in (0.0, 0.25, 0.5, 0.75, 1.0)
+        assert perturb(steps, 0.5, how, where) in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_weights_and_rates_change_and_nothing_of_the_architecture() -> None:
-    assert all(map(changeable, (LR, W_R)))
+    assert all(map(is_perturbable, (LR, W_R)))
     for path in ("student.width_mult", "method.part_fraction", "ema", "optimiser.momentum"):
-        assert not changeable(Dimension(path, "uniform", (0.1, 0.9)))
-    assert not changeable(Dimension("method.P", "choice", (1, 2)))
-    assert not changeable(Dimension("method.update_ratio", "randint", (1, 9)))
+        assert not is_perturbable(Dimension(path, "uniform", (0.1, 0.9)))
+    assert not is_perturbable(Dimension("method.P", "choice", (1, 2)))
+    assert not is_perturbable(Dimension("method.update_ratio", "randint", (1, 9)))
 
 
 def test_a_space_without_anything_to_change_is_refused(toy_space: ToySpace) -> None:
@@ -177,8 +184,8 @@ def test_a_space_without_anything_to_change_is_refused(toy_space: ToySpace) -> N
 
 
 def test_a_plan_says_when_and_what_is_kept_for_it(config: StudyConfig) -> None:
-    assert exchange_steps(config.scheduler, config.space.budget) == (8,)
-    text = plan_text(config.space, 1)
+    assert exploit_steps(config.scheduler, config.space.budget) == (8,)
+    text = dry_run_text(config.space, 1)
     assert "after update 8 (report 2 of 4) a trial of the lowest one in 2 becomes a" in text
     assert "(3 trials completed, 0 stopped" in text and "(4 a trial" in text
 
@@ -198,12 +205,14 @@ def test_the_searcher_learns_of_the_point_that_it_proposed(config: StudyConfig) 
     stopped = {"event": "trial_ended", "trial": "0005", "state": "stopped"}
     copied = [*events, {**clone, "point": points[0]}, reported(5, 32, 99.0)]
     completed = {**stopped, "state": "completed"}
-    told = propose("tpe", config.space, 0, History.of([*copied, *ends, completed]), 6)
-    assert told == propose("tpe", config.space, 0, History.of([*events, *ends, stopped]), 6)
+    told = propose("tpe", config.space, 0, History.from_events([*copied, *ends, completed]), 6)
+    assert told == propose(
+        "tpe", config.space, 0, History.from_events([*events, *ends, stopped]), 6
+    )
 
 
 def test_a_run_of_mlflow_is_told_in_tags_what_it_became() -> None:
-    mirror = Mirror()
+    mirror = StudyRun()
     for event in (added(0), reported(0, 20, 30.0)):
         mirror.apply({**event, "time": 1.0})
     clone = {"event": "cloned", "trial": "0000", "from": "0002", "step": 20, "time": 2.0}
@@ -245,17 +254,17 @@ class Mortal(Ledger):
 
 def drive(config: StudyConfig, images: RunImages, deaths: Sequence[int] = ()) -> None:
     """One driver's life, Ray's loop left out: one trial at a time, all in this process."""
-    live = Live(Mortal(config.folder / "ledger.jsonl", deaths))
+    live = StudyState(Mortal(config.folder / "ledger.jsonl", deaths))
     if live.history.study is None:
-        space = config.space.resolved()
+        space = config.space.to_dict()
         live.append("study_started", name=config.name, space=space, seed=config.seed, marks={})
-    live.make_up(config.population())
-    live.append("driver_started", study=config.space.resolved()["study"])
-    live.settle()
+    live.write_missing_clone(config.population())
+    live.append("driver_started", study=config.space.to_dict()["study"])
+    live.write_missing_ends()
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
-    keep = exchange_steps(config.scheduler, config.space.budget)
+    keep = exploit_steps(config.scheduler, config.space.budget)
     start = f"start-{live.history.starts:03d}"
-    job = Job(config.configure, config.folder / "trials", start, 1, images, keep=keep)
+    job = Job(config.trial_config, config.folder / "trials", start, 1, images, keep=keep)
     for turn in range(99):
         given = searcher.suggest(str(turn))
         if not isinstance(given, dict):
@@ -284,19 +293,19 @@ def story(folder: Path) -> list[Event]:
 def test_a_population_that_is_killed_again_and_again_is_the_one_never_killed(
     config: StudyConfig, tmp_path: Path
 ) -> None:
-    images = RunImages.of(config.configure(config.space.first[0]))
+    images = RunImages.of(config.trial_config(config.space.first_points[0]))
     config.folder.mkdir()
     drive(config, images)
     whole = story(config.folder)
     kinds = [event["event"] for event in Ledger(config.folder / "ledger.jsonl").events()]
     copied = [line for line, kind in enumerate(kinds, start=1) if kind == "cloned"]
-    trials = History.of(whole).trials.values()
+    trials = History.from_events(whole).trials.values()
     assert [len(trial.clones) for trial in trials] == [0, 1, 1]
     changes = [(each.point["method.P"], trial.point["method.P"]) for trial in trials
                for each in trial.clones]  # fmt: skip
     assert changes == [(1, 2), (1, 2)]  # both never grew, and go on as what has grown
 
-    killed = StudyConfig.of(config.space, "killed", tmp_path)
+    killed = StudyConfig.from_settings(config.space, "killed", tmp_path)
     killed.folder.mkdir()
     # Each life adds lines of its own, so the first copy is met between its two lines, and after.
     deaths = [copied[0] - 1, copied[0] + 1, copied[0] + 5]
@@ -330,11 +339,11 @@ def _check_results(config: StudyConfig, images: RunImages) -> None:
 def test_a_copy_is_issued_with_its_origin_and_one_that_cannot_be_made_fails(
     config: StudyConfig, tmp_path: Path
 ) -> None:
-    images = RunImages.of(config.configure(config.space.first[0]))
-    job = Job(config.configure, tmp_path / "trials", "start-001", 1, images)
+    images = RunImages.of(config.trial_config(config.space.first_points[0]))
+    job = Job(config.trial_config, tmp_path / "trials", "start-001", 1, images)
     trainable = DistillTrainable.__new__(DistillTrainable)
-    point = config.space.first[0]
+    point = config.space.first_points[0]
     trainable.setup({TRIAL: "0001", HEARD: 12, CLONED: ("0000", 12), **point}, job)
     assert "no checkpoint at step 12 to go on from" in trainable.step()["failed"]
     with pytest.raises(ConfigError):
-        config.configure({**point, "optimiser.lr": -1.0})
+        config.trial_config({**point, "optimiser.lr": -1.0})

@@ -13,7 +13,7 @@ import pytest
 from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.objectives.objective import Objective
-from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, most_trials
+from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, max_trials
 from tune_sr.searchers.propose import propose
 from tune_sr.study.space_file import read_resolved
 
@@ -59,7 +59,7 @@ def searcher(request):
 def text_for(searcher):
     """SPACE, or the same in steps where a searcher refuses it."""
     try:
-        most_trials(searcher, SPACE_OBJECT)
+        max_trials(searcher, SPACE_OBJECT)
         return SPACE
     except ConfigError:
         return functools.reduce(lambda text, words: text.replace(*words), STEPS.items(), SPACE)
@@ -121,7 +121,7 @@ def beginning(searcher, trials):
 
 def test_first_points_come_first(searcher):
     space = space_for(searcher)
-    assert propose(searcher, space, 0, History(), 0) == space.first[0]
+    assert propose(searcher, space, 0, History(), 0) == space.first_points[0]
 
 
 def test_proposals_lie_in_the_space_and_can_be_configured(searcher):
@@ -131,12 +131,14 @@ def test_proposals_lie_in_the_space_and_can_be_configured(searcher):
     for point in (*points, *blind):
         assert tuple(point) == space.active(point)
         for path, value in point.items():
-            accepted = space.dimensions[path].accept(value)
+            accepted = space.dimensions[path].validate(value)
             assert (accepted, type(accepted)) == (value, type(value))
-        space.at(point)
+        space.trial_config(point)
         assert json.loads(json.dumps(point)) == point
     for path in ("method.P", "optimiser.clip", "method.latent"):
-        assert {point[path] for point in (*points, *blind)} == set(space.dimensions[path].ends())
+        assert {point[path] for point in (*points, *blind)} == set(
+            space.dimensions[path].corner_values()
+        )
 
 
 def test_same_seed_same_proposals_and_other_seed_others(searcher):
@@ -156,7 +158,7 @@ def test_another_process_proposes_the_same():
         "from tune_sr.study.space_file import read_resolved;"
         "from tune_sr.searchers.propose import propose;"
         "print(json.dumps({name: [propose(name, read_resolved(text), 0,"
-        " History.of(events), number) for number in range(12)]"
+        " History.from_events(events), number) for number in range(12)]"
         " for name, (text, events) in json.load(sys.stdin).items()}))"
     )
     answer = subprocess.run(
@@ -175,7 +177,7 @@ def test_another_process_proposes_the_same():
 def test_a_longer_ledger_repeats_every_earlier_proposal(searcher):
     space = space_for(searcher)
     events, points = whole(searcher)
-    history = History.of(events)
+    history = History.from_events(events)
     assert [
         propose(searcher, space, 0, history, number) for number in range(LONGEST // 2)
     ] == points[: LONGEST // 2]
@@ -196,7 +198,7 @@ def test_what_earlier_calls_have_worked_out_changes_no_proposal(searcher):
 def test_the_order_in_which_trials_reported_does_not_matter(searcher):
     space = space_for(searcher)
     events, _ = beginning(searcher, 12)
-    expected = propose(searcher, space, 0, History.of(events), 12)
+    expected = propose(searcher, space, 0, History.from_events(events), 12)
     lives = {}
     for event in events:
         lives.setdefault(event["trial"], []).append(event)
@@ -209,21 +211,23 @@ def test_the_order_in_which_trials_reported_does_not_matter(searcher):
             mixed.append(waiting[name].pop(0))
             if not waiting[name]:
                 del waiting[name]
-        assert propose(searcher, space, 0, History.of(mixed), 12) == expected
+        assert propose(searcher, space, 0, History.from_events(mixed), 12) == expected
 
 
 def test_what_a_running_trial_has_reported_teaches_nothing(searcher):
     space = space_for(searcher)
     events, points = beginning(searcher, 10)
     added, *reports = life(10, {**points[-1], "optimiser.lr": 0.1}, end=None)
-    before = propose(searcher, space, 0, History.of([*events, added]), 11)
+    before = propose(searcher, space, 0, History.from_events([*events, added]), 11)
     assert reports
-    assert propose(searcher, space, 0, History.of([*events, added, *reports]), 11) == before
+    assert (
+        propose(searcher, space, 0, History.from_events([*events, added, *reports]), 11) == before
+    )
 
 
 def test_a_trial_without_one_finite_report_does_no_harm(searcher):
     space = space_for(searcher)
-    point = space.first[0]
+    point = space.first_points[0]
     events = []
     for number, decision in enumerate(["complete", "stop", "complete", "stop", "stop", "stop"]):
         name = trial_name(number)
@@ -231,7 +235,7 @@ def test_a_trial_without_one_finite_report_does_no_harm(searcher):
         report["report"] = {"psnr_y_db": math.nan, "lr": 0.1}
         added = {"event": "trial_added", "trial": name, "number": number, "point": point}
         events += [added, report]
-    propose(searcher, space, 0, History.of(events), 6)
+    propose(searcher, space, 0, History.from_events(events), 6)
 
 
 def test_no_warning_reaches_the_user(searcher, capsys):
@@ -269,9 +273,9 @@ def test_gp_learns_from_few_trials():
 
 def test_gp_keeps_off_what_is_running():
     events, _ = beginning("gp", 16)
-    alone = propose("gp", SPACE_OBJECT, 0, History.of(events), 17)
+    alone = propose("gp", SPACE_OBJECT, 0, History.from_events(events), 17)
     running = list(life(16, alone, end=None))
-    beside = propose("gp", SPACE_OBJECT, 0, History.of(events + running), 17)
+    beside = propose("gp", SPACE_OBJECT, 0, History.from_events(events + running), 17)
     assert distance(alone, beside) > 0.05
 
 
@@ -288,7 +292,7 @@ def distance(one, other):
 
 @pytest.mark.parametrize("searcher", ["gp", "cmaes", "nsga2"])
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
-    from tune_sr.searchers.context import Question
+    from tune_sr.searchers.context import ProposalContext
     from tune_sr.searchers.optuna_trials import worths  # all three ask by it
 
     points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
@@ -296,7 +300,7 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
     for number, end in enumerate(("completed", "stopped", "diverged")):
         for event in life(number, points[number], end):
             history.apply(event)
-    question = Question(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
+    question = ProposalContext(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
     completed, stopped, diverged = (value for _, (value,) in worths(question))
     assert completed == pytest.approx(quality(points[0]) - 0.5)
     assert stopped == pytest.approx(quality(points[1]) - 0.5)
@@ -305,9 +309,9 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
 
 def test_a_grid_holds_every_point_once():
     space = space_for("grid")
-    size = most_trials("grid", space)
+    size = max_trials("grid", space)
     points = [propose("grid", space, 0, History(), number) for number in range(0, size, 97)]
-    values = [len(list(each.every())) for each in space.dimensions.values() if not each.when]
+    values = [len(list(each.all_values())) for each in space.dimensions.values() if not each.when]
     assert size == math.prod(values) // 3 * (1 + 2 * 3 * 2)
     assert all(one != other for one, other in itertools.combinations(points, 2))
     with pytest.raises(IndexError):
@@ -346,7 +350,7 @@ def test_tpe_shuns_what_diverges_and_not_what_a_machine_did():
 def test_tpe_draws_at_random_until_enough_trials_have_ended():
     events, points = study("tpe", STARTUP_TRIALS, ends=("completed",))
     assert points[1:] == study("random", STARTUP_TRIALS, ends=("completed",))[1][1:]
-    assert History.of(events).trials
+    assert History.from_events(events).trials
 
 
 @pytest.mark.parametrize("searcher", sorted(set(SEARCHERS) - {"cmaes"}))

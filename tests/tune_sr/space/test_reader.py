@@ -48,11 +48,11 @@ def test_a_space_is_read(load):
     space = load()
     assert space.name == "toy"
     assert tuple(space.dimensions) == tuple(FIRST)
-    assert space.first == (FIRST,)
-    assert all(type(space.first[0][path]) is type(value) for path, value in FIRST.items())
+    assert space.first_points == (FIRST,)
+    assert all(type(space.first_points[0][path]) is type(value) for path, value in FIRST.items())
     assert space.fixed["teacher"]["scales"] == [2], "the teacher's scale follows"
     assert space.budget.steps == 100
-    config = space.at(space.first[0], seed=3)
+    config = space.trial_config(space.first_points[0], seed=3)
     assert (config.seed, config.method.P, config.optimiser.lr) == (3, 2, 0.1)
     assert config.growth_steps() == (15,)
 
@@ -207,7 +207,7 @@ def test_numbers_and_words_are_those_of_yaml_1_2(load):
 def test_environment_variables_and_scale_are_filled_in(load, monkeypatch):
     monkeypatch.setenv("TEACHERS", "/somewhere")
     space = load(old="weights: shipped", new='weights: "${TEACHERS}/x{scale}.pt"')
-    assert space.at(FIRST).teacher.weights == "/somewhere/x2.pt"
+    assert space.trial_config(FIRST).teacher.weights == "/somewhere/x2.pt"
     fixed = dict(space.fixed)
     again = read_resolved(space.to_yaml())
     assert again.fixed == fixed
@@ -219,26 +219,26 @@ def test_paths_are_absolute_because_a_trial_has_its_own_directory(load, monkeypa
     expected = str(tmp_path / "teachers" / "a.pt")
     assert space.fixed["teacher"]["weights"] == expected
     monkeypatch.chdir(os.sep)
-    assert space.at(FIRST).teacher.weights == expected
+    assert space.trial_config(FIRST).teacher.weights == expected
 
 
 def test_at_is_pure(load):
     space = load()
     before = space.to_yaml()
-    assert space.at(FIRST, seed=1) == space.at(dict(FIRST), seed=1)
-    assert space.at(FIRST, seed=1) != space.at(FIRST, seed=2)
+    assert space.trial_config(FIRST, seed=1) == space.trial_config(dict(FIRST), seed=1)
+    assert space.trial_config(FIRST, seed=1) != space.trial_config(FIRST, seed=2)
     assert space.to_yaml() == before
 
 
 def test_a_resolved_space_reads_back_equal(load, tmp_path):
     space = load()
     again = read_resolved(space.to_yaml(), space.path)
-    assert again.resolved() == space.resolved()
-    assert again.at(FIRST) == space.at(FIRST)
+    assert again.to_dict() == space.to_dict()
+    assert again.trial_config(FIRST) == space.trial_config(FIRST)
     assert pickle.loads(pickle.dumps(space)) == space
     reloaded = tmp_path / "again.yaml"
     reloaded.write_text(space.to_yaml())
-    assert load_space(reloaded).resolved() == space.resolved()
+    assert load_space(reloaded).to_dict() == space.to_dict()
 
 
 def test_a_searched_preset_is_not_decided_beforehand(load):
@@ -246,8 +246,8 @@ def test_a_searched_preset_is_not_decided_beforehand(load):
     text = text.replace("  - {", "  - {method.preset: paper, ")
     space = load(text)
     assert "loss" not in space.fixed["method"]
-    assert space.at({**FIRST, "method.preset": "paper"}).method.loss == "l1_mean"
-    assert space.at({**FIRST, "method.preset": "released"}).method.loss == "mse_sum"
+    assert space.trial_config({**FIRST, "method.preset": "paper"}).method.loss == "l1_mean"
+    assert space.trial_config({**FIRST, "method.preset": "released"}).method.loss == "mse_sum"
 
 
 WHICH = """\
@@ -268,32 +268,36 @@ first:
 
 def test_where_the_method_is_searched_each_gets_what_it_takes(load):
     space = load(WHICH)
-    taken = {name: space.at({"method.name": name}) for name in ("dfsr", "noise", "scratch")}
+    taken = {
+        name: space.trial_config({"method.name": name}) for name in ("dfsr", "noise", "scratch")
+    }
     assert [config.data is None for config in taken.values()] == [True, True, False]
     assert [config.teacher is None for config in taken.values()] == [False, False, True]
 
 
 def test_fixing_the_method_keeps_what_belongs_to_it(load):
     space = load(WHICH, "method.name=noise", "data=null")
-    assert space.first == ({},)
+    assert space.first_points == ({},)
     assert space.active({}) == ()
-    assert space.at({}).method.name == "noise"
+    assert space.trial_config({}).method.name == "noise"
 
 
 def test_set_changes_one_setting(load):
     changes = ["budget.steps_per_report=5", "study.scheduler=none", "study.trials=3"]
     space = load(SPACE, *changes, "student.scale=3", "optimiser.clip=null")
     assert space.budget.reports == 20
-    assert space.at(FIRST).student.scales == space.at(FIRST).teacher.scales == (3,)
+    assert (
+        space.trial_config(FIRST).student.scales == space.trial_config(FIRST).teacher.scales == (3,)
+    )
     assert space.study["trials"] == 3
-    assert space.at(FIRST).optimiser.clip is None
+    assert space.trial_config(FIRST).optimiser.clip is None
 
 
 def test_set_fixes_what_was_searched(load):
     space = load(SPACE, "method.P=1")
     assert "method.P" not in space.dimensions
-    assert space.first == ({"method.w_R": 1.0, "optimiser.lr": 0.1},)
-    assert space.at(space.first[0]).method.P == 1
+    assert space.first_points == ({"method.w_R": 1.0, "optimiser.lr": 0.1},)
+    assert space.trial_config(space.first_points[0]).method.P == 1
 
 
 @pytest.mark.parametrize(
@@ -440,7 +444,7 @@ def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load)
     with pytest.raises(SpaceError, match=r"study.objective: heldout is null, .* not psnr_y_db"):
         load(SPACE, none)
     space = load(SPACE, none, agreement)
-    assert space.at(space.first[0]).quality == "teacher_agreement_db"
+    assert space.trial_config(space.first_points[0]).quality == "teacher_agreement_db"
     assert read_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))
 
 
@@ -449,7 +453,7 @@ def test_a_study_has_one_precision_whatever_its_machines_prefer(
 ) -> None:
     path = toy_space(fixed={"precision": "auto"})
     settled = load_space(path).settled("bf16")
-    assert settled.at(settled.first[0]).precision == "bf16"
+    assert settled.trial_config(settled.first_points[0]).precision == "bf16"
     stored = read_resolved(settled.to_yaml())
     assert stored.settled("fp32").fixed["precision"] == "bf16"
     chosen = load_space(path, ["precision=tf32"])

@@ -13,7 +13,7 @@ import pytest
 
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.storage import append_file, disk
-from tune_sr.storage.append_file import LineFile
+from tune_sr.storage.append_file import AppendOnlyFile
 
 
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(
@@ -42,7 +42,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
 
 def test_a_folder_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        LineFile(tmp_path).append(b"line")
+        AppendOnlyFile(tmp_path).append(b"line")
 
 
 def test_lines_that_wait_for_the_disk_share_one_wait_and_one_that_does_not_ends_it(
@@ -56,7 +56,7 @@ def test_lines_that_wait_for_the_disk_share_one_wait_and_one_that_does_not_ends_
 
     monkeypatch.setattr(append_file.os, "fsync", sync)
     monkeypatch.setattr(append_file, "_SYNC_S", 0.05)
-    file = LineFile(path)
+    file = AppendOnlyFile(path)
     file.append(b"the first one")
     before = len(synced)
     for _ in range(5):
@@ -72,7 +72,7 @@ def test_lines_that_wait_for_the_disk_share_one_wait_and_one_that_does_not_ends_
 def test_what_the_disk_refuses_afterwards_is_written_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = LineFile(tmp_path / "lines")
+    file = AppendOnlyFile(tmp_path / "lines")
     file.append(b"kept")
     monkeypatch.setattr(append_file, "_SYNC_S", 0.01)
 

@@ -12,7 +12,7 @@ import pytest
 from tune_sr import search
 from tune_sr.driver.preflight import prepare
 from tune_sr.storage import disk
-from tune_sr.storage.disk import check_room, check_writable, when_there_is_room
+from tune_sr.storage.disk import check_room, check_writable, retry_while_disk_full
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_space
 
@@ -47,7 +47,7 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = load_space(toy_space())
-    config = StudyConfig.of(space, "toy", tmp_path / "runs")
+    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs")
     prepare(config)
     asked = []
 
@@ -76,7 +76,7 @@ def test_what_a_full_disk_had_no_room_for_is_written_once_there_is_some(
         return "written"
 
     monkeypatch.setattr(disk, "_LOOK_AGAIN_S", 0.01)
-    assert when_there_is_room(tmp_path, write) == "written"
+    assert retry_while_disk_full(tmp_path, write) == "written"
     said = [record.message for record in caplog.records]
     assert said == [f"{tmp_path}: No space left on device; waiting: make room there"]
 
@@ -84,4 +84,4 @@ def test_what_a_full_disk_had_no_room_for_is_written_once_there_is_some(
 def test_what_waiting_would_not_mend_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         (tmp_path / "file").write_text("mine")
-        when_there_is_room(tmp_path, (tmp_path / "file" / "other").read_text)
+        retry_while_disk_full(tmp_path, (tmp_path / "file" / "other").read_text)

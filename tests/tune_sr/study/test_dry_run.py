@@ -16,7 +16,7 @@ from tune_sr.ledger.history import History
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS
 from tune_sr.searchers.propose import propose
-from tune_sr.study.dry_run import SAMPLES, plan_text, simulate
+from tune_sr.study.dry_run import SAMPLES, dry_run_text, simulate
 from tune_sr.study.settings import with_flags
 from tune_sr.study.space_file import load_space
 
@@ -48,7 +48,7 @@ def space(tmp_path):
 def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    text = plan_text(space, concurrent=2)
+    text = dry_run_text(space, concurrent=2)
     assert sorted(tmp_path.iterdir()) == before
     assert space.to_yaml().strip() in text
     assert "  0000  method.P=2  optimiser.lr=0.1" in text
@@ -59,14 +59,16 @@ def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch)
 
 
 def test_a_plan_without_rungs_says_so(space):
-    text = plan_text(with_flags(space, {"scheduler": SchedulerConfig(name="none").model_dump()}), 1)
+    text = dry_run_text(
+        with_flags(space, {"scheduler": SchedulerConfig(name="none").model_dump()}), 1
+    )
     assert "nothing is stopped early" in text
     assert "about 900 of at most 900" in text
 
 
 def test_a_plan_says_which_trials_each_bracket_spares(space):
     hyperband = SchedulerConfig(name="hyperband", grace_period=3)
-    text = plan_text(with_flags(space, {"scheduler": hyperband.model_dump()}), 1)
+    text = dry_run_text(with_flags(space, {"scheduler": hyperband.model_dump()}), 1)
     _, _, told = text.partition("# the scheduler, hyperband\n")
     assert told.splitlines()[:6] == [
         "  of about 55% of the trials, drawn by number and seed:",
@@ -81,7 +83,7 @@ def test_a_plan_says_which_trials_each_bracket_spares(space):
 
 def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
     median = SchedulerConfig(name="median", grace_period=3)
-    text = plan_text(with_flags(space, {"scheduler": median.model_dump()}), 1)
+    text = dry_run_text(with_flags(space, {"scheduler": median.model_dump()}), 1)
     line = "  after update 30 (report 3 of 10), and after every later one, a trial goes on if its"
     assert text.partition("# the scheduler, median\n")[2].startswith(line)
 
@@ -89,8 +91,10 @@ def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
     if searcher == "grid":
-        space = replace(space, dimensions={"method.P": space.dimensions["method.P"]}, first=())
-        shown = plan_text(with_flags(space, {"searcher": "grid", "trials": 2}), concurrent=1)
+        space = replace(
+            space, dimensions={"method.P": space.dimensions["method.P"]}, first_points=()
+        )
+        shown = dry_run_text(with_flags(space, {"searcher": "grid", "trials": 2}), concurrent=1)
         assert "  0000  method.P=" in shown and "  0001  method.P=" in shown
         return
     history = History()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_sr import search
-from tune_sr.tracking.store import Store
+from tune_sr.tracking.store import TrackingStore
 
 ToySpace = Callable[..., Path]
 
@@ -44,7 +44,7 @@ def test_the_database_lies_in_the_storage_whatever_that_is_called(
 
     storage = tmp_path / name
     storage.mkdir()
-    store = Store.of(None, storage)
+    store = TrackingStore.resolve(None, storage)
     assert store.file == storage / "mlflow.db"
     store.check(storage / "toy")
     with create_engine(store.uri).connect() as connection:
@@ -59,7 +59,7 @@ def test_mlflow_keeps_its_records_in_such_a_storage(tmp_path: Path) -> None:
 
     storage = tmp_path / "a?b %20"
     storage.mkdir()
-    store = Store.of(None, storage)
+    store = TrackingStore.resolve(None, storage)
     client = MlflowClient(tracking_uri=store.uri)
     experiment = client.create_experiment("x", artifact_location=store.artifacts)
     run = client.create_run(experiment).info.run_id
@@ -71,7 +71,10 @@ def test_mlflow_keeps_its_records_in_such_a_storage(tmp_path: Path) -> None:
 
 def test_an_ordinary_address_is_as_one_would_write_it(tmp_path: Path) -> None:
     for name in ("runs", "my runs", "été"):
-        assert Store.of(None, tmp_path / name).uri == f"sqlite:///{tmp_path / name}/mlflow.db"
+        assert (
+            TrackingStore.resolve(None, tmp_path / name).uri
+            == f"sqlite:///{tmp_path / name}/mlflow.db"
+        )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_a_store_that_cannot_be_opened_is_refused_in_one_line(
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and told.strip().isprintable()
     with pytest.raises(ValueError, match=rule):
-        Store.of(uri, tmp_path).check(tmp_path / "toy")
+        TrackingStore.resolve(uri, tmp_path).check(tmp_path / "toy")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -125,7 +128,7 @@ def test_a_study_does_not_lie_where_the_records_lie(
 
 
 def test_a_database_that_another_driver_writes_to_is_no_reason_to_refuse(tmp_path: Path) -> None:
-    store = Store.of(None, tmp_path)
+    store = TrackingStore.resolve(None, tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         database.execute("CREATE TABLE a (b)")
         database.commit()
@@ -137,7 +140,7 @@ def test_a_database_that_another_driver_writes_to_is_no_reason_to_refuse(tmp_pat
 def test_a_database_that_nobody_may_write_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store.of(None, tmp_path)
+    store = TrackingStore.resolve(None, tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         database.execute("CREATE TABLE a (b)")
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write to all

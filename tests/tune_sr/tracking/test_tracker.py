@@ -17,9 +17,9 @@ import zlib
 import pytest
 
 from tune_sr.ledger.ledger import Ledger
-from tune_sr.tracking.runs import Mirror
-from tune_sr.tracking.store import Store
-from tune_sr.tracking.tracker import Tracker
+from tune_sr.tracking.runs import StudyRun
+from tune_sr.tracking.store import TrackingStore
+from tune_sr.tracking.tracker import MlflowTracker
 
 SPACE = {
     "fixed": {
@@ -101,13 +101,13 @@ def ledger(storage):
 def tracker(ledger, store, said=None, **changes):
     settings = {"experiment": "laptop", "params_of": params_of, "tags": {"searcher": "tpe"}}
     say = (said if said is not None else []).append
-    return Tracker(ledger.path, store, say=say, **{**settings, **changes})
+    return MlflowTracker(ledger.path, store, say=say, **{**settings, **changes})
 
 
 def track(ledger, storage, **changes):
     """A driver's life as the tracker sees it, from start to close."""
     said = []
-    running = tracker(ledger, Store.of(None, storage), said, **changes)
+    running = tracker(ledger, TrackingStore.resolve(None, storage), said, **changes)
     running.start()
     assert running.close(), said
     assert said == []
@@ -259,7 +259,7 @@ def test_runs_of_unfinished_trials_are_reopened_and_finished_later(ledger, stora
     assert {run["status"] for run in interrupted.values()} == {"KILLED"}
 
     ledger.append("driver_started", host="here", pid=2, start=2)
-    running = tracker(ledger, Store.of(None, storage))
+    running = tracker(ledger, TrackingStore.resolve(None, storage))
     running.start()
     wait_until(lambda: {run["status"] for run in held(storage).values()} == {"RUNNING"})
     # killed here; the next driver finds the runs as they were left
@@ -274,7 +274,7 @@ def test_runs_of_unfinished_trials_are_reopened_and_finished_later(ledger, stora
 
 def test_reports_arrive_while_the_study_runs(ledger, storage):
     begin(ledger)
-    running = tracker(ledger, Store.of(None, storage))
+    running = tracker(ledger, TrackingStore.resolve(None, storage))
     running.start()
     add(ledger, 0)
     report(ledger, "0000", 10, 27.0)
@@ -434,7 +434,7 @@ def test_requests_that_fail_a_third_of_the_time_leave_nothing_out(ledger, storag
     monkeypatch.setattr("tune_sr.tracking.tracker._PERIOD_S", 0.01)
     for name in calls:
         monkeypatch.setattr(MlflowClient, name, failing(name, getattr(MlflowClient, name)))
-    running = tracker(ledger, Store.of(None, storage), experiment="flaky")
+    running = tracker(ledger, TrackingStore.resolve(None, storage), experiment="flaky")
     running.start()
     assert running.close()
     assert sum(calls.values()) > 20  # it had to ask again
@@ -457,7 +457,7 @@ def test_a_server_out_of_reach_holds_nobody_up(ledger, storage, answers):
         if not answers:
             listening.close()
         said = []
-        store = Store.of(f"http://me:secret@127.0.0.1:{port}", storage)
+        store = TrackingStore.resolve(f"http://me:secret@127.0.0.1:{port}", storage)
         running = tracker(ledger, store, said)
         begun = time.monotonic()
         running.start()
@@ -514,7 +514,7 @@ def server(storage, monkeypatch):
 
 
 def served(ledger, server, said):
-    store = Store.of(f"http://127.0.0.1:{server.port}", ledger.path.parent)
+    store = TrackingStore.resolve(f"http://127.0.0.1:{server.port}", ledger.path.parent)
     running = tracker(ledger, store, said, experiment="served")
     running.start()
     return running
@@ -579,11 +579,12 @@ def test_two_drivers_that_make_the_database_at_once_are_silent(ledger, storage):
     script = """
 import sys
 from pathlib import Path
-from tune_sr.tracking.store import Store
-from tune_sr.tracking.tracker import Tracker
+from tune_sr.tracking.store import TrackingStore
+from tune_sr.tracking.tracker import MlflowTracker
 assert not {"mlflow", "torch", "ray"} & set(sys.modules)
 ledger, storage, experiment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-tracker = Tracker(ledger, Store.of(None, storage), experiment=experiment, params_of=dict, say=print)
+store = TrackingStore.resolve(None, storage)
+tracker = MlflowTracker(ledger, store, experiment=experiment, params_of=dict, say=print)
 tracker.start()
 assert tracker.close(timeout_s=150.0)
 """
@@ -603,17 +604,19 @@ assert tracker.close(timeout_s=150.0)
 @pytest.mark.parametrize("uri", ["./mlruns", "/somewhere/mlruns", "file:///mlruns", "ftp://x"])
 def test_a_store_that_mlflow_does_not_have_is_refused(uri, tmp_path):
     with pytest.raises(ValueError, match=r"say sqlite:///FILE\.db or http://HOST:PORT"):
-        Store.of(uri, tmp_path)
+        TrackingStore.resolve(uri, tmp_path)
 
 
 def test_the_address_given_comes_before_the_environments(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    default = Store.of(None, tmp_path)
+    default = TrackingStore.resolve(None, tmp_path)
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert default.artifacts == f"file://{tmp_path}/mlartifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
-    assert Store.of(None, tmp_path) == Store("http://there:5000", "http://there:5000", None)
-    other = Store.of(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
+    assert TrackingStore.resolve(None, tmp_path) == TrackingStore(
+        "http://there:5000", "http://there:5000", None
+    )
+    other = TrackingStore.resolve(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
     assert other.artifacts == f"file://{tmp_path}/other/mlartifacts"
 
 
@@ -632,4 +635,4 @@ def test_a_tag_of_the_study_holds_for_all_of_its_trials():
         ({"student.width_mult": {}}, {"method", "teacher"}),
     ):
         study = {"event": "study_started", "time": 1.0, "space": {"search": search}}
-        assert set(Mirror(study).common(words)) == common
+        assert set(StudyRun(study).study_labels(words)) == common

@@ -13,7 +13,7 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from trainables.run import Run, RunImages
 from tune_sr.visualization import panel
-from tune_sr.visualization.panel import Tile, draw_panel, draw_student
+from tune_sr.visualization.panel import Tile, draw_panel, draw_student_panel
 
 
 def picture(seed, height=96, width=96):
@@ -112,7 +112,7 @@ def test_a_students_panel_says_what_the_protocol_measures(run, tmp_path, monkeyp
     monkeypatch.setattr(
         panel, "draw_panel", lambda path, tiles, **words: drawn.update(words, t=tiles)
     )
-    draw_student(tmp_path / "panel.png", run)
+    draw_student_panel(tmp_path / "panel.png", run)
     assert [tile.title for tile in drawn["t"]] == [
         "LR 48 x 48",
         "bicubic",
@@ -132,6 +132,6 @@ def test_a_students_panel_says_what_the_protocol_measures(run, tmp_path, monkeyp
 
 
 def test_a_students_panel_is_a_png(run, tmp_path):
-    draw_student(tmp_path / "new folder" / "panel.png", run)
+    draw_student_panel(tmp_path / "new folder" / "panel.png", run)
     with Image.open(tmp_path / "new folder" / "panel.png") as image:
         assert (image.format, image.width) == ("PNG", 1600)
