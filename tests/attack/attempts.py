@@ -30,6 +30,9 @@ import torch
 SECONDS = 2.0
 """Of CPU time that an attempt may take, all threads together: a busy machine makes it no longer."""
 
+WORK_SECONDS = 6.0
+"""Of CPU time for a row that is no refusal: a whole dry run takes more than one second of it."""
+
 BYTES = 2**30
 """Of memory that an attempt may take beside what the process has."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attempts import Attempt, Ran, done, harmless, refused, run_command, unique
+from attempts import WORK_SECONDS, Attempt, Ran, done, harmless, refused, run_command, unique
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spaces import study_in
@@ -103,10 +103,20 @@ ATTEMPTS = unique(
             planned(lambda lines: [each for each in lines for _ in "ab"]),
             done(),
         ),
-        Attempt("the whole of it twice", planned(lambda lines: lines * 2), done()),
+        Attempt(
+            "the whole of it twice",
+            planned(lambda lines: lines * 2),
+            done(),
+            seconds=WORK_SECONDS,
+        ),
         Attempt("backwards", planned(lambda lines: lines[::-1]), harmless()),
         Attempt("without its first line", planned(lambda lines: lines[1:]), refused()),
-        Attempt("CRLF", planned(lambda lines: [each + b"\r" for each in lines]), done()),
+        Attempt(
+            "CRLF",
+            planned(lambda lines: [each + b"\r" for each in lines]),
+            done(),
+            seconds=WORK_SECONDS,
+        ),
         Attempt(
             "a BOM", planned(lambda lines: [b"\xef\xbb\xbf" + lines[0], *lines[1:]]), harmless()
         ),

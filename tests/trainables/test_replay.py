@@ -252,14 +252,14 @@ def test_so_it_is_on_every_network(
     draw_batch: Draw,
     bits_that_differ: Bits,
 ) -> None:
-    short = {"budget": {"steps": 20, "steps_per_report": 20}, "student": {"name": network}}
+    short = {"budget": {"steps": 10, "steps_per_report": 10}, "student": {"name": network}}
     try:
         by_hand = start(name, AtOnce(), **short)
     except ConfigError as refusal:
         pytest.skip(str(refusal))
     recorder = CPUGraphs()
     recorded = start(name, rehearsed(recorder), **short)
-    assert different(train(by_hand, draw_batch, 20), train(recorded, draw_batch, 20)) == 0
+    assert different(train(by_hand, draw_batch, 10), train(recorded, draw_batch, 10)) == 0
     assert bits_that_differ(by_hand.method.state_dict(), recorded.method.state_dict()) == []
     assert recorder.graphs
 

@@ -15,6 +15,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tune_sr.cli.signals import held_back
@@ -163,7 +164,7 @@ def _start(cpus: int, folder: Path) -> None:
     import ray
 
     try:
-        with held_back(), _on_loopback():
+        with held_back(), _on_loopback(), _few_processes():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -171,8 +172,10 @@ def _start(cpus: int, folder: Path) -> None:
                 log_to_driver=False,
                 logging_level="CRITICAL",
                 _temp_dir=str(folder),
-                # A record of every call to a trial, for a dashboard that this Ray does not have.
-                _system_config={"task_events_report_interval_ms": 0},
+                _system_config={
+                    # A record of every call to a trial, for a dashboard that this Ray lacks.
+                    "task_events_report_interval_ms": 0,
+                },
             )
     except Exception as error:  # of Ray's many kinds
         said = " ".join(str(error).split())[:200]
@@ -194,6 +197,22 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _few_processes() -> Iterator[None]:
+    """Within it a Ray that starts leaves out two processes, which take two seconds of a core.
+
+    They copy what trials print to the driver, which does not show it, and ask a cloud for machines.
+    """
+    from ray._private import parameter
+
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
 
 
 _THREADS, _THREADS_PER_CPU = 130, 20

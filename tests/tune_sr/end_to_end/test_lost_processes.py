@@ -35,6 +35,7 @@ def told(folder: Path) -> tuple[list[str], list[str]]:
     return attempts, ends
 
 
+@pytest.mark.soak
 def test_a_process_that_cannot_begin_says_what_it_lacks(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
 ) -> None:

@@ -46,8 +46,8 @@ def space(toy_space: ToySpace, toy_folder: Path, tmp_path: Path) -> Path:
 
 def started(space: Path, *flags: str, pauses: str = "0.2, 0.4, 0.8, 12.0") -> subprocess.Popen[str]:
     """A driver whose pauses are short enough to be waited for."""
-    program = f"import sys\nfrom tune_sr import breaker\nbreaker.PAUSES_S = ({pauses},)\n"
-    program += "from tune_sr.search import main\nsys.exit(main())\n"
+    program = "import sys\nfrom tune_sr.execution import circuit_breaker\n"
+    program += f"circuit_breaker.PAUSES_S = ({pauses},)\nfrom tune_sr.search import main\nsys.exit(main())\n"
     words = ["--space", str(space), "--quiet", *flags]
     return subprocess.Popen(
         [sys.executable, "-c", program, *words],
@@ -106,6 +106,7 @@ class FileServer:
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_teacher_that_is_away_for_a_while_costs_no_trial(
     config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

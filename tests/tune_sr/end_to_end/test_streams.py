@@ -41,6 +41,7 @@ def check_whole(folder: Path) -> None:
 
 
 @pytest.mark.kill
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_a_study_whose_three_streams_are_closed(toy_space: ToySpace) -> None:
     space = toy_space(**SMALL, **ONE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,17 @@ from tune_sr.study.space_file import load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 ToySpace = Callable[..., Path]
+
+
+def test_a_ray_of_this_machine_has_no_more_processes_than_trials_need() -> None:
+    mine = f"{os.getpid()}"
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            lines += [entry.joinpath("cmdline").read_text()] if parent == mine else []
+    assert any("gcs_server" in line for line in lines)
+    assert not [line for line in lines if "log_monitor.py" in line or "monitor.py" in line]
 
 
 def test_a_folder_that_nodes_share(tmp_path: Path) -> None:
