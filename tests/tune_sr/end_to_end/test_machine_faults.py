@@ -47,7 +47,8 @@ def space(toy_space: ToySpace, toy_folder: Path, tmp_path: Path) -> Path:
 def started(space: Path, *flags: str, pauses: str = "0.2, 0.4, 0.8, 12.0") -> subprocess.Popen[str]:
     """A driver whose pauses are short enough to be waited for."""
     program = "import sys\nfrom tune_sr.execution import circuit_breaker\n"
-    program += f"circuit_breaker.PAUSES_S = ({pauses},)\nfrom tune_sr.search import main\nsys.exit(main())\n"
+    program += f"circuit_breaker.PAUSES_S = ({pauses},)\n"
+    program += "from tune_sr.search import main\nsys.exit(main())\n"
     words = ["--space", str(space), "--quiet", *flags]
     return subprocess.Popen(
         [sys.executable, "-c", program, *words],
