@@ -10,15 +10,23 @@ if TYPE_CHECKING:
     from tune_sr.results.results import load_results
     from tune_sr.space.search_space import SearchSpace
     from tune_sr.study.config import StudyConfig
-    from tune_sr.study.space_file import load_space
+    from tune_sr.study.space_file import load_space, load_study
 
-__all__ = ["SearchSpace", "StudyConfig", "load_results", "load_space", "run_study"]
+__all__ = [
+    "SearchSpace",
+    "StudyConfig",
+    "load_results",
+    "load_space",
+    "load_study",
+    "run_study",
+]
 
 _HOMES = {
     "SearchSpace": "tune_sr.space.search_space",
     "StudyConfig": "tune_sr.study.config",
     "load_results": "tune_sr.results.results",
     "load_space": "tune_sr.study.space_file",
+    "load_study": "tune_sr.study.space_file",
     "run_study": "tune_sr.driver.run_study",
 }
 

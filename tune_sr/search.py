@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_sr.cli.parser import DONE, FAILED, Parser, number_or_auto, refuse, refusing
-from tune_sr.cli.redaction import lacks_secrets
+from tune_sr.cli.redaction import lacks_secrets, without_secrets
 from tune_sr.cli.signals import Interrupted, interruptible
 from tune_sr.cli.streams import settle_streams, tell
 from tune_sr.execution.session import address_of, is_job
@@ -111,7 +111,7 @@ def _dry_run(config: StudyConfig, prepared: Prepared) -> int:
     from tune_sr.execution.cluster import max_concurrent
     from tune_sr.study.dry_run import dry_run_text
 
-    tell(dry_run_text(config.space, max_concurrent(config)))
+    tell(dry_run_text(config, max_concurrent(config)))
     seconds = seconds_of_report(prepared)
     if seconds is not None and seconds < 1:
         told = f"a report comes after {seconds:.2g} s of training on this machine"
@@ -148,9 +148,9 @@ def _run(config: StudyConfig, prepared: Prepared, *, quiet: bool) -> int:
 
 
 def _resume_command(config: StudyConfig) -> str:
-    storage = shlex.quote(str(config.space.study["storage"]))
+    storage = shlex.quote(config.settings.storage)
     address = "" if config.address is None else f" --address {config.address}"
-    if lacks_secrets(uri := config.space.study["tracking_uri"] or ""):
+    if lacks_secrets(uri := without_secrets(config.settings.tracking_uri or "")):
         address += f" --tracking-uri {shlex.quote(uri)}"
     return f"to go on: {PROG} --resume --name {config.name} --storage {storage}{address}"
 

@@ -80,38 +80,37 @@ def _configured(arguments: argparse.Namespace) -> TrialConfig:
     from trainables.config import TrialConfig
     from tune_sr.space.points import whole_point
     from tune_sr.space.yaml_file import read_yaml
-    from tune_sr.study.space_file import load_space
+    from tune_sr.study.space_file import load_study
 
-    space = load_space(arguments.space, arguments.overrides)
+    space, settings = load_study(arguments.space, arguments.overrides)
+    seed = {} if arguments.seed is None else {"seed": arguments.seed}
     if arguments.point is None:
         if not space.first_points and space.dimensions:
             raise ValueError(f"{arguments.space}: has no first point: name one with --point")
-        return space.trial_config(
-            space.first_points[0] if space.first_points else {}, arguments.seed
-        )
-    said = read_yaml(arguments.point).content
-    if "method" not in said:  # dotted paths
-        return space.trial_config(whole_point(space, said, arguments.point), arguments.seed)
+        first = space.first_points[0] if space.first_points else {}
+        return space.trial_config({**first, **seed}, settings.seed)
+    content = read_yaml(arguments.point).content
+    if "method" not in content:  # dotted paths
+        point = whole_point(space, content, arguments.point)
+        return space.trial_config({**point, **seed}, settings.seed)
     if arguments.overrides:
         rule = "is a whole configuration, which --set does not change: edit it, or leave --set out"
         raise ValueError(f"{arguments.point}: {rule}")
-    seed = {} if arguments.seed is None else {"seed": arguments.seed}
-    return TrialConfig.parse({**said, **seed})
+    return TrialConfig.parse({**content, **seed})
 
 
 def _check_same(output: Path, config: TrialConfig) -> None:
     from trainables.dotted import leaves
     from tune_sr.space.yaml_file import read_yaml
+    from tune_sr.study.resume import changed_paths
 
     if not (output / CONFIG).exists():
         return
     before = dict(leaves(read_yaml(output / CONFIG).content))
     now = dict(leaves(config.model_dump(mode="json")))
-    for path in sorted({*before, *now}):
-        if before.get(path) != now.get(path):
-            was, asked = before.get(path), now.get(path)
-            rule = f"was begun with {path} {was!r}, and now it is {asked!r}"
-            raise ValueError(f"{output} {rule}: undo that, or name another --output")
+    for path in sorted(changed_paths(before, now)):
+        rule = f"was begun with {path} {before.get(path)!r}, and now it is {now.get(path)!r}"
+        raise ValueError(f"{output} {rule}: undo that, or name another --output")
 
 
 def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:

@@ -12,8 +12,7 @@ from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.space.yaml_file import dump_yaml
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study, to_resolved
 
 NETWORK = {"name": "vdsr", "features": 8, "blocks": 6, "scales": [2]}
 
@@ -49,8 +48,9 @@ def study_in(folder: Path) -> Path:
     """The folder of a study of two trials, the second of which has not ended."""
     space = space_in(folder)
     storage = folder / "runs"
-    loaded = with_flags(load_space(space), {"name": "toy", "storage": str(storage)})
-    resolved = loaded.to_dict()
+    loaded, settings = load_study(space)
+    settings = settings.with_overrides({"name": "toy", "storage": str(storage)}, loaded)
+    resolved = to_resolved(loaded, settings)
     ledger = Ledger(storage / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}

@@ -158,7 +158,7 @@ def missing(server: Server, config: StudyConfig) -> tuple[int, int]:
     sound.wait()
     run_study(config, quiet=True)  # as --resume: nothing is left to do but to send
     client = MlflowClient(f"http://127.0.0.1:{server.port}")
-    experiment = client.get_experiment_by_name(config.experiment)
+    experiment = client.get_experiment_by_name(config.settings.experiment)
     runs = {
         run.data.tags.get("tune_sr.trial"): run
         for run in client.search_runs([experiment.experiment_id], max_results=5000)
@@ -178,7 +178,7 @@ def wait_for(config: StudyConfig, share: float) -> None:
     """Until so many of the trials have ended."""
     while True:
         events = read_events(config.folder)
-        if sum(e["event"] == "trial_ended" for e in events) >= share * config.trials:
+        if sum(e["event"] == "trial_ended" for e in events) >= share * config.settings.trials:
             return
         time.sleep(0.2)
 

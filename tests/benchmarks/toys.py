@@ -75,7 +75,7 @@ def study(
 ) -> Any:
     """The configuration of a study whose trials `toy` stands in for."""
     from tune_sr.study.config import StudyConfig
-    from tune_sr.study.space_file import load_space
+    from tune_sr.study.space_file import load_study
 
     said = {
         "budget.steps": STEPS,
@@ -85,8 +85,8 @@ def study(
         "study.searcher": searcher,
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
-    space = load_space(SPACE, [f"{path}={value}" for path, value in said.items()])
-    return StudyConfig.from_settings(space, "toy", folder)
+    loaded = load_study(SPACE, [f"{path}={value}" for path, value in said.items()])
+    return StudyConfig.from_settings(*loaded, "toy", folder)
 
 
 def run(config: Any, *, seconds: float = 0.0, reuse: bool = True) -> Meter:

@@ -28,7 +28,7 @@ from trainables.networks.official import to_official
 from trainables.run import Run, RunImages
 from tune_sr import search, train
 from tune_sr.space.search_space import SearchSpace
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_space, load_study
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {path.stem: path for path in sorted((SPACES / "paper").glob("*.yaml"))}
@@ -252,16 +252,16 @@ def test_the_page_lists_every_file_and_no_other() -> None:
 
 @EACH
 def test_it_has_the_budget_and_the_batch_of_its_paper(name: str) -> None:
-    space = loaded(name, {})
+    space, settings = load_study(FILES[name])
     config = space.trial_config(space.first_points[0])
     assert config.budget.steps >= 200_000
     assert config.batch.patch == 48
     assert config.batch.images == (128 if config.student.name == "vdsr" else 16)
     if name in TABLES:
-        assert space.study["scheduler"]["name"] == "none"
-        assert space.study["trials"] == len(space.first_points) > 2
+        assert settings.scheduler.name == "none"
+        assert settings.trials == len(space.first_points) > 2
     else:
-        assert space.study["trials"] > len(space.first_points)
+        assert settings.trials > len(space.first_points)
 
 
 @pytest.mark.soak

@@ -7,8 +7,10 @@ from trainables.values import ConfigError
 from tune_sr.ledger.history import History
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.propose import propose
+from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.study.config import StudyConfig
 from tune_sr.study.dry_run import dry_run_text
-from tune_sr.study.space_file import load_space, read_resolved
+from tune_sr.study.space_file import load_space, load_study, read_resolved, to_resolved
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {str(path.relative_to(SPACES)): path for path in sorted(SPACES.rglob("*.yaml"))}
@@ -29,11 +31,13 @@ def space(path):
 
 
 def test_every_corner_can_be_trained_and_the_space_reads_back(space, tmp_path):
-    resolved = space.to_yaml()
-    assert read_resolved(resolved).to_dict() == space.to_dict()
+    settings = load_study(space.path)[1]
+    resolved = to_resolved(space, settings)
+    text = dump_yaml(resolved)
+    assert to_resolved(*read_resolved(text)) == resolved
     again = tmp_path / f"{space.name}.yaml"
-    again.write_text(resolved)
-    assert load_space(again).to_dict() == space.to_dict()
+    again.write_text(text)
+    assert to_resolved(*load_study(again)) == resolved
 
 
 def test_the_first_point_is_the_papers_value_of_every_searched_quantity(space):
@@ -78,7 +82,8 @@ def test_proposals_can_be_trained(space, searcher):
 @pytest.mark.parametrize("path", SHIPPING, ids=lambda path: path.name)
 def test_a_plan_can_be_told(path, monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))
-    assert "# the work to expect" in dry_run_text(load_space(path), concurrent=2)
+    config = StudyConfig.from_settings(*load_study(path), "toy", tmp_path)
+    assert "# the work to expect" in dry_run_text(config, concurrent=2)
 
 
 @pytest.mark.parametrize("path", LAPTOP, ids=lambda path: path.name)

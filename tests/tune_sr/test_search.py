@@ -17,8 +17,7 @@ from trainables.problems import EnvironmentFault
 from tune_sr import search, train
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.storage.lock import DriverLock
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study, to_resolved
 
 ROOT = Path(__file__).parents[2]
 ToySpace = Callable[..., Path]
@@ -228,12 +227,13 @@ def test_a_storage_below_home_is_there_however_it_is_said(
 
 def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] = ()) -> Path:
     """The folder of a study that a driver has begun; an older one, that had no keys `lacking`."""
-    loaded = with_flags(load_space(space), {"name": name, "storage": str(storage)})
+    loaded, settings = load_study(space)
+    settings = settings.with_overrides({"name": name, "storage": str(storage)}, loaded)
     folder = storage / name
     folder.mkdir(parents=True)
     ledger = Ledger(folder / "ledger.jsonl")
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
-    resolved = loaded.to_dict()
+    resolved = to_resolved(loaded, settings)
     for key in lacking:
         del resolved["study"][key]
     ledger.append("study_started", name=name, id="1", space=resolved, seed=0, marks=marks)

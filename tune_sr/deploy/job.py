@@ -90,8 +90,7 @@ def make_job(
     Raises:
         ValueError: one line: the space, or what is asked of a node, cannot be used.
     """
-    from tune_sr.study.settings import with_flags
-    from tune_sr.study.space_file import load_space
+    from tune_sr.study.space_file import load_study
 
     if not storage.is_absolute():
         raise ValueError(f"--storage {storage}: not absolute; every node finds it by this path")
@@ -102,19 +101,19 @@ def make_job(
         if getattr(said, flag) != getattr(unsaid, flag):
             raise ValueError(f"--{flag.replace('_', '-')}: {way_out}")
     with _environment(env or {}):
-        loaded = load_space(space, said.overrides)
-    name = name or loaded.study["name"] or space.stem
-    flags = {key: value for key, value in vars(said).items() if key in loaded.study}
-    study = with_flags(loaded, {**flags, "name": name}).study
-    words, auto = tuple(words), study["gpus_per_trial"] == "auto"
+        loaded, settings = load_study(space, said.overrides)
+    name = name or settings.name or space.stem
+    flags = {key: value for key, value in vars(said).items() if key in settings.to_dict()}
+    settings = settings.with_overrides({**flags, "name": name}, loaded)
+    words, auto = tuple(words), settings.gpus_per_trial == "auto"
     if auto and gpus == 0:
         raise ValueError("--gpus-per-trial auto: a node has 0; leave it out")
     for what, there in (("cpus", cpus), ("gpus", gpus)):
-        needed = study[f"{what}_per_trial"]
+        needed = getattr(settings, f"{what}_per_trial")
         if there is not None and isinstance(needed, int | float) and needed > there:
             rule = f"a node has {there}; no trial could start"
             raise ValueError(f"--{what}-per-trial {needed:g}: {rule}")
-    if gpus and not study["gpus_per_trial"]:
+    if gpus and not settings.gpus_per_trial:
         words += ("--gpus-per-trial", "1")
     text = check_plain(str(space), space.read_text(encoding="utf-8"), lines=True)
     return Job(name=name, space=text, storage=storage, words=words, probes_gpu=auto, env=env or {})

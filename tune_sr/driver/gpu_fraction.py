@@ -13,7 +13,6 @@ from trainables.run import Run
 from trainables.values import Diverged
 from tune_sr.storage.disk import megabytes
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.settings import with_flags
 
 if TYPE_CHECKING:
     from tune_sr.driver.preflight import Prepared
@@ -59,7 +58,7 @@ def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConf
     """
     import torch
 
-    if config.space.study["gpus_per_trial"] != "auto":
+    if config.settings.gpus_per_trial != "auto":
         return config
     gpus = 0.0
     if torch.cuda.is_available() and prepared.run.device.type == "cuda":
@@ -73,9 +72,8 @@ def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConf
         raise ValueError(f"--gpus-per-trial auto: {rule}")
     else:
         _log.warning("--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone")
-    space = with_flags(config.space, {"gpus_per_trial": gpus})
-    now = StudyConfig.from_settings(space, config.name, config.folder.parent, config.address)
-    return replace(now, tracking_uri=config.tracking_uri)  # which the space has without its secrets
+    settings = config.settings.with_overrides({"gpus_per_trial": gpus}, config.space)
+    return replace(config, settings=settings)
 
 
 def probe_peak_bytes(prepared: Prepared) -> int:

@@ -31,28 +31,28 @@ class Observers:
     """
 
     def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
-        ledger = config.folder / LEDGER
-        values = {name: (mark or {}).get(config.objective.value) for name, mark in marks.items()}
+        ledger, settings = config.folder / LEDGER, config.settings
+        values = {name: (mark or {}).get(settings.objective.value) for name, mark in marks.items()}
         frame = StudyOutline(
             name=config.name,
-            trials=config.trials,
+            trials=settings.trials,
             steps=config.space.budget.steps,
-            objective=config.objective.value,
-            cost=config.objective.cost,
+            objective=settings.objective.value,
+            cost=settings.objective.cost,
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
-            rungs=rungs(config.scheduler, config.space.budget),
+            rungs=rungs(settings.scheduler, config.space.budget),
         )
         self._progress = Progress(ledger, frame, quiet=quiet)
         self._tracker = MlflowTracker(
             ledger,
-            TrackingStore.resolve(config.tracking_uri, config.folder.parent),
-            experiment=config.experiment,
+            TrackingStore.resolve(settings.tracking_uri, config.folder.parent),
+            experiment=settings.experiment or config.space.name,
             params_of=lambda point: config.trial_config(point).model_dump(mode="json"),
             tags={
-                "searcher": config.searcher,
-                "scheduler": config.scheduler.name,
-                "objective": " ".join(each for each in config.objective if each),
+                "searcher": settings.searcher,
+                "scheduler": settings.scheduler.name,
+                "objective": " ".join(each for each in settings.objective if each),
             },
             say=self._progress.say,
         )

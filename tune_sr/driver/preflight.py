@@ -55,8 +55,11 @@ def prepare(config: StudyConfig) -> Prepared:
     check_writable(config.folder)
     events = read_events(config.folder)
     check_nothing_lost(config.folder, events)
-    TrackingStore.resolve(config.tracking_uri, config.folder.parent).check(config.folder)
-    point = propose(config.searcher, config.space, config.seed, History(), 0, config.objective)
+    TrackingStore.resolve(config.settings.tracking_uri, config.folder.parent).check(config.folder)
+    settings = config.settings
+    point = propose(
+        settings.searcher, config.space, settings.seed, History(), 0, settings.objective
+    )
     try:
         first = config.trial_config(point)
         others = [

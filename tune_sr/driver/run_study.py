@@ -123,7 +123,7 @@ def _finish_again(
     config: StudyConfig, prepared: Prepared, lock: DriverLock, *, quiet: bool
 ) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
-    live = StudyState(guarded_ledger(config.folder, lock), config.objective.keys)
+    live = StudyState(guarded_ledger(config.folder, lock), config.settings.objective.keys)
     with Observers(config, _references(config, prepared), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
@@ -147,32 +147,32 @@ def _open_ledger(
     ending: Callable[[], bool],
 ) -> StudyState:
     """The ledger, with its first line; and `space.yaml`, the space as this start has it."""
-    live = StudyState(guarded_ledger(config.folder, lock), config.objective.keys)
+    live = StudyState(guarded_ledger(config.folder, lock), config.settings.objective.keys)
     live.ending = ending
     if live.history.study is None:
         live.append(
             "study_started",
             name=config.name,
             id=uuid.uuid4().hex,
-            space=config.space.to_dict(),
-            seed=config.seed,
+            space=config.to_dict(),
+            seed=config.settings.seed,
             marks=marks,
             digests=prepared.digests,
         )
-    write_atomically(config.folder / SPACE, config.space.to_yaml())
+    write_atomically(config.folder / SPACE, config.to_yaml())
     return live
 
 
 def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> None:
     live.write_missing_clone(config.population())
     argv = redacted_words(sys.argv)
-    record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
+    record(config.folder, argv, config.threads, study=config.name, seed=config.settings.seed)
     live.append(
         "driver_started",
         host=socket.gethostname(),
         pid=os.getpid(),
         start=live.history.starts + 1,
-        study=config.space.to_dict()["study"],
+        study=config.settings.to_dict(),
         **new_digests(live.ledger.events(), prepared.digests),
     )
     live.write_missing_ends()
@@ -188,8 +188,9 @@ def _finished(config: StudyConfig, live: StudyState, signals: LoopSignals) -> bo
     """
     if signals.number is not None or live.breaker.given_up is not None:
         return False
-    left = config.trials - sum(each.state is not None for each in live.history.trials.values())
-    if left > 0 and config.hours is None and config.gpu_hours is None:
+    settings = config.settings
+    left = settings.trials - sum(each.state is not None for each in live.history.trials.values())
+    if left > 0 and settings.hours is None and settings.gpu_hours is None:
         raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
     return True
 
@@ -210,17 +211,17 @@ def seconds_left(config: StudyConfig) -> float | None:
 
     A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
     """
-    events = read_events(config.folder)
+    settings, events = config.settings, read_events(config.folder)
     history = History.from_events(events)
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
-    if len(history.trials) >= config.trials and not history.running() and not retried:
+    if len(history.trials) >= settings.trials and not history.running() and not retried:
         return None
     if (
-        config.gpu_hours is not None
-        and GpuMeter.from_events(events).seconds() >= 3600 * config.gpu_hours
+        settings.gpu_hours is not None
+        and GpuMeter.from_events(events).seconds() >= 3600 * settings.gpu_hours
     ):
         return None
-    if config.hours is None:
+    if settings.hours is None:
         return math.inf
-    left = 3600 * config.hours - driver_seconds(events)
+    left = 3600 * settings.hours - driver_seconds(events)
     return left if left > 0 else None

@@ -85,4 +85,4 @@ def joined_cluster(
 
 def _cpus(config: StudyConfig) -> int:
     """For Ray: all there are, or as many as were asked for by name."""
-    return max(usable_cpus(), math.ceil(local_workers(config) * config.cpus_per_trial))
+    return max(usable_cpus(), math.ceil(local_workers(config) * config.settings.cpus_per_trial))

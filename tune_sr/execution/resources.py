@@ -81,12 +81,12 @@ def check_fits(share: TrialResources, nodes: Sequence[Node]) -> None:
 
 def trial_resources(config: StudyConfig) -> TrialResources:
     """What each trial of a study is given."""
-    return TrialResources(config.cpus_per_trial, config.gpus_per_trial)
+    return TrialResources(config.settings.cpus_per_trial, config.gpus_per_trial)
 
 
 def most_at_a_time(config: StudyConfig) -> int | None:
     """Trials of a study at a time at most; None: as many as fit."""
-    return None if config.concurrent == "auto" else config.concurrent
+    return None if config.settings.concurrent == "auto" else config.settings.concurrent
 
 
 def local_workers(config: StudyConfig) -> int:

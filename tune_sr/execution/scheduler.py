@@ -38,7 +38,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         super().__init__()
         self._study, self._live = config, live
         self._judge = Decider(
-            config.scheduler, config.space.budget, live.history, config.objective, config.seed
+            config.settings.scheduler,
+            config.space.budget,
+            live.history,
+            config.settings.objective,
+            config.settings.seed,
         )
         self._population = config.population()
         self._patience = Watchdog()

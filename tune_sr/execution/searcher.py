@@ -86,7 +86,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _has_room(self) -> bool:
         """Whether a node could take one more; of no account where there is no more."""
-        more = self._waiting or len(self._live.history.trials) < self._study.trials
+        more = self._waiting or len(self._live.history.trials) < self._study.settings.trials
         return self._places is None or not more or len(self._running) < self._places.slots()
 
     def _after(self, name: str, loss: LostProcess) -> Retry | str:
@@ -100,16 +100,17 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def _next(self) -> str | None:
         """The next trial; one whose point cannot be configured has thereby ended."""
         study, history = self._study, self._live.history
+        settings = study.settings
         self._waiting += self._live.breaker.due()
         if self._waiting:
             name = self._waiting.pop(0)
             _, problem = self._configured(history.trials[name].point)
         elif self._live.breaker.pausing:  # a new trial would meet the same fault
             return None
-        elif len(history.trials) < study.trials:
+        elif len(history.trials) < settings.trials:
             number = history.free_number()
-            name, objective = trial_name(number), study.objective
-            known = study.searcher, study.space, study.seed, history
+            name, objective = trial_name(number), settings.objective
+            known = settings.searcher, study.space, settings.seed, history
             point = propose(*known, number, objective, self._told)
             caveat, problem = self._configured(point)
             # Every reader of the ledger shall say it beside this trial's result.

@@ -45,6 +45,7 @@ def build_tuner(
         places: of a cluster; None: this machine.
         begun: called once Ray's loop has begun, in its thread.
     """
+    settings = config.settings
     job = Job(
         configure=config.trial_config,
         trials=config.folder / TRIALS,
@@ -52,14 +53,14 @@ def build_tuner(
         threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
         images=images,
-        keep=exploit_steps(config.scheduler, config.space.budget),
-        costs=() if config.objective.cost is None else (config.objective.cost,),
+        keep=exploit_steps(settings.scheduler, config.space.budget),
+        costs=() if settings.objective.cost is None else (settings.objective.cost,),
         owner=owner_of(live.history.study),
         digests=images.digests,
     )
     stoppers = [Tripped(live)]
-    if config.gpu_hours is not None:
-        stoppers.append(GpuHoursStopper(live, config.gpu_hours))
+    if settings.gpu_hours is not None:
+        stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
     register_trainables()  # whoever else drives this Ray finds the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
@@ -68,7 +69,7 @@ def build_tuner(
             search_alg=LedgerSearcher(config, live, places),
             scheduler=LedgerScheduler(config, live),
             num_samples=-1,  # the searcher knows when it is done
-            max_concurrent_trials=local_workers(config) if places is None else config.trials,
+            max_concurrent_trials=local_workers(config) if places is None else settings.trials,
             reuse_actors=True,
             time_budget_s=None if math.isinf(seconds) else seconds,
             trial_name_creator=_name_of,

@@ -19,7 +19,7 @@ from trainables.values import QUALITIES, ConfigError, Report
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
 from tune_sr.ledger.usage import driver_seconds
-from tune_sr.objectives.objective import AGREEMENT, QUALITY, Objective
+from tune_sr.objectives.objective import AGREEMENT, QUALITY
 from tune_sr.objectives.pareto import pareto_front
 from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
@@ -27,6 +27,7 @@ from tune_sr.study.resume import load_stored_study
 
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
+    from tune_sr.study.settings import StudySettings
 
 
 class Score(NamedTuple):
@@ -42,6 +43,7 @@ class Results:
 
     folder: Path
     space: SearchSpace
+    settings: StudySettings
     history: History
     seconds: float
     """How long drivers have worked on it, all starts together."""
@@ -55,21 +57,17 @@ class Results:
         """
         events = read_events(folder)
         history = History.from_events(events)
-        return cls(folder, load_stored_study(folder, events), history, driver_seconds(events))
+        return cls(folder, *load_stored_study(folder, events), history, driver_seconds(events))
 
     @property
     def objective(self) -> str:
         """The key of reports that is to be large."""
-        return self._objective.value
+        return self.settings.objective.value
 
     @property
     def cost(self) -> str | None:
         """The key of reports that is to be small; None where there is none."""
-        return self._objective.cost
-
-    @property
-    def _objective(self) -> Objective:
-        return Objective.parse(self.space.study["objective"])
+        return self.settings.objective.cost
 
     @cached_property
     def front(self) -> list[TrialRecord]:
@@ -123,7 +121,7 @@ class Results:
         marks = (self.history.study or {}).get("marks") or {}
         return {
             "study": (self.history.study or {}).get("name", self.folder.name),
-            "objective": self.space.study["objective"],
+            "objective": self.settings.objective.to_yaml(),
             "protocol": self._protocol(),
             "trials": {
                 "total": len(records),

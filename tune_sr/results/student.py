@@ -76,7 +76,7 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     owner = owner_of(results.history.study)
     mine = owner and owner.at(point)
     state = _state(results.folder, record.name, score.step, folder, mine)
-    config = results.space.trial_config(point)
+    config = results.space.trial_config(point, results.settings.seed)
     finished = FinishedStudent(config, state, images)
     finished.student = finished.student.settled(finished.active)
     fresh = folder.with_name(f"{folder.name}.new")

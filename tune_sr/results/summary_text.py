@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def summary_text(config: StudyConfig, results: Results) -> str:
     """What the study found, and where it lies."""
     summary = results.summary()
-    store = TrackingStore.resolve(config.tracking_uri, config.folder.parent)
+    store = TrackingStore.resolve(config.settings.tracking_uri, config.folder.parent)
     rows = [
         ("bicubic", _figures(summary["bicubic"])),
         ("teacher", _figures(summary["teacher"], summary)),

@@ -1,4 +1,4 @@
-"""A mapping read as a point of a space."""
+"""Reads a mapping as a point of a search space."""
 
 from __future__ import annotations
 
@@ -6,22 +6,60 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.values import ConfigError
+from tune_sr.space.dimension import Dimension
+
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 
-def whole_point(space: SearchSpace, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """What a file says, as a point of `space`: every quantity that exists there, nothing else."""
+class MissingQuantityError(ConfigError):
+    """A searched quantity that exists at a point has no value there."""
+
+
+def read_point(
+    dimensions: Mapping[str, Dimension],
+    fixed: Mapping[str, Any],
+    values: Mapping[str, Any],
+    rule: str,
+) -> dict[str, Any]:
+    """The value of every quantity that exists beside the others, in its dimension's spelling.
+
+    Args:
+        dimensions: by dotted path; a conditional one after those it depends on.
+        fixed: nested; the settings that are not searched.
+        values: dotted path to value; entries of other paths are passed over.
+        rule: the rule that a missing value breaks.
+
+    Raises:
+        MissingQuantityError: a quantity that exists is not in `values`.
+        ConfigError: a value is none of its dimension.
+    """
     point: dict[str, Any] = {}
-    for path, dimension in space.dimensions.items():
-        if dimension.active(point, space.fixed):
-            if path not in said:
-                raise ValueError(f"{file}: {path}: missing; a point has every searched quantity")
-            try:
-                point[path] = dimension.validate(said[path])
-            except ValueError as error:
-                raise ValueError(f"{file}: {path}: {error}") from None
-    for path in said:
+    for path, dimension in dimensions.items():
+        if not dimension.active(point, fixed):
+            continue
+        if path not in values:
+            raise MissingQuantityError(path, rule)
+        try:
+            point[path] = dimension.validate(values[path])
+        except ValueError as error:
+            raise ConfigError(path, str(error)) from None
+    return point
+
+
+def whole_point(space: SearchSpace, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The content of `file` as a point of `space`: every quantity that exists, and no other.
+
+    Raises:
+        ValueError: one line with file, dotted path and rule.
+    """
+    rule = "missing; a point has every searched quantity"
+    try:
+        point = read_point(space.dimensions, space.fixed, values, rule)
+    except ConfigError as error:
+        raise ValueError(f"{file}: {error}") from None
+    for path in values:
         if path not in point:
             known = ", ".join(point) or "nothing"
             raise ValueError(f"{file}: {path}: is not searched at this point; searched: {known}")

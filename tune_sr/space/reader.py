@@ -16,6 +16,7 @@ from trainables.values import ConfigError
 from tune_sr.cli.redaction import redacted_words
 from tune_sr.space.corner_checks import UntrainablePointError, check_corners, lowest_corner
 from tune_sr.space.dimension import Dimension, parents_first, parse_dimension
+from tune_sr.space.points import MissingQuantityError, read_point
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import ADDRESS, Document, Keys, SpaceError, parse_value
 
@@ -75,7 +76,6 @@ class SpaceReading:
             dimensions=self.dimensions,
             fixed=self.fixed,
             first_points=(),
-            study={},
             path=self.path,
         )
         self._check_names(space)
@@ -187,19 +187,14 @@ class SpaceReading:
 
     def _first_point(self, index: int, entry: Mapping[str, Any]) -> dict[str, Any] | None:
         """The point in the space's spelling; None where an override has made it incomplete."""
-        point: dict[str, Any] = {}
-        for path, dimension in self.dimensions.items():
-            if not dimension.active(point, self.fixed):
-                continue
-            keys: Keys = ("first", index, path)
-            if path not in entry:
-                if self.dropped:
-                    return None
-                raise self.document.error(keys, path, "missing: a first point has every quantity")
-            try:
-                point[path] = dimension.validate(entry[path])
-            except ValueError as error:
-                raise self.document.error(keys, path, str(error)) from None
+        try:
+            rule = "missing: a first point has every quantity"
+            point = read_point(self.dimensions, self.fixed, entry, rule)
+        except ConfigError as error:
+            if self.dropped and isinstance(error, MissingQuantityError):
+                return None
+            keys: Keys = ("first", index, error.path)
+            raise self.document.error(keys, error.path, error.rule) from None
         for path in entry:
             if path in self.dimensions and path not in point and not self.dropped:
                 condition = self.dimensions[path].to_dict()["when"]

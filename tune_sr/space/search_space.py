@@ -12,52 +12,43 @@ from trainables.dotted import put
 from trainables.methods import METHODS
 from trainables.numerics import Precision
 from trainables.values import Blank
-from tune_sr.cli.redaction import without_secrets
 from tune_sr.space.dimension import Dimension, Point
-from tune_sr.space.yaml_file import dump_yaml
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a study searches. A value: it can be pickled, compared, written down and read back."""
+    """A search space: a value that can be pickled, compared, written down and read back."""
 
     name: str
-    """The file's name without its ending."""
+    """Name of the space's file without its ending."""
     dimensions: Mapping[str, Dimension]
-    """By dotted path; a conditional one after those it depends on."""
+    """The searched quantities by dotted path; a conditional one after those it depends on."""
     fixed: Mapping[str, Any]
-    """A nested `TrialConfig` less what is searched, presets filled in, paths absolute."""
+    """The nested `TrialConfig` without the searched quantities; presets are filled in, paths are
+    absolute."""
     first_points: tuple[Mapping[str, Any], ...]
-    """Points tried before anything else; the first of them is the paper's own setting."""
-    study: Mapping[str, Any]
-    """Every key of the `study` section, defaults filled in."""
+    """Points tried before all others; the first of them is the paper's own setting."""
     path: Path
-    """The file it was read from."""
-
-    def without_secrets(self) -> SearchSpace:
-        """The same as it may be written down: a tracking address without user info and tokens."""
-        uri = self.study.get("tracking_uri")
-        kept = {} if uri is None else {"tracking_uri": without_secrets(uri)}
-        return replace(self, study={**self.study, **kept})
+    """The file that the space was read from."""
 
     def settled(self, precision: Precision) -> SearchSpace:
-        """The same space with `precision` where it leaves that to the machine (`auto`).
+        """A copy with `precision` in place of `precision: auto`; any other precision stays.
 
-        A study is settled once, by the machine that begins it: its trials are compared, so that all
-        of them compute in one precision, wherever they run and whenever they are resumed.
+        The first driver of a study settles it, for its machine: trials are compared, so that all of
+        them compute in one precision, wherever they run and whenever they are resumed.
         """
         if self.fixed.get("precision", "auto") != "auto":
             return self
         return replace(self, fixed={**self.fixed, "precision": precision})
 
     def trial_config(self, point: Point, seed: int | None = None) -> TrialConfig:
-        """The configuration of one point; pure.
+        """The configuration of the trial of one point; pure.
 
         Where the method is searched, `data` and `teacher` go to the methods that take them.
 
         Args:
             point: dotted path to value.
-            seed: of the trial; where None, that of `fixed`, else the study's: all trials share one.
+            seed: the trial's, unless `fixed` or `point` has one; None: that of `TrialConfig`.
 
         Raises:
             ConfigError: the point cannot be trained, with path and rule.
@@ -66,9 +57,7 @@ class SearchSpace:
         for path, value in point.items():
             put(nested, path, value)
         if seed is not None:
-            nested["seed"] = seed
-        elif "seed" in self.study:
-            nested.setdefault("seed", self.study["seed"])
+            nested.setdefault("seed", seed)
         method = METHODS.get(str(point.get("method.name")))
         if method is not None and method.batch is Blank:
             nested.pop("data", None)
@@ -77,7 +66,7 @@ class SearchSpace:
         return TrialConfig.parse(nested)
 
     def active(self, point: Point) -> tuple[str, ...]:
-        """The paths of the quantities that exist beside what `point` has chosen."""
+        """Paths of the quantities that exist beside the choices of `point`."""
         return tuple(
             path
             for path, dimension in self.dimensions.items()
@@ -86,21 +75,16 @@ class SearchSpace:
 
     @property
     def budget(self) -> BudgetConfig:
-        """Of every trial: it cannot be searched."""
+        """Budget of every trial: it cannot be searched."""
         return BudgetConfig.model_validate(self.fixed["budget"])
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole space as plain values that JSON can hold; equal spaces give equal ones."""
+        """The sections `fixed`, `search` and `first` as plain values that JSON can hold."""
         return {
             "fixed": _copy(self.fixed),
             "search": {path: each.to_dict() for path, each in self.dimensions.items()},
             "first": [dict(point) for point in self.first_points],
-            "study": _copy(self.study),
         }
-
-    def to_yaml(self) -> str:
-        """`resolved` as YAML, which `read_resolved` reads back."""
-        return dump_yaml(self.to_dict())
 
 
 def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +99,7 @@ def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numeric_dimensions(space: SearchSpace) -> dict[str, Dimension]:
-    """The quantities that are numbers, and exist in every trial."""
+    """The dimensions of numbers that exist in every trial, by dotted path."""
     return {
         path: dimension
         for path, dimension in space.dimensions.items()

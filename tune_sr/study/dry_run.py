@@ -1,4 +1,4 @@
-"""What a study would try and cost, told without starting anything: `--dry-run`."""
+"""The text of `--dry-run`: the resolved study, its first configurations and its simulated cost."""
 
 from __future__ import annotations
 
@@ -8,57 +8,54 @@ from pathlib import Path
 from typing import Any
 
 from trainables.checkpoint_size import largest_checkpoint
-from trainables.config import TrialConfig
+from trainables.config import BudgetConfig
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History, TrialRecord, trial_name
-from tune_sr.objectives.objective import Objective
 from tune_sr.schedulers.decide import Decider
 from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import bracket_shares, rungs
 from tune_sr.searchers.propose import propose
-from tune_sr.space.search_space import SearchSpace
 from tune_sr.storage.disk import free_bytes, megabytes
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.settings import StudySettings
 
 SAMPLES = 4
-"""Configurations that are shown; with no trial ended yet, they are those the study will try."""
+"""Configurations that are shown; a study tries the same ones until a trial has ended."""
 
 _SIMULATED = 20_000
-"""Reports of the simulated trials together; of a larger study a part is simulated."""
+"""Reports that are simulated at most; of a study with more, so many trials as make them."""
 
 _KEPT = 3
-"""Checkpoints kept of each trial: the latest two and the best; of `pbt` what may be copied too."""
+"""Checkpoints kept of each trial: the latest two and the best; of `pbt`, exploit steps as well."""
 
 
-def dry_run_text(space: SearchSpace, concurrent: int) -> str:
-    """The study resolved, its first configurations, its rungs and the work to expect.
+def dry_run_text(config: StudyConfig, concurrent: int) -> str:
+    """Describe a study without starting anything.
 
     Args:
-        space: with the command line's flags in its `study` (see `with_flags`).
-        concurrent: trials at a time.
+        config: the study, with the command line's flags.
+        concurrent: number of trials at a time.
     """
-    study = space.study
-    scheduler = SchedulerConfig.model_validate(study["scheduler"])
-    points = _first_points(space, min(SAMPLES, study["trials"]))
+    space, scheduler = config.space, config.settings.scheduler
+    points = _first_points(config, min(SAMPLES, config.settings.trials))
     shown = [
         f"  {trial_name(number)}  "
         + "  ".join(f"{path}={_short(value)}" for path, value in point.items())
         for number, point in enumerate(points)
     ]
     parts = {
-        "the study, resolved": space.to_yaml().rstrip().splitlines(),
+        "the study, resolved": config.to_yaml().rstrip().splitlines(),
         "its first configurations": shown,
-        f"the scheduler, {scheduler.name}": _rungs_shown(scheduler, space),
-        "the work to expect": _work_shown(
-            space, scheduler, concurrent, [space.trial_config(p) for p in points]
-        ),
+        f"the scheduler, {scheduler.name}": _rungs_shown(scheduler, space.budget),
+        "the work to expect": _work_shown(config, concurrent, points),
     }
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in parts.items())
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """How a scheduler would deal with toy trials."""
+    """The outcome of simulated trials under a scheduler."""
 
     student_steps: int
     completed: int
@@ -66,14 +63,21 @@ class Simulated:
 
 
 def simulate(
-    space: SearchSpace, scheduler: SchedulerConfig, trials: int, concurrent: int, seed: int
+    settings: StudySettings, budget: BudgetConfig, trials: int, concurrent: int
 ) -> Simulated:
-    """The scheduler at work on toy curves that level off, each at its own height and pace.
+    """Run a study's scheduler on invented learning curves, which level off.
 
-    The decisions are `decide`'s own; only the curves are invented, from `seed` alone.
+    The decisions are those of `Decider`. Height and pace of each curve derive from the study's seed
+    and the trial's name.
+
+    Args:
+        settings: the study's, of which scheduler, objective and seed count.
+        budget: budget of every trial.
+        trials: number of trials.
+        concurrent: number of trials at a time.
     """
-    history, objective = History(), Objective.parse(space.study["objective"])
-    judge = Decider(scheduler, space.budget, history, objective, seed)
+    history, objective, seed = History(), settings.objective, settings.seed
+    decider = Decider(settings.scheduler, budget, history, objective, seed)
     running: list[TrialRecord] = []
     added = 0
     while running or added < trials:
@@ -83,13 +87,13 @@ def simulate(
             running.append(history.trials[name])
             added += 1
         for record in running:
-            step = (len(record.reports) + 1) * space.budget.steps_per_report
-            report = {objective.value: _curve(seed, record.name, step / space.budget.steps)}
+            step = (len(record.reports) + 1) * budget.steps_per_report
+            report = {objective.value: _curve(seed, record.name, step / budget.steps)}
             if objective.cost is not None:
-                report[objective.cost] = _share(seed, record.name, "cost")
-            told = {"trial": record.name, "step": step, "report": report}
-            decision = judge.decide(record.name, step, report)
-            history.apply({"event": "reported", **told, "decision": decision})
+                report[objective.cost] = _draw(seed, record.name, "cost")
+            decision = decider.decide(record.name, step, report)
+            reported = {"event": "reported", "trial": record.name, "step": step, "report": report}
+            history.apply({**reported, "decision": decision})
         running = [record for record in running if record.state is None]
     records = history.trials.values()
     return Simulated(
@@ -99,30 +103,33 @@ def simulate(
     )
 
 
-def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
-    """What a study tries before any trial has ended."""
-    history, study = History(), space.study
-    objective = Objective.parse(study["objective"])
+def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:
+    """The first points of a study, proposed while no trial has ended."""
+    history, space, settings = History(), config.space, config.settings
     for number in range(count):
-        point = propose(study["searcher"], space, study["seed"], history, number, objective)
+        point = propose(
+            settings.searcher, space, settings.seed, history, number, settings.objective
+        )
         added = {"event": "trial_added", "trial": trial_name(number), "number": number}
         history.apply({**added, "point": point})
     return [dict(record.point) for record in history.trials.values()]
 
 
-def _curve(seed: int, trial: str, share: float) -> float:
-    """What a toy trial reports when a `share` of its budget is spent: it levels off."""
-    height, pace = (_share(seed, trial, what) for what in ("height", "pace"))
-    return height * (1 - math.exp(-(1 + 4 * pace) * share))
+def _curve(seed: int, trial: str, spent: float) -> float:
+    """The invented value of a trial when the fraction `spent` of its budget is used: it saturates.
+
+    In [0, 1).
+    """
+    height, pace = (_draw(seed, trial, what) for what in ("height", "pace"))
+    return height * (1 - math.exp(-(1 + 4 * pace) * spent))
 
 
-def _share(seed: int, trial: str, what: str) -> float:
-    """A toy trial's own number, from 0 to 1."""
+def _draw(seed: int, trial: str, what: str) -> float:
+    """A number in [0, 1) that derives from seed, trial and purpose."""
     return derive_seed(seed, "plan", trial, what) / 2**63
 
 
-def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:
-    budget = space.budget
+def _rungs_shown(scheduler: SchedulerConfig, budget: BudgetConfig) -> list[str]:
     if not rungs(scheduler, budget):
         return [f"  every trial makes all {budget.reports} reports; nothing is stopped early"]
     shares = bracket_shares(scheduler, budget)
@@ -130,43 +137,41 @@ def _rungs_shown(scheduler: SchedulerConfig, space: SearchSpace) -> list[str]:
     for bracket, share in enumerate(shares):
         if len(shares) > 1:
             lines.append(f"  of about {share:.0%} of the trials, drawn by number and seed:")
-        lines += _bracket_shown(scheduler, space, bracket)
+        lines += _bracket_shown(scheduler, budget, bracket)
     return lines
 
 
-def _bracket_shown(scheduler: SchedulerConfig, space: SearchSpace, bracket: int) -> list[str]:
-    """Line by line where a bracket's trials are judged; one line where that is at every report."""
-    every = space.budget.steps_per_report
+def _bracket_shown(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int) -> list[str]:
+    """One line for each rung of a bracket; a single one where every report is a rung."""
+    every = budget.steps_per_report
     says = SCHEDULERS[scheduler.name].says.format(**scheduler.model_dump())
-    steps = rungs(scheduler, space.budget, bracket)
+    steps = rungs(scheduler, budget, bracket)
     if not steps:
         return ["  nothing is stopped early"]
-    named = [f"after update {s:,} (report {s // every} of {space.budget.reports})" for s in steps]
+    named = [f"after update {s:,} (report {s // every} of {budget.reports})" for s in steps]
     if len(steps) > 1 and steps[-1] - steps[0] == every * (len(steps) - 1):
         return [f"  {named[0]}, and after every later one, {says}"]
     return [f"  {each} {says}" for each in named]
 
 
-def _work_shown(
-    space: SearchSpace, scheduler: SchedulerConfig, concurrent: int, configs: list[TrialConfig]
-) -> list[str]:
-    study = space.study
-    trials, seed = study["trials"], study["seed"]
-    few = min(trials, max(1, _SIMULATED // space.budget.reports))
-    expected = simulate(space, scheduler, few, concurrent, seed)
+def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any]]) -> list[str]:
+    settings, budget = config.settings, config.space.budget
+    trials = settings.trials
+    few = min(trials, max(1, _SIMULATED // budget.reports))
+    expected = simulate(settings, budget, few, concurrent)
     completed, steps = (
         round(count * trials / few) for count in (expected.completed, expected.student_steps)
     )
-    most = trials * space.budget.steps
-    each = largest_checkpoint(configs)
-    kept = _KEPT + len(exploit_steps(scheduler, space.budget))
+    most = trials * budget.steps
+    each = largest_checkpoint([config.trial_config(point) for point in points])
+    kept = _KEPT + len(exploit_steps(settings.scheduler, budget))
     return [
-        f"  {trials} trials, {concurrent} at a time, of {space.budget.steps:,} student updates",
+        f"  {trials} trials, {concurrent} at a time, of {budget.steps:,} student updates",
         f"  student updates: about {steps:,} of at most {most:,} "
         f"({completed} trials completed, {trials - completed} stopped, on simulated curves)",
         f"  checkpoints: at most {megabytes(trials * kept * each)} "
         f"({kept} a trial, each about {megabytes(each)})",
-        f"  free in {study['storage']}: {megabytes(free_bytes(Path(study['storage'])))}",
+        f"  free in {settings.storage}: {megabytes(free_bytes(Path(settings.storage)))}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Reads the space a study was started with; refuses a resume that changes what its trials are."""
+"""Reads a study from its ledger, and refuses a resume that changes what its trials are."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
-from tune_sr.cli.redaction import lacks_secrets, without_secrets
+from trainables.values import ConfigError
+from tune_sr.cli.redaction import lacks_secrets, redacted, without_secrets
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import is_started
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import LEDGER, SPACE
-from tune_sr.study.space_file import read_resolved
+from tune_sr.study.settings import StudySettings
+from tune_sr.study.space_file import read_resolved, to_resolved
 
 _MAY_CHANGE = (
     "name", "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
     "storage", "tracking_uri",
 )  # fmt: skip
-"""Keys of a study that a resume may give anew: none of them changes what a trial is."""
+"""Settings that a resume may change: none of them decides what a trial is."""
+
+Study = tuple[SearchSpace, StudySettings]
 
 
-def load_stored_study(folder: Path, events: Sequence[Event]) -> SearchSpace:
-    """The space of a study as its latest driver had it.
+def load_stored_study(folder: Path, events: Sequence[Event]) -> Study:
+    """Read the space of a study from its ledger, and the settings its latest driver had.
 
     Raises:
-        ValueError: there is no study in `folder`.
+        ValueError: there is no study in `folder`, or its ledger does not describe one.
     """
     started = next((event for event in events if event["event"] == "study_started"), None)
     if started is None:
@@ -42,15 +46,17 @@ def load_stored_study(folder: Path, events: Sequence[Event]) -> SearchSpace:
     except (LookupError, TypeError, AttributeError):
         rule = "its lines study_started and driver_started hold no space: bring back a copy of it"
         raise ValueError(f"{folder / LEDGER}: {rule}") from None
+    except ConfigError as error:
+        raise ValueError(f"{folder / LEDGER}: {redacted(str(error))}") from None
 
 
 def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
-    """Refuse a folder with what a study left there whose ledger, or its first line, is gone.
+    """Refuse a folder that holds trials or events of a study whose ledger, or its start, is lost.
 
-    Its checkpoints and events would be taken for those of a study that is begun there.
+    A study begun there would take its checkpoints and events for its own.
 
     Raises:
-        ValueError: names what is there, and the ways out.
+        ValueError: names the remains, and the ways out.
     """
     if is_started(events):
         return
@@ -67,44 +73,61 @@ def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
     raise ValueError(f"{what}: bring back {copy}, move the folder away, or choose another --name")
 
 
-def check_unchanged(folder: Path, stored: SearchSpace, given: SearchSpace) -> None:
-    """Refuse a space other than the study's.
+def check_unchanged(folder: Path, stored: Study, given: Study) -> None:
+    """Refuse a resume whose space or seed would change what the trials are.
+
+    Args:
+        folder: the study's.
+        stored: space and settings of the study so far.
+        given: space and settings of the resume.
 
     Raises:
-        ValueError: shows the difference.
+        ValueError: names the first three differences, and the ways out.
     """
-    before, now = _fixed_by_the_start(stored), _fixed_by_the_start(given)
+    before, now = _fixed_by_the_start(*stored), _fixed_by_the_start(*given)
     differences = [
         f"{path} was {_shown(before, path)} and is {_shown(now, path)}"
-        for path in dict.fromkeys((*before, *now))
-        if before.get(path) != now.get(path)
+        for path in changed_paths(before, now)
     ]
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         changes = "; ".join(differences[:3]) + more
         raise ValueError(
-            f"{given.path}: not the space of {folder}: {changes}. "
+            f"{given[0].path}: not the space of {folder}: {changes}. "
             "Resume with the space as it was (or without --space), or begin another with --name"
         )
 
 
-def check_extends(stored: SearchSpace, flags: Mapping[str, Any]) -> None:
+def changed_paths(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The dotted paths whose values differ, or that only one of two flat mappings has.
+
+    >>> changed_paths({"seed": 0, "ema": 0.9}, {"seed": 0, "ema": 0.5, "batch.images": 2})
+    ['ema', 'batch.images']
+    """
+    return [path for path in dict.fromkeys((*before, *now)) if before.get(path) != now.get(path)]
+
+
+def check_extends(stored: StudySettings, flags: Mapping[str, Any]) -> None:
     """Refuse a resume that would shorten a study.
 
+    Args:
+        stored: the study's settings so far.
+        flags: values of the command line by the name of their setting; None where one is not given.
+
     Raises:
-        ValueError: names the flag and what the study has.
+        ValueError: names the flag and the study's present limit.
     """
     for key in ("trials", "hours", "gpu_hours"):
-        before, now = stored.study.get(key), flags.get(key)  # there are ledgers from before a key
+        before, now = getattr(stored, key), flags.get(key)
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
             raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")
 
 
 def without_secrets_of_old(event: Event) -> Event:
-    """An event as it is written today: earlier versions wrote the tracking address as it was given.
+    """Remove the secrets from the tracking address of a `study_started` that an old version wrote.
 
-    What a searcher remembers of its ledger, Ray writes to disk with it.
+    Ray writes the events that a searcher remembers to disk; other events are returned as they are.
     """
     study = event.get("space", {}).get("study") if event["event"] == "study_started" else None
     if not study or not study.get("tracking_uri"):
@@ -113,23 +136,27 @@ def without_secrets_of_old(event: Event) -> Event:
     return {**event, "space": {**event["space"], "study": kept}}
 
 
-def address_again(stored: str | None, given: SearchSpace | None) -> str | None:
-    """The tracking address that a study was begun with, from where it stands with its secrets.
+def address_again(stored: str | None, given: str | None) -> str | None:
+    """Find the tracking address of a study, which is stored without its secrets.
 
-    A study is written down without them. None where neither the space that a resume was given nor
-    MLFLOW_TRACKING_URI has the same address, or where no secret was left out.
+    Args:
+        stored: the address as the study has it.
+        given: the address of the space that a resume was given, if it was given one.
+
+    Returns:
+        `given` or MLFLOW_TRACKING_URI, whichever first equals `stored` but for the secrets; None
+        where neither does, and where `stored` lacks none.
     """
     if stored is None or not lacks_secrets(stored):
         return None
-    candidates = [given.study["tracking_uri"] if given else None]
-    candidates.append(os.environ.get("MLFLOW_TRACKING_URI"))
+    candidates = (given, os.environ.get("MLFLOW_TRACKING_URI"))
     same = (each for each in candidates if each and without_secrets(each) == stored != each)
     return next(same, None)
 
 
-def _fixed_by_the_start(space: SearchSpace) -> dict[str, Any]:
+def _fixed_by_the_start(space: SearchSpace, settings: StudySettings) -> dict[str, Any]:
     """Everything that decides what a trial is and which trials there are, by dotted path."""
-    resolved = json.loads(json.dumps(space.to_dict()))
+    resolved = json.loads(json.dumps(to_resolved(space, settings)))
     first = resolved.pop("first")
     for key in _MAY_CHANGE:
         resolved["study"].pop(key, None)

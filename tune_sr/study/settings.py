@@ -1,22 +1,22 @@
-"""The `study` section of a space: its keys, defaults and rules, and flags that replace them."""
+"""The `study` section of a search space: its keys, their defaults and their rules."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
 
 from trainables.config import BudgetConfig
 from trainables.limits import NAME_LENGTH, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
-from tune_sr.cli.redaction import redacted
-from tune_sr.objectives.objective import AGREEMENT, QUALITY, Objective
+from tune_sr.cli.redaction import redacted, without_secrets
+from tune_sr.objectives.objective import AGREEMENT, PSNR_ONLY, Objective
 from tune_sr.schedulers.grace_period import parse_scheduler
-from tune_sr.schedulers.rules import SCHEDULERS
+from tune_sr.schedulers.pbt import check_exchanges
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
@@ -24,71 +24,74 @@ from tune_sr.space.yaml_file import SpaceError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class StudySection(Config):
-    """Defaults of the command line: a flag wins."""
+class StudySettings(Config):
+    """Settings of a study, as the `study` section of its space and the command line give them.
+
+    The order of the fields is the order of the keys in `space.yaml` and in the ledger.
+    """
 
     name: str | None = None
-    """The study's folder; null: the command chooses."""
+    """Name of the study's folder; null: the command's, else the name of the space's file."""
     experiment: str | None = None
-    """MLflow's; null: the space's file name."""
+    """Name of the MLflow experiment; where it is left out, the name of the space's file."""
     searcher: str = "tpe"
     """A key of `SEARCHERS`."""
-    scheduler: dict[str, Any]
-    """`SchedulerConfig`, complete."""
-    objective: Any = QUALITY
-    """What is to be large; or a list of it and what is to be small, one of `COSTS`. Where `heldout`
-    is null, and only there, `teacher_agreement`."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    """The scheduler that stops trials early. In a space a name alone will do, and the default grace
+    period is the least that the space allows."""
+    objective: Annotated[
+        Objective, PlainValidator(Objective.parse), PlainSerializer(Objective.to_yaml)
+    ] = PSNR_ONLY
+    """The quality to maximise, or a list of it and a cost to minimise, one of `COSTS`. It is
+    `teacher_agreement` where `heldout` is null, and only there."""
     trials: int = Field(default=16, ge=1, le=TRIALS)
-    """Configurations tried; of a grid, where nothing is said, all."""
+    """Number of configurations to try; the default of a grid is all of its points."""
     hours: float | None = Field(default=None, gt=0.0)
-    """No trial starts later than this; null: no limit."""
+    """Hours that drivers may work on the study, over all starts; null: no limit."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
-    """The study ends when trials have been given GPUs for so long; null: no limit."""
+    """GPU hours that trials may be given, over all starts; null: no limit."""
     concurrent: int | Literal["auto"] = "auto"
-    """Trials at a time; auto: as many as there are CPUs and GPUs for."""
+    """Number of trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
-    """CPU cores each trial is given."""
+    """CPU cores of each trial."""
     gpus_per_trial: float | Literal["auto"] = 0.0
-    """GPUs each trial is given, or the part of one that it may fill; 0: placed by CPUs alone; auto:
-    the part that the first point's trial needs, which is tried."""
+    """GPUs of each trial, or a fraction of one; 0: trials are placed by CPUs alone, and share this
+    machine's GPU, if there is one; auto: the fraction that a trial of the first point needs, which
+    is measured."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """What every proposal and every trial's randomness derive from."""
+    """Seed of every proposal, and of every trial unless the space fixes another one."""
     storage: str = "runs"
-    """The folder that studies lie in."""
-    tracking_uri: str | None = None
-    """MLflow's store; null: MLFLOW_TRACKING_URI, else one beside the studies."""
+    """Folder that studies lie in."""
+    tracking_uri: str | None = Field(default=None, repr=False)
+    """MLflow's store, which may hold a password: it is left out of `repr`, pickles and `to_dict`.
+    null: MLFLOW_TRACKING_URI, else a database beside the studies."""
 
     @field_validator("name")
     @classmethod
-    def _is_a_folder_name(cls, name: str | None) -> str | None:
+    def _check_name(cls, name: str | None) -> str | None:
         if name is not None and len(name) > NAME_LENGTH:
             raise ValueError(f"{name[:20]!r}...: {len(name)} characters; at most {NAME_LENGTH}")
         if name is not None and not _NAME.fullmatch(name):
             raise ValueError(f"{name!r}: letters, digits, . _ - and a letter or digit in front")
         return name
 
-    @field_validator("objective")
-    @classmethod
-    def _is_known(cls, objective: Any) -> str | list[str]:
-        return Objective.parse(objective).to_yaml()
-
     @field_validator("searcher")
     @classmethod
-    def _known(cls, searcher: str) -> str:
+    def _check_searcher(cls, searcher: str) -> str:
         if searcher not in SEARCHERS:
             raise ValueError(f"unknown searcher {searcher!r}; known: {', '.join(SEARCHERS)}")
         return searcher
 
     @field_validator("concurrent")
     @classmethod
-    def _at_least_one(cls, concurrent: int | str) -> int | str:
+    def _check_concurrent(cls, concurrent: int | str) -> int | str:
         if isinstance(concurrent, int) and concurrent < 1:
             raise ValueError(f"at least 1, or auto; got {concurrent}")
         return concurrent
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _part_or_whole(cls, gpus: float | str) -> float | str:
+    def _check_gpus(cls, gpus: float | str) -> float | str:
         if isinstance(gpus, str):
             return gpus
         if gpus < 0:
@@ -97,99 +100,106 @@ class StudySection(Config):
             raise ValueError(f"a part of one GPU, or a whole number of them; got {gpus:g}")
         return gpus
 
+    @classmethod
+    def parse(
+        cls, section: Mapping[str, Any], budget: BudgetConfig, last_growth: int
+    ) -> StudySettings:
+        """Read the `study` section of a space, with defaults for what it leaves out.
 
-def parse_study(says: Any, budget: BudgetConfig, last_growth: int) -> dict[str, Any]:
-    """Every key of a study, defaults and the scheduler's numbers filled in.
+        Args:
+            section: the section as the space has it.
+            budget: budget of every trial of the space.
+            last_growth: the latest update with which a student of the space grows; 0 if none does.
 
-    Args:
-        says: the section as a space has it, or with flags merged into it.
-        budget: of every trial of the space.
-        last_growth: the latest update with which a student of the space grows; 0 if none does.
+        Raises:
+            ConfigError: the dotted path from `study` on, the rule, and the known keys.
 
-    Raises:
-        ConfigError: the dotted path from `study` on, the rule, and the known keys.
+        >>> budget = BudgetConfig(steps=300, steps_per_report=30)
+        >>> StudySettings.parse({"trials": 4}, budget, last_growth=45).scheduler.grace_period
+        3
+        """
+        scheduler = parse_scheduler(section.get("scheduler", "asha"), budget, last_growth)
+        return cls.from_dict({**section, "scheduler": scheduler})
 
-    >>> budget = BudgetConfig(steps=300, steps_per_report=30)
-    >>> parse_study({"scheduler": "none", "trials": 4}, budget, last_growth=45)["trials"]
-    4
-    """
-    if not isinstance(says, Mapping):
-        raise ConfigError("study", f"a mapping of keys to values; got {says!r}")
-    scheduler = parse_scheduler(says.get("scheduler", "asha"), budget, last_growth)
-    return complete({**says, "scheduler": scheduler.model_dump()})
+    @classmethod
+    def from_dict(cls, section: Mapping[str, Any]) -> StudySettings:
+        """Read back what `to_dict` gave; keys that an older study lacks get their defaults.
+
+        Raises:
+            ConfigError: the dotted path from `study` on, the rule, and the known keys.
+        """
+        try:
+            return _Root.model_validate({"study": dict(section)}).study
+        except ValidationError as error:
+            raise first_problem(_Root, error, {"study": section}) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, as they are stored: the tracking address has no secrets."""
+        return self.without_secrets().model_dump()
+
+    def without_secrets(self) -> StudySettings:
+        """A copy whose tracking address has no user info and no tokens."""
+        uri = self.tracking_uri and without_secrets(self.tracking_uri)
+        return self.model_copy(update={"tracking_uri": uri})
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super(StudySettings, self.without_secrets()).__getstate__()
+
+    def with_overrides(self, flags: Mapping[str, Any], space: SearchSpace) -> StudySettings:
+        """A copy in which the command line's flags win; those that are None change nothing.
+
+        Args:
+            flags: values by the name of their field.
+            space: the study's; the result is checked against it.
+
+        Raises:
+            SpaceError: one line with the flag, the rule and the known keys.
+        """
+        given = {key: value for key, value in flags.items() if value is not None}
+        try:
+            settings = self.from_dict({**self.model_dump(), **given})
+            settings.check_against(space)
+        except ConfigError as problem:
+            key = problem.path.removeprefix("study.")
+            flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
+            raise SpaceError(redacted(flag), problem.path, redacted(problem.rule)) from None
+        return settings
+
+    def check_against(self, space: SearchSpace) -> None:
+        """Refuse a scheduler, an objective, a searcher or a number of trials unfit for `space`.
+
+        Raises:
+            ConfigError: the dotted path from `study` on, and the rule.
+        """
+        check_exchanges(self.scheduler.name, space.dimensions)
+        self._check_objective(space)
+        most = max_trials(self.searcher, space)
+        if most is not None and self.trials > most:
+            rule = f"{self.trials} are too many: the {self.searcher} has {most} points"
+            raise ConfigError("study.trials", rule)
+
+    def _check_objective(self, space: SearchSpace) -> None:
+        objective, cost = self.objective.to_yaml(), self.objective.cost
+        judged_by_teacher = space.fixed.get("heldout", "the default") is None
+        if judged_by_teacher and objective != AGREEMENT:
+            rule = "heldout is null, so that only the teacher can judge: "
+            raise ConfigError("study.objective", f"{rule}say {AGREEMENT}, not {objective}")
+        if objective == AGREEMENT and not judged_by_teacher:
+            rule = f"{AGREEMENT} is for a study without any real image: say heldout: null as well"
+            raise ConfigError("study.objective", rule)
+        if cost is None:
+            return
+        if not any(path.startswith("student.") for path in space.dimensions):
+            rule = f"{cost} is the same for all trials: no quantity of the student is searched"
+            raise ConfigError("study.objective", rule)
+        if self.searcher == "cmaes":
+            rule = "cmaes has one objective; take another searcher, such as tpe or nsga2"
+            raise ConfigError("study.searcher", rule)
+        name = self.scheduler.name
+        if SCHEDULERS[name].is_population_based:
+            rule = f"{name} copies what is best and has one objective; take another, such as asha"
+            raise ConfigError("study.scheduler", rule)
 
 
-def complete(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Every key of a study whose scheduler is complete already, as when flags win over a space.
-
-    Raises:
-        ConfigError: as `parse_study`.
-    """
-    try:
-        return _Sections.model_validate({"study": dict(section)}).study.model_dump()
-    except ValidationError as error:
-        raise first_problem(_Sections, error, {"study": section}) from None
-
-
-def fit(section: Mapping[str, Any], space: SearchSpace, *, all_of_them: bool) -> dict[str, Any]:
-    """A complete section whose searcher and objective suit `space`, with points for its trials.
-
-    Args:
-        section: as `complete` gives it.
-        space: what can be chosen.
-        all_of_them: where the searcher comes to an end, so many are the trials.
-
-    Raises:
-        ConfigError: as `parse_study`.
-    """
-    _check_objective(section, space)
-    most = max_trials(section["searcher"], space)
-    if most is not None and all_of_them:
-        return {**section, "trials": most}
-    if most is not None and section["trials"] > most:
-        rule = f"{section['trials']} are too many: the {section['searcher']} has {most} points"
-        raise ConfigError("study.trials", rule)
-    return dict(section)
-
-
-def with_flags(space: SearchSpace, flags: Mapping[str, Any]) -> SearchSpace:
-    """Replace keys of a space's `study` by the command line's; None leaves one alone.
-
-    Raises:
-        SpaceError: one line with the flag, the rule and the known keys.
-    """
-    given = {key: value for key, value in flags.items() if value is not None}
-    try:
-        study = complete({**space.study, **given})
-        return replace(space, study=fit(study, space, all_of_them=False))
-    except ConfigError as problem:
-        key = problem.path.removeprefix("study.")
-        flag = f"--{key.replace('_', '-')} {given.get(key, '')}".strip()
-        raise SpaceError(redacted(flag), problem.path, redacted(problem.rule)) from None
-
-
-def _check_objective(section: Mapping[str, Any], space: SearchSpace) -> None:
-    says, cost = section["objective"], Objective.parse(section["objective"]).cost
-    judged_by_teacher = space.fixed.get("heldout", "the default") is None
-    if judged_by_teacher and says != AGREEMENT:
-        rule = f"heldout is null, so that only the teacher can judge: say {AGREEMENT}, not {says}"
-        raise ConfigError("study.objective", rule)
-    if says == AGREEMENT and not judged_by_teacher:
-        rule = f"{AGREEMENT} is for a study without any real image: say heldout: null as well"
-        raise ConfigError("study.objective", rule)
-    if cost is None:
-        return
-    if not any(path.startswith("student.") for path in space.dimensions):
-        rule = f"{cost} is the same for all trials: no quantity of the student is searched"
-        raise ConfigError("study.objective", rule)
-    if section["searcher"] == "cmaes":
-        rule = "cmaes has one objective; take another searcher, such as tpe or nsga2"
-        raise ConfigError("study.searcher", rule)
-    scheduler = section["scheduler"]["name"]
-    if SCHEDULERS[scheduler].is_population_based:
-        rule = f"{scheduler} copies what is best and has one objective; take another, such as asha"
-        raise ConfigError("study.scheduler", rule)
-
-
-class _Sections(Config):
-    study: StudySection  # so that pydantic's paths begin with the section's name
+class _Root(Config):
+    study: StudySettings  # so that pydantic's paths begin with the section's name

@@ -1,22 +1,22 @@
-"""A YAML file -> a search space, its `study` section read and checked."""
+"""Reads a study's YAML file: the search space in it, and the settings of its `study` section."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from trainables.values import ConfigError
-from tune_sr.schedulers.pbt import check_exchanges
+from tune_sr.searchers.algorithms import max_trials
 from tune_sr.space.dimension import parse_dimension
 from tune_sr.space.reader import SpaceReading, check_sections
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import parse_yaml, read_yaml
-from tune_sr.study.settings import fit, parse_study
+from tune_sr.study.settings import StudySettings
 
 
-def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
-    """Read a space from its file and check it at every corner.
+def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, StudySettings]:
+    """Read a space and the settings of its study from a file, and check the space at every corner.
 
     Args:
         path: a YAML file; `search_spaces/README.md` has the grammar.
@@ -32,27 +32,49 @@ def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
     reading = SpaceReading(document, path, overrides)
     space, configs = reading.space()
     section = reading.study
+    if section.get("experiment") is None:
+        section["experiment"] = path.stem
     last_growth = max((step for each in configs for step in each.growth_steps()), default=0)
-    section.setdefault("experiment", path.stem)
     try:
-        study = parse_study(section, configs[0].budget, last_growth)
-        check_exchanges(study["scheduler"]["name"], space.dimensions)
-        study = fit(study, space, all_of_them="trials" not in section)
+        settings = StudySettings.parse(section, configs[0].budget, last_growth)
+        if "trials" not in section:
+            most = max_trials(settings.searcher, space)
+            settings = settings.model_copy(update={"trials": most or settings.trials})
+        settings.check_against(space)
     except ConfigError as problem:
         raise reading.located(problem, {}, space) from None
-    return replace(space, study=study)
+    return space, settings
 
 
-def read_resolved(text: str, path: Path = Path("space.yaml")) -> SearchSpace:
-    """Read back what `SearchSpace.to_yaml` gave; it was checked when the space was loaded."""
+def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
+    """Read a space from its file, as `load_study` does, without the settings of its study.
+
+    Raises:
+        SpaceError: one line with file, line, dotted path, rule and the known keys.
+    """
+    return load_study(path, overrides)[0]
+
+
+def to_resolved(space: SearchSpace, settings: StudySettings) -> dict[str, Any]:
+    """Every section of a study's space as plain values, as `space.yaml` and the ledger hold it."""
+    return {**space.to_dict(), "study": settings.to_dict()}
+
+
+def read_resolved(text: str, path: Path = Path("space.yaml")) -> tuple[SearchSpace, StudySettings]:
+    """Read back the YAML of `to_resolved`; the space was checked when it was loaded.
+
+    Raises:
+        ConfigError: the YAML, or its `study` section, cannot be read.
+        LookupError: a section is missing.
+    """
     document = parse_yaml(text, str(path), interpolate=False)
     check_sections(document)
     content = document.content
-    return SearchSpace(
+    space = SearchSpace(
         name=content["study"]["experiment"],
-        dimensions={key: parse_dimension(key, says) for key, says in content["search"].items()},
+        dimensions={key: parse_dimension(key, entry) for key, entry in content["search"].items()},
         fixed=content["fixed"],
         first_points=tuple(content["first"]),
-        study=content["study"],
         path=path,
     )
+    return space, StudySettings.from_dict(content["study"])

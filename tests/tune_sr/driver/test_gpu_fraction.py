@@ -14,15 +14,15 @@ from tune_sr.driver import gpu_fraction
 from tune_sr.driver.gpu_fraction import fraction_of_gpu, resolve_gpus_per_trial
 from tune_sr.driver.preflight import prepare
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 GB = 10**9
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    space = load_space(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
-    return StudyConfig.from_settings(space, "toy", tmp_path)
+    study = load_study(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
+    return StudyConfig.from_settings(*study, "toy", tmp_path)
 
 
 @pytest.mark.parametrize("free", [8 * GB, 24 * GB, 80 * GB])
@@ -47,7 +47,7 @@ def test_without_a_gpu_it_is_said_in_one_line_and_nothing_else(
         found = resolve_gpus_per_trial(config, prepare(config))
     (said,) = caplog.messages
     assert said == "--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone"
-    assert found.space.study["gpus_per_trial"] == found.gpus_per_trial == 0
+    assert found.settings.gpus_per_trial == found.gpus_per_trial == 0
     assert resolve_gpus_per_trial(found, prepare(found)) is found
 
 
@@ -66,7 +66,7 @@ def test_what_a_trial_is_found_to_take_is_what_each_is_given(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GB, 80 * GB))
     monkeypatch.setattr(gpu_fraction, "probe_peak_bytes", lambda _: 20 * GB)
     found = resolve_gpus_per_trial(config, prepared)  # type: ignore[arg-type]  # all that is asked of it
-    assert found.gpus_per_trial == found.space.study["gpus_per_trial"] == 0.3333
+    assert found.gpus_per_trial == found.settings.gpus_per_trial == 0.3333
     assert "20,000.0 MB of a GPU's 80,000.0 MB: 0.3333 of one for each" in caplog.text
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tune_sr.driver.observers import Observers
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 from tune_sr.tracking.tracker import MlflowTracker
 
 
@@ -17,7 +17,7 @@ def test_while_someone_watches_threads_give_way_to_one_another_at_once(
 ) -> None:
     for method in ("start", "close"):
         monkeypatch.setattr(MlflowTracker, method, lambda *_: None)
-    config = StudyConfig.from_settings(load_space(toy_space()), "toy", tmp_path)
+    config = StudyConfig.from_settings(*load_study(toy_space()), "toy", tmp_path)
     before = sys.getswitchinterval()
     with Observers(config, {}, quiet=True):
         assert sys.getswitchinterval() <= 0.001

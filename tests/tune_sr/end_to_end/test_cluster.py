@@ -25,7 +25,7 @@ from trainables.run import Run
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[3]
@@ -167,11 +167,11 @@ def end_of(driver: subprocess.Popen[str], nodes: Nodes) -> tuple[str, list[Event
     told = driver.communicate(timeout=240)[0]
     assert driver.returncode == 0, told
     folder = folder_of(driver)
-    space = load_space(folder / "space.yaml")
+    study = load_study(folder / "space.yaml")
     check_complete(
         read_events(folder),
         2,
-        StudyConfig.from_settings(space, "toy", folder.parent, nodes.address),
+        StudyConfig.from_settings(*study, "toy", folder.parent, nodes.address),
     )
     return told, read_events(folder)
 

@@ -29,7 +29,7 @@ from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_cluster")]
 
@@ -96,8 +96,8 @@ def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     """Twelve trials, one after the other, that nobody stops."""
     budget = {"steps": STEPS, "steps_per_report": EVERY}
     study = {"trials": 12, "scheduler": "none", "searcher": "random"}
-    space = load_space(toy_space("faults", fixed={"budget": budget}, study=study))
-    return StudyConfig.from_settings(space, "faults", tmp_path / "runs")
+    study = load_study(toy_space("faults", fixed={"budget": budget}, study=study))
+    return StudyConfig.from_settings(*study, "faults", tmp_path / "runs")
 
 
 @pytest.fixture

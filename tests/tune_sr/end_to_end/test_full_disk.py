@@ -22,7 +22,7 @@ from tune_sr.driver.run_study import _write
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.kill, pytest.mark.soak, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[3]
@@ -107,7 +107,7 @@ def test_results_wait_for_room(
     results = ["summary.json", "results.csv", "best/student.safetensors", "best/panel.png"]
     for name in results:
         (folder / name).unlink()
-    config = StudyConfig.from_settings(load_space(space), "toy", small_disk)
+    config = StudyConfig.from_settings(*load_study(space), "toy", small_disk)
     prepared = prepare(config)
     filler = fill(small_disk)
     with ThreadPoolExecutor(1) as beside:

@@ -27,7 +27,7 @@ from tune_sr.results.results import load_results
 from tune_sr.storage import lock
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.identity import owner_of, recorded_digests
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 RECORDED = Path(__file__).parent / "recorded" / "study-3cb7bf0.tar.gz"
 KD = {
@@ -92,7 +92,7 @@ def study(toy_space: Callable[..., Path], files: Path, tmp_path: Path) -> Config
         searched = changes.pop("search", {"optimiser.lr": {"loguniform": [0.001, 0.1]}})
         rest = tail[tail.index("first:") :]
         whole.write_text(f"{head}search: {json.dumps(searched)}\n{rest}")
-        return StudyConfig.from_settings(load_space(whole), name, tmp_path / "runs")
+        return StudyConfig.from_settings(*load_study(whole), name, tmp_path / "runs")
 
     return make
 
@@ -101,7 +101,7 @@ def begun(config: StudyConfig, **recorded: Any) -> None:
     """The ledger of a study that a driver has just begun."""
     config.folder.mkdir(parents=True)
     ledger = Ledger(config.folder / "ledger.jsonl")
-    space = config.space.to_dict()
+    space = config.to_dict()
     ledger.append("study_started", name=config.name, id="1" * 32, space=space, seed=0, **recorded)
     ledger.append("driver_started", host="h", pid=1, start=1, study=space["study"])
 

@@ -20,7 +20,7 @@ from tune_sr.driver.run_study import run_study
 from tune_sr.execution import circuit_breaker
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 ROOT = Path(__file__).parents[3]
@@ -49,8 +49,8 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
             only_here.needed()
 
     monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", Lacking)
-    space = load_space(toy_space(study={"trials": 1}))
-    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs")
+    study = load_study(toy_space(study={"trials": 1}))
+    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs")
     monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"
     with pytest.raises(EnvironmentFault, match=re.escape(reason)):

@@ -25,8 +25,7 @@ from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study, to_resolved
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
@@ -80,7 +79,7 @@ def attempts(events: list[Event]) -> list[str]:
 
 @pytest.fixture
 def config(space: Path, tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(load_space(space), "faults", tmp_path / "runs")
+    return StudyConfig.from_settings(*load_study(space), "faults", tmp_path / "runs")
 
 
 class FileServer:
@@ -157,12 +156,13 @@ def test_trials_that_failed_for_the_machines_sake_are_tried_again_where_that_is_
     ledger = Ledger(config.folder / "ledger.jsonl")
     config.folder.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 20.0}, "teacher": None}
-    resolved = with_flags(config.space, {"name": "faults", "trials": 3}).to_dict()
+    settings = config.settings.with_overrides({"name": "faults", "trials": 3}, config.space)
+    resolved = to_resolved(config.space, settings)
     ledger.append("study_started", name="faults", id="0" * 32, space=resolved, seed=0, marks=marks)
     ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
     reasons = ["its process was lost 4 times", "diverged at step 2: x", "OSError: [Errno 116] x"]
     for number, reason in enumerate(reasons):
-        point = propose("random", config.space, 0, History(), number, config.objective)
+        point = propose("random", config.space, 0, History(), number, config.settings.objective)
         name = f"{number:04d}"
         ledger.append("trial_added", trial=name, number=number, point=point)
         ledger.append("trial_ended", trial=name, state="failed", reason=reason)

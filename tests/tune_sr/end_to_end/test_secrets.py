@@ -22,8 +22,7 @@ from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.storage.lock import DriverLock
 from tune_sr.study import opening
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 ToySpace = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -54,8 +53,9 @@ def run(capsys: Capture, *words: object) -> tuple[int, str]:
 
 
 def config_of(space: Path, **flags: str) -> StudyConfig:
-    loaded = with_flags(load_space(space), flags)
-    return StudyConfig.from_settings(loaded, "toy", space.parent / "runs")
+    loaded, settings = load_study(space)
+    settings = settings.with_overrides(flags, loaded)
+    return StudyConfig.from_settings(loaded, settings, "toy", space.parent / "runs")
 
 
 @pytest.mark.ray
@@ -96,11 +96,11 @@ def test_a_dry_run_does_not_show_it(toy_space: ToySpace, capsys: Capture) -> Non
 
 def test_no_copy_and_no_picture_of_a_study_has_it(toy_space: ToySpace) -> None:
     config = config_of(toy_space(), tracking_uri=ADDRESS)
-    assert config.tracking_uri == ADDRESS
+    assert config.settings.tracking_uri == ADDRESS
     assert PW not in repr(config)
     assert PW.encode() not in pickle.dumps(config)
     assert PW.encode() not in pickle.dumps(config.trial_config)
-    assert pickle.loads(pickle.dumps(config)).tracking_uri == KEPT
+    assert pickle.loads(pickle.dumps(config)).settings.tracking_uri == KEPT
 
 
 def test_a_variable_is_written_down_as_it_stands_and_filled_in_at_every_start(
@@ -118,13 +118,14 @@ def test_a_variable_is_written_down_as_it_stands_and_filled_in_at_every_start(
         assert run(capsys, "--space", space, "--dry-run", *words)[0] == 2
     monkeypatch.setenv("TUNE_SR_PW", PW)
     config = config_of(space)
-    assert config.tracking_uri == config.space.study["tracking_uri"] == said
+    assert config.settings.tracking_uri == config.settings.to_dict()["tracking_uri"] == said
 
 
 def begun_at_3cb7bf0(space: Path) -> Path:
     """A study as that version wrote it down: its address with all that it holds."""
-    loaded = with_flags(load_space(space), {"name": "toy", "storage": str(space.parent)})
-    resolved = loaded.to_dict()
+    loaded, settings = load_study(space)
+    settings = settings.with_overrides({"name": "toy", "storage": str(space.parent)}, loaded)
+    resolved = {**loaded.to_dict(), "study": settings.model_dump()}
     ledger = Ledger(space.parent / "runs" / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
@@ -146,7 +147,7 @@ def resumed(*words: object) -> StudyConfig:
 def test_a_study_from_before_goes_on_and_keeps_it_no_more(toy_space: ToySpace) -> None:
     folder = begun_at_3cb7bf0(toy_space(study={"tracking_uri": ADDRESS}))
     config = resumed("--storage", folder.parent)
-    assert config.tracking_uri == ADDRESS
+    assert config.settings.tracking_uri == ADDRESS
     live = begun(config, {"bicubic": None, "teacher": None})
     searcher = LedgerSearcher(config, live)
     _append_start(config, live, prepare(config))
@@ -160,7 +161,7 @@ def test_a_study_whose_address_has_no_secret_is_asked_nothing(toy_space: ToySpac
     for uri in ("http://127.0.0.1:1", "sqlite:///${HOME}/mlflow.db"):
         space = toy_space(study={"tracking_uri": uri})
         folder = begun_at_3cb7bf0(space)
-        assert resumed("--storage", folder.parent).tracking_uri == uri
+        assert resumed("--storage", folder.parent).settings.tracking_uri == uri
         shutil.rmtree(folder)
 
 
@@ -178,11 +179,12 @@ def test_where_a_resume_looks_for_it(toy_space: ToySpace, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="give the address again"):
         resumed(*words)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
-    assert resumed(*words).tracking_uri == ADDRESS
+    assert resumed(*words).settings.tracking_uri == ADDRESS
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert resumed(*words, "--space", space).tracking_uri == ADDRESS
+    assert resumed(*words, "--space", space).settings.tracking_uri == ADDRESS
     other = resumed(*words, "--tracking-uri", "http://127.0.0.1:2")
-    assert other.tracking_uri == other.space.study["tracking_uri"] == "http://127.0.0.1:2"
+    kept = other.settings.to_dict()["tracking_uri"]
+    assert other.settings.tracking_uri == kept == "http://127.0.0.1:2"
 
 
 @pytest.mark.parametrize("way", ["override", "space"])
@@ -194,7 +196,7 @@ def test_nothing_of_a_study_has_it_however_it_was_given(
     words += ["--set", f"study.tracking_uri={ADDRESS}"] if way == "override" else []
     monkeypatch.setattr(sys, "argv", ["search.py", *words])
     config, _ = search._prepared(opening.new_study(search.parse_arguments(words), None, False))
-    assert config.tracking_uri == ADDRESS
+    assert config.settings.tracking_uri == ADDRESS
     config.folder.mkdir(parents=True)
     live = begun(config, {"bicubic": None, "teacher": None})
     _append_start(config, live, prepare(config))

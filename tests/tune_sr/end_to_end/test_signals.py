@@ -196,7 +196,7 @@ def test_a_study_is_saved_marked_and_goes_on_where_it_was_moved_to(
     assert search.main(["--resume", "--name", "night", *storage, "--quiet"]) == 0
     assert statuses(space, toy_folder) == {"0000": "FINISHED", "study": "FINISHED"}
     events = read_events(moved)
-    config = load_space(space).at(events[2]["point"]).model_copy(update={"threads": 1})
+    config = load_space(space).trial_config(events[2]["point"]).model_copy(update={"threads": 1})
     whole = {report["step"]: report["psnr_y_db"] for report in Run(config).reports()}
     assert curve(events) == whole  # from its checkpoints in the folder that was moved
     assert sum(event["event"] == "reported" for event in events) == len(whole)

@@ -17,8 +17,7 @@ from tune_sr.ledger.ledger import read_events
 from tune_sr.results.results import Results
 from tune_sr.results.summary_text import summary_text
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space, read_resolved
+from tune_sr.study.space_file import load_study, read_resolved
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 SIZES: dict[str, Any] = {
@@ -42,8 +41,9 @@ def study(toy_space: Callable[..., Path], tmp_path: Path) -> Configure:
 
     def make(trials: int = 6, **changes: Any) -> StudyConfig:
         flags = {"trials": trials, **changes.pop("flags", {})}
-        space = with_flags(load_space(toy_space(**changes)), flags)
-        return StudyConfig.from_settings(space, "toy", tmp_path / "runs")
+        space, settings = load_study(toy_space(**changes))
+        settings = settings.with_overrides(flags, space)
+        return StudyConfig.from_settings(space, settings, "toy", tmp_path / "runs")
 
     return make
 
@@ -138,7 +138,7 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     assert len(of_kind(events, "trial_ended")) == 7 and not of_kind(events, "attempt")
     assert results.summary()["trials"]["total"] == 7 and results.summary()["finished"]
 
-    whole = StudyConfig.from_settings(longer.space, "whole", tmp_path / "runs")
+    whole = StudyConfig.from_settings(longer.space, longer.settings, "whole", tmp_path / "runs")
     run_study(whole, quiet=True)
     points = [
         [each["point"] for each in of_kind(read_events(folder), "trial_added")]

@@ -28,7 +28,7 @@ from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 TRIALS, LOOK_EVERY, WORKERS = 2000, 250, 4
 PER_TRIAL = 48 * 1024
@@ -81,8 +81,8 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
     scheduler = {"name": "asha", "grace_period": 35, "reduction_factor": 2}
     budget = {"steps": 4 * REPORTS, "steps_per_report": 4}
     changes = {"study": {**study, "scheduler": scheduler}, "fixed": {"budget": budget}}
-    space = load_space(toy_space("thousands", **changes))
-    config = StudyConfig.from_settings(space, "thousands", tmp_path / "runs")
+    study = load_study(toy_space("thousands", **changes))
+    config = StudyConfig.from_settings(*study, "thousands", tmp_path / "runs")
     looks: list[tuple[int, int]] = []
     moments: list[float] = []
     ended = Counter[str]()
@@ -131,14 +131,14 @@ def check_workers(records: Any) -> None:
 
 def check_mlflow(config: StudyConfig) -> None:
     """One run a trial, each at its end, each with all of its values."""
-    assert config.tracking_uri is not None
-    database = sqlite3.connect(config.tracking_uri.removeprefix("sqlite:///"))
+    assert config.settings.tracking_uri is not None
+    database = sqlite3.connect(config.settings.tracking_uri.removeprefix("sqlite:///"))
     runs = dict(
         database.execute(
             "select tags.value, runs.run_uuid from tags join runs using (run_uuid) "
             "join experiments using (experiment_id) "
             "where tags.key = 'tune_sr.trial' and experiments.name = ? and status = 'FINISHED'",
-            (config.experiment,),
+            (config.settings.experiment,),
         )
     )
     (values,) = database.execute(

@@ -25,7 +25,7 @@ from tune_sr.results.results import load_results
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 GROWN = ["dfsr", "dfsr_cmi"]
 GAMES = ["dfad", *GROWN]
@@ -87,14 +87,14 @@ def space(toy_folder: Path, tmp_path: Path) -> SearchSpace:
         },
     }
     (tmp_path / "which.yaml").write_text(dump_yaml(content))
-    return load_space(tmp_path / "which.yaml")
+    return load_study(tmp_path / "which.yaml")[0]
 
 
-def params_by_trial(space: SearchSpace, study: str) -> dict[str, Mapping[str, str]]:
+def params_by_trial(store: str, study: str) -> dict[str, Mapping[str, str]]:
     """What MLflow holds of the configuration of each trial."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(space.study["tracking_uri"])
+    client = MlflowClient(store)
     experiment = client.get_experiment_by_name("which")
     runs = client.search_runs([experiment.experiment_id], f"tags.`tune_sr.study` = '{study}'")
     return {
@@ -124,16 +124,17 @@ def test_every_trial_carries_its_own_methods_quantities_alone(
 ) -> None:
     for method in METHODS:
         tune.register_trainable(method, DistillTrainable)  # as if another's
-    run_study(StudyConfig.from_settings(space, "whose", tmp_path), quiet=True)
+    study = StudyConfig.from_settings(*load_study(space.path), "whose", tmp_path)
+    run_study(study, quiet=True)
     assert [get_trainable_cls(method).__name__ for method in METHODS] == [*METHODS]
     events = read_events(tmp_path / "whose")
     ends = [(e["state"], e.get("reason")) for e in events if e["event"] == "trial_ended"]
     assert ends == [("completed", None)] * len(METHODS)
-    held = params_by_trial(space, "whose")
+    held = params_by_trial(str(study.settings.tracking_uri), "whose")
     settled = space.settled(resolved("auto", torch.device("cpu")))
     for event, method in zip(events_added(events), METHODS, strict=True):
         assert of_method(event["point"]) == {"method.name", *own(method)}
-        config = settled.at(event["point"])
+        config = settled.trial_config(event["point"])
         assert event.get("caveat") == config.caveat
         check_params(held[event["trial"]], config, event["point"])
     check_results(tmp_path / "whose", space)

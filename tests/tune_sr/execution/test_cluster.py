@@ -19,8 +19,7 @@ from tune_sr.execution.session import ClusterError, address_of
 from tune_sr.execution.shared_folder import check_shared
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
 ToySpace = Callable[..., Path]
@@ -81,8 +80,8 @@ def test_a_study_joins_and_leaves(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert address_of(None) is None  # a shell's variable: where it hands jobs in
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    space = load_space(toy_space(study={"trials": 3, "concurrent": "auto"}))
-    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs", address_of(None))
+    study = load_study(toy_space(study={"trials": 3, "concurrent": "auto"}))
+    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs", address_of(None))
     assert config.address == "auto" and max_concurrent(config) == 2
     results = run_study(config, quiet=True)
     assert ray.is_initialized()
@@ -95,11 +94,11 @@ def test_gpu_hours_end_a_study_and_more_go_on_with_it(
     pretended = [each._replace(gpus=1.0) for each in living_nodes()]
     monkeypatch.setattr(cluster, "living_nodes", lambda: pretended)
     monkeypatch.setattr(TrialResources, "resources", lambda share: {"cpu": share.cpus})
-    space = load_space(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
+    space, settings = load_study(toy_space(study={"trials": 2, "gpus_per_trial": 0.5}))
 
     def study(gpu_hours: float) -> StudyConfig:
-        flags = with_flags(space, {"gpu_hours": gpu_hours})
-        return StudyConfig.from_settings(flags, "toy", tmp_path / "runs", "auto")
+        given = settings.with_overrides({"gpu_hours": gpu_hours}, space)
+        return StudyConfig.from_settings(space, given, "toy", tmp_path / "runs", "auto")
 
     assert run_study(study(1e-6), quiet=True).summary()["finished"]
     events = read_events(tmp_path / "runs" / "toy")

@@ -27,12 +27,12 @@ from tune_sr.ledger.history import TrialRecord
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Reported
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(load_space(toy_space()), "toy", tmp_path)
+    return StudyConfig.from_settings(*load_study(toy_space()), "toy", tmp_path)
 
 
 def record(micro_batch: int | None = None) -> TrialRecord:

@@ -22,14 +22,14 @@ from tune_sr.execution.state import StudyState
 from tune_sr.execution.stoppers import Tripped
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(load_space(toy_space(study={"trials": 3})), "toy", tmp_path)
+    return StudyConfig.from_settings(*load_study(toy_space(study={"trials": 3})), "toy", tmp_path)
 
 
 @pytest.fixture

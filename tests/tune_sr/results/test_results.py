@@ -24,7 +24,7 @@ from tune_sr.ledger.ledger import Ledger
 from tune_sr.results.results import load_results, write_results
 from tune_sr.results.student import remove_beaten, write_best
 from tune_sr.space.yaml_file import read_yaml
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_space, load_study, to_resolved
 
 SPACE = """
 fixed:
@@ -79,14 +79,18 @@ def ledger(tmp_path):
     return Ledger(folder / "ledger.jsonl")
 
 
+def resolved(space):
+    return to_resolved(space, load_study(space.path)[1])
+
+
 def begin(ledger, space, **more):
-    fields = {"name": "toy", "space": space.to_dict(), "seed": 0, "marks": MARKS}
+    fields = {"name": "toy", "space": resolved(space), "seed": 0, "marks": MARKS}
     ledger.append("study_started", **{**fields, **more})
     start(ledger, space)
 
 
 def start(ledger, space):
-    ledger.append("driver_started", host="h", pid=1, start=1, study=space.to_dict()["study"])
+    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved(space)["study"])
 
 
 def trial(ledger, number, point, values, state="completed", reason=None, cost=None, **more):

@@ -28,7 +28,7 @@ from tune_sr.searchers.propose import propose
 from tune_sr.space.dimension import Dimension
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.dry_run import dry_run_text
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_space, load_study
 from tune_sr.tracking.runs import StudyRun
 
 ToySpace = Callable[..., Path]
@@ -41,7 +41,7 @@ W_R = Dimension("method.w_R", "uniform", (0.0, 3.0))
 def config(toy_space: ToySpace, tmp_path: Path) -> StudyConfig:
     fixed = {"budget": {"steps": 16, "steps_per_report": 4}}
     space = toy_space(fixed=fixed, study={"scheduler": PBT, "trials": 3, "seed": 8})
-    return StudyConfig.from_settings(load_space(space), "toy", tmp_path)
+    return StudyConfig.from_settings(*load_study(space), "toy", tmp_path)
 
 
 def added(number: int, **point: Any) -> Event:
@@ -184,8 +184,8 @@ def test_a_space_without_anything_to_change_is_refused(toy_space: ToySpace) -> N
 
 
 def test_a_plan_says_when_and_what_is_kept_for_it(config: StudyConfig) -> None:
-    assert exploit_steps(config.scheduler, config.space.budget) == (8,)
-    text = dry_run_text(config.space, 1)
+    assert exploit_steps(config.settings.scheduler, config.space.budget) == (8,)
+    text = dry_run_text(config, 1)
     assert "after update 8 (report 2 of 4) a trial of the lowest one in 2 becomes a" in text
     assert "(3 trials completed, 0 stopped" in text and "(4 a trial" in text
 
@@ -256,13 +256,15 @@ def drive(config: StudyConfig, images: RunImages, deaths: Sequence[int] = ()) ->
     """One driver's life, Ray's loop left out: one trial at a time, all in this process."""
     live = StudyState(Mortal(config.folder / "ledger.jsonl", deaths))
     if live.history.study is None:
-        space = config.space.to_dict()
-        live.append("study_started", name=config.name, space=space, seed=config.seed, marks={})
+        space = config.to_dict()
+        live.append(
+            "study_started", name=config.name, space=space, seed=config.settings.seed, marks={}
+        )
     live.write_missing_clone(config.population())
-    live.append("driver_started", study=config.space.to_dict()["study"])
+    live.append("driver_started", study=config.settings.to_dict())
     live.write_missing_ends()
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
-    keep = exploit_steps(config.scheduler, config.space.budget)
+    keep = exploit_steps(config.settings.scheduler, config.space.budget)
     start = f"start-{live.history.starts:03d}"
     job = Job(config.trial_config, config.folder / "trials", start, 1, images, keep=keep)
     for turn in range(99):
@@ -305,7 +307,7 @@ def test_a_population_that_is_killed_again_and_again_is_the_one_never_killed(
                for each in trial.clones]  # fmt: skip
     assert changes == [(1, 2), (1, 2)]  # both never grew, and go on as what has grown
 
-    killed = StudyConfig.from_settings(config.space, "killed", tmp_path)
+    killed = StudyConfig.from_settings(config.space, config.settings, "killed", tmp_path)
     killed.folder.mkdir()
     # Each life adds lines of its own, so the first copy is met between its two lines, and after.
     deaths = [copied[0] - 1, copied[0] + 1, copied[0] + 5]

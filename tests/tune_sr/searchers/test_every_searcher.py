@@ -38,7 +38,7 @@ first:
      method.update_ratio: 5, method.latent: 8, optimiser.clip: 0.4, optimiser.lr: 0.1}
 study: {experiment: toy}
 """
-SPACE_OBJECT = read_resolved(SPACE)
+SPACE_OBJECT, _ = read_resolved(SPACE)
 STEPS = {
     "{uniform: [0.0, 3.0]}": "{quniform: [0.0, 3.0, 1.0]}",
     "{lograndint: [1, 50]}": "{choice: [5]}",
@@ -67,7 +67,7 @@ def text_for(searcher):
 
 @functools.cache
 def space_for(searcher):
-    return read_resolved(text_for(searcher))
+    return read_resolved(text_for(searcher))[0]
 
 
 def quality(point):
@@ -157,7 +157,7 @@ def test_another_process_proposes_the_same():
         "import json, sys; from tune_sr.ledger.history import History;"
         "from tune_sr.study.space_file import read_resolved;"
         "from tune_sr.searchers.propose import propose;"
-        "print(json.dumps({name: [propose(name, read_resolved(text), 0,"
+        "print(json.dumps({name: [propose(name, read_resolved(text)[0], 0,"
         " History.from_events(events), number) for number in range(12)]"
         " for name, (text, events) in json.load(sys.stdin).items()}))"
     )
@@ -246,7 +246,7 @@ def test_no_warning_reaches_the_user(searcher, capsys):
 
 
 def test_a_space_of_nothing_is_one_point(searcher):
-    space = read_resolved(SPACE[: SPACE.index("search:")] + "search: {}\nfirst: []\n"
+    space, _ = read_resolved(SPACE[: SPACE.index("search:")] + "search: {}\nfirst: []\n"
                                       "study: {experiment: toy}\n")  # fmt: skip
     assert propose(searcher, space, 0, History(), 0) == {}
 
@@ -319,7 +319,7 @@ def test_a_grid_holds_every_point_once():
 
 
 def test_a_point_that_was_tried_is_not_tried_again_while_others_are_left():
-    space = read_resolved(
+    space, _ = read_resolved(
         SPACE[: SPACE.index("search:")] + "search: {method.P: {choice: [1, 2, 3]}}\nfirst: []\n"
         "study: {experiment: toy}\n"
     )

@@ -2,15 +2,15 @@ import os
 import pickle
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tune_sr.schedulers.rules import SchedulerConfig
 from tune_sr.space.corner_checks import LIMIT, corner_points
-from tune_sr.space.yaml_file import SpaceError
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space, read_resolved
+from tune_sr.space.yaml_file import SpaceError, dump_yaml
+from tune_sr.study.settings import StudySettings
+from tune_sr.study.space_file import load_space, load_study, read_resolved, to_resolved
 
 SPACE = """\
 fixed:
@@ -34,14 +34,26 @@ FIRST = {"method.w_R": 1.0, "method.P": 2, "method.part_fraction": 0.15, "optimi
 
 
 @pytest.fixture
-def load(tmp_path):
-    def load(text=SPACE, *overrides, old="", new=""):
+def load_both(tmp_path):
+    """Space and settings of a file with the text, and the flags `--set` of `overrides`."""
+
+    def load_both(text=SPACE, *overrides, old="", new=""):
         assert old in text
         path = tmp_path / "toy.yaml"
         path.write_text(text.replace(old, new) if old else text)
-        return load_space(path, overrides)
+        return load_study(path, overrides)
 
-    return load
+    return load_both
+
+
+@pytest.fixture
+def load(load_both):
+    return lambda *words, **changes: load_both(*words, **changes)[0]
+
+
+@pytest.fixture
+def settings(load_both):
+    return lambda *words, **changes: load_both(*words, **changes)[1]
 
 
 def test_a_space_is_read(load):
@@ -57,11 +69,12 @@ def test_a_space_is_read(load):
     assert config.growth_steps() == (15,)
 
 
-def test_study_is_complete(load):
-    study = load().study
-    assert study["scheduler"] == {"name": "asha", "grace_period": 4, "reduction_factor": 3}
-    assert (study["trials"], study["experiment"], study["searcher"]) == (8, "toy", "tpe")
-    assert study["hours"] is None
+def test_study_is_complete(settings):
+    study = settings()
+    assert study.scheduler == SchedulerConfig(name="asha", grace_period=4, reduction_factor=3)
+    assert (study.trials, study.experiment, study.searcher) == (8, "toy", "tpe")
+    assert study.hours is None
+    assert settings(SPACE, "study.experiment=null").experiment == "toy"
 
 
 LOGUNIFORM, W_R, CHOICE = (
@@ -209,7 +222,7 @@ def test_environment_variables_and_scale_are_filled_in(load, monkeypatch):
     space = load(old="weights: shipped", new='weights: "${TEACHERS}/x{scale}.pt"')
     assert space.trial_config(FIRST).teacher.weights == "/somewhere/x2.pt"
     fixed = dict(space.fixed)
-    again = read_resolved(space.to_yaml())
+    again, _ = read_resolved(dump_yaml(to_resolved(space, StudySettings(experiment="toy"))))
     assert again.fixed == fixed
 
 
@@ -224,21 +237,23 @@ def test_paths_are_absolute_because_a_trial_has_its_own_directory(load, monkeypa
 
 def test_at_is_pure(load):
     space = load()
-    before = space.to_yaml()
+    before = space.to_dict()
     assert space.trial_config(FIRST, seed=1) == space.trial_config(dict(FIRST), seed=1)
     assert space.trial_config(FIRST, seed=1) != space.trial_config(FIRST, seed=2)
-    assert space.to_yaml() == before
+    assert space.to_dict() == before
 
 
-def test_a_resolved_space_reads_back_equal(load, tmp_path):
-    space = load()
-    again = read_resolved(space.to_yaml(), space.path)
-    assert again.to_dict() == space.to_dict()
-    assert again.trial_config(FIRST) == space.trial_config(FIRST)
-    assert pickle.loads(pickle.dumps(space)) == space
+def test_a_resolved_space_reads_back_equal(load_both, tmp_path):
+    study = load_both()
+    resolved = to_resolved(*study)
+    assert list(resolved["study"]) == list(StudySettings.model_fields)
+    again = read_resolved(dump_yaml(resolved), study[0].path)
+    assert again == study
+    assert again[0].trial_config(FIRST) == study[0].trial_config(FIRST)
+    assert pickle.loads(pickle.dumps(study)) == study
     reloaded = tmp_path / "again.yaml"
-    reloaded.write_text(space.to_yaml())
-    assert load_space(reloaded).to_dict() == space.to_dict()
+    reloaded.write_text(dump_yaml(resolved))
+    assert to_resolved(*load_study(reloaded)) == resolved
 
 
 def test_a_searched_preset_is_not_decided_beforehand(load):
@@ -282,14 +297,14 @@ def test_fixing_the_method_keeps_what_belongs_to_it(load):
     assert space.trial_config({}).method.name == "noise"
 
 
-def test_set_changes_one_setting(load):
+def test_set_changes_one_setting(load_both):
     changes = ["budget.steps_per_report=5", "study.scheduler=none", "study.trials=3"]
-    space = load(SPACE, *changes, "student.scale=3", "optimiser.clip=null")
+    space, settings = load_both(SPACE, *changes, "student.scale=3", "optimiser.clip=null")
     assert space.budget.reports == 20
     assert (
         space.trial_config(FIRST).student.scales == space.trial_config(FIRST).teacher.scales == (3,)
     )
-    assert space.study["trials"] == 3
+    assert settings.trials == 3
     assert space.trial_config(FIRST).optimiser.clip is None
 
 
@@ -321,17 +336,18 @@ def test_a_mistake_in_set_names_it(load, override, message):
     assert re.match(message, str(caught.value)), str(caught.value)
 
 
-def test_flags_win_and_are_checked(load):
-    space = with_flags(load(), {"trials": 3, "hours": None, "seed": 5})
-    assert (space.study["trials"], space.study["seed"]) == (3, 5)
+def test_flags_win_and_are_checked(load_both):
+    space, settings = load_both()
+    settings = settings.with_overrides({"trials": 3, "hours": None, "seed": 5}, space)
+    assert (settings.trials, settings.seed) == (3, 5)
     with pytest.raises(SpaceError, match=r"^--cpus-per-trial 0: study.cpus_per_trial: "):
-        with_flags(space, {"cpus_per_trial": 0})
+        settings.with_overrides({"cpus_per_trial": 0}, space)
 
 
-def test_grace_left_out_is_the_least_the_space_allows(load):
-    assert load(old=ASHA, new="asha").study["scheduler"]["grace_period"] == 4
-    assert load(SPACE, "method.P=1", "study.scheduler=asha").study["scheduler"]["grace_period"] == 1
-    assert load(old=ASHA, new="none").study["scheduler"]["name"] == "none"
+def test_grace_left_out_is_the_least_the_space_allows(settings):
+    assert settings(old=ASHA, new="asha").scheduler.grace_period == 4
+    assert settings(SPACE, "method.P=1", "study.scheduler=asha").scheduler.grace_period == 1
+    assert settings(old=ASHA, new="none").scheduler.name == "none"
 
 
 def test_every_corner_of_a_small_space_is_tried_once(load):
@@ -343,7 +359,7 @@ def test_every_corner_of_a_small_space_is_tried_once(load):
 def test_every_pair_of_a_large_space_is_tried(load):
     paths = [f"p{n}" for n in range(14)]
     lines = "".join(f"  {path}: {{choice: [0, 1]}}\n" for path in paths)
-    large = read_resolved(
+    large, _ = read_resolved(
         f"fixed: {{a: 1}}\nsearch:\n{lines}  q: {{choice: [0, 1], when: {{p0: 1}}}}\n"
         "first: []\nstudy: {experiment: x}\n"
     )
@@ -360,11 +376,10 @@ def test_every_pair_of_a_large_space_is_tried(load):
                 )
 
 
-def test_the_grammar_page_holds(load):
+def test_the_grammar_page_holds(settings):
     page = (Path(__file__).parents[3] / "search_spaces" / "README.md").read_text()
     example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
-    space = load(example)
-    for key in space.study:
+    for key in settings(example).to_dict():
         assert f"`{key}`" in page
     for word in ("uniform", "loguniform", "quniform", "randint", "lograndint", "choice"):
         assert f"`{word}: [" in page
@@ -382,19 +397,19 @@ study:
 """
 
 
-def test_the_trials_of_a_grid_are_its_points(load):
+def test_the_trials_of_a_grid_are_its_points(load_both):
     text = SPACE[: SPACE.index("search:")] + STEPS
-    space = load(text)
-    assert space.study["trials"] == 3 * (1 + 2)
-    assert with_flags(space, {"trials": 4}).study["trials"] == 4
-    assert load(text, "method.P=1").study["trials"] == 3
-    assert load(text, "study.trials=2").study["trials"] == 2
+    space, settings = load_both(text)
+    assert settings.trials == 3 * (1 + 2)
+    assert settings.with_overrides({"trials": 4}, space).trials == 4
+    assert load_both(text, "method.P=1")[1].trials == 3
+    assert load_both(text, "study.trials=2")[1].trials == 2
     with pytest.raises(
         SpaceError, match=r"^--trials 10: study.trials: 10 .*: the grid has 9 points"
     ):
-        with_flags(space, {"trials": 10})
+        settings.with_overrides({"trials": 10}, space)
     with pytest.raises(SpaceError, match=r"^--set study.trials=10: study.trials: 10 are too many"):
-        load(text, "study.trials=10")
+        load_both(text, "study.trials=10")
 
 
 @pytest.mark.parametrize(
@@ -418,7 +433,7 @@ def test_a_grid_too_large_to_be_tried_is_refused(load):
         load(text, old="  method.P:", new=many)
 
 
-def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
+def test_quality_against_cost_needs_a_student_whose_size_is_searched(load, load_both):
     both = "study.objective=[psnr_y_db, params]"
     with pytest.raises(SpaceError, match=r"study.objective: params is the same for all trials"):
         load(SPACE, both)
@@ -426,9 +441,9 @@ def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
     text = SPACE.replace("student: {name: vdsr, features: 8, blocks: 6, scales: [2]}", sizes)
     text = text.replace("search:", "search:\n  student.features: {choice: [8, 16]}")
     text = text.replace("- {", "- {student.features: 8, ")
-    space = load(text, both)
-    assert space.study["objective"] == ["psnr_y_db", "params"]
-    assert read_resolved(space.to_yaml()).study == space.study
+    space, settings = load_both(text, both)
+    assert settings.to_dict()["objective"] == ["psnr_y_db", "params"]
+    assert read_resolved(dump_yaml(to_resolved(space, settings)))[1] == settings
     with pytest.raises(SpaceError, match=r"study.searcher: cmaes has one objective"):
         load(text, both, "study.searcher=cmaes")
     with pytest.raises(SpaceError, match=r"study.scheduler: pbt copies what is best and has one"):
@@ -437,24 +452,26 @@ def test_quality_against_cost_needs_a_student_whose_size_is_searched(load):
         load(text, "study.objective=[psnr_y_db, ssim]")
 
 
-def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load):
+def test_only_where_there_is_no_image_the_teacher_judges_and_there_he_must(load, load_both):
     agreement, none = "study.objective=teacher_agreement", "heldout=null"
     with pytest.raises(SpaceError, match=r"study.objective: teacher_agreement is for a study with"):
         load(SPACE, agreement)
     with pytest.raises(SpaceError, match=r"study.objective: heldout is null, .* not psnr_y_db"):
         load(SPACE, none)
-    space = load(SPACE, none, agreement)
+    space, settings = load_both(SPACE, none, agreement)
     assert space.trial_config(space.first_points[0]).quality == "teacher_agreement_db"
-    assert read_resolved(space.to_yaml()) == replace(space, path=Path("space.yaml"))
+    again = read_resolved(dump_yaml(to_resolved(space, settings)), space.path)
+    assert again == (space, settings)
 
 
 def test_a_study_has_one_precision_whatever_its_machines_prefer(
     toy_space: Callable[..., Path],
 ) -> None:
     path = toy_space(fixed={"precision": "auto"})
-    settled = load_space(path).settled("bf16")
+    space, settings = load_study(path)
+    settled = space.settled("bf16")
     assert settled.trial_config(settled.first_points[0]).precision == "bf16"
-    stored = read_resolved(settled.to_yaml())
+    stored, _ = read_resolved(dump_yaml(to_resolved(settled, settings)))
     assert stored.settled("fp32").fixed["precision"] == "bf16"
     chosen = load_space(path, ["precision=tf32"])
     assert chosen.settled("bf16") is chosen

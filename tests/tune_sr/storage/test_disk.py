@@ -14,7 +14,7 @@ from tune_sr.driver.preflight import prepare
 from tune_sr.storage import disk
 from tune_sr.storage.disk import check_room, check_writable, retry_while_disk_full
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 ToySpace = Callable[..., Path]
 
@@ -46,8 +46,8 @@ def test_looking_leaves_nothing(tmp_path: Path) -> None:
 def test_a_disk_without_room_for_one_checkpoint_is_refused(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = load_space(toy_space())
-    config = StudyConfig.from_settings(space, "toy", tmp_path / "runs")
+    study = load_study(toy_space())
+    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs")
     prepare(config)
     asked = []
 

@@ -16,9 +16,9 @@ from tune_sr.ledger.history import History
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS
 from tune_sr.searchers.propose import propose
+from tune_sr.study.config import StudyConfig
 from tune_sr.study.dry_run import SAMPLES, dry_run_text, simulate
-from tune_sr.study.settings import with_flags
-from tune_sr.study.space_file import load_space
+from tune_sr.study.space_file import load_study
 
 SPACE = """\
 fixed:
@@ -39,18 +39,22 @@ study:
 
 
 @pytest.fixture
-def space(tmp_path):
+def config(tmp_path):
     path = tmp_path / "toy.yaml"
     path.write_text(SPACE)
-    return load_space(path)
+    return StudyConfig.from_settings(*load_study(path), "toy", tmp_path / "runs")
 
 
-def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch):
+def changed(config, **flags):
+    return replace(config, settings=config.settings.with_overrides(flags, config.space))
+
+
+def test_a_plan_says_everything_and_leaves_nothing(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    text = dry_run_text(space, concurrent=2)
+    text = dry_run_text(config, concurrent=2)
     assert sorted(tmp_path.iterdir()) == before
-    assert space.to_yaml().strip() in text
+    assert config.to_yaml().strip() in text
     assert "  0000  method.P=2  optimiser.lr=0.1" in text
     assert "after update 30 (report 3 of 10) one trial in 3 goes on" in text
     assert "after update 90 (report 9 of 10) one trial in 3 goes on" in text
@@ -58,17 +62,16 @@ def test_a_plan_says_everything_and_leaves_nothing(space, tmp_path, monkeypatch)
     assert "3 a trial" in text
 
 
-def test_a_plan_without_rungs_says_so(space):
-    text = dry_run_text(
-        with_flags(space, {"scheduler": SchedulerConfig(name="none").model_dump()}), 1
-    )
+def test_a_plan_without_rungs_says_so(config):
+    none = SchedulerConfig(name="none")
+    text = dry_run_text(changed(config, scheduler=none.model_dump()), 1)
     assert "nothing is stopped early" in text
     assert "about 900 of at most 900" in text
 
 
-def test_a_plan_says_which_trials_each_bracket_spares(space):
+def test_a_plan_says_which_trials_each_bracket_spares(config):
     hyperband = SchedulerConfig(name="hyperband", grace_period=3)
-    text = dry_run_text(with_flags(space, {"scheduler": hyperband.model_dump()}), 1)
+    text = dry_run_text(changed(config, scheduler=hyperband.model_dump()), 1)
     _, _, told = text.partition("# the scheduler, hyperband\n")
     assert told.splitlines()[:6] == [
         "  of about 55% of the trials, drawn by number and seed:",
@@ -81,27 +84,26 @@ def test_a_plan_says_which_trials_each_bracket_spares(space):
     assert told.splitlines()[6] == "  nothing is stopped early"
 
 
-def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(space):
+def test_a_plan_tells_a_rule_that_is_asked_at_every_report_in_one_line(config):
     median = SchedulerConfig(name="median", grace_period=3)
-    text = dry_run_text(with_flags(space, {"scheduler": median.model_dump()}), 1)
+    text = dry_run_text(changed(config, scheduler=median.model_dump()), 1)
     line = "  after update 30 (report 3 of 10), and after every later one, a trial goes on if its"
     assert text.partition("# the scheduler, median\n")[2].startswith(line)
 
 
 @pytest.mark.parametrize("searcher", SEARCHERS)
-def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
+def test_the_configurations_shown_are_those_that_will_be_tried(config, searcher):
     if searcher == "grid":
-        space = replace(
-            space, dimensions={"method.P": space.dimensions["method.P"]}, first_points=()
-        )
-        shown = dry_run_text(with_flags(space, {"searcher": "grid", "trials": 2}), concurrent=1)
+        only = {"method.P": config.space.dimensions["method.P"]}
+        config = replace(config, space=replace(config.space, dimensions=only, first_points=()))
+        shown = dry_run_text(changed(config, searcher="grid", trials=2), concurrent=1)
         assert "  0000  method.P=" in shown and "  0001  method.P=" in shown
         return
     history = History()
     for number in range(SAMPLES):
         name = f"{number:04d}"
-        point = propose(searcher, space, 3, history, number)
-        assert point == propose(searcher, space, 3, History(), number)
+        point = propose(searcher, config.space, 3, history, number)
+        assert point == propose(searcher, config.space, 3, History(), number)
         report = {"psnr_y_db": 30.0 + number}
         for event in (
             {"event": "trial_added", "trial": name, "number": number, "point": point},
@@ -112,9 +114,10 @@ def test_the_configurations_shown_are_those_that_will_be_tried(space, searcher):
 
 
 @pytest.mark.parametrize(("name", "concurrent"), [*itertools.product(SCHEDULERS, (1, 3, 20))])
-def test_a_simulation_adds_up(space, name, concurrent):
-    scheduler = SchedulerConfig(name=name, grace_period=3)
-    first, second = (simulate(space, scheduler, 9, concurrent, seed=1) for _ in range(2))
+def test_a_simulation_adds_up(config, name, concurrent):
+    scheduler = SchedulerConfig(name=name, grace_period=3).model_dump()
+    settings = changed(config, scheduler=scheduler, seed=1).settings
+    first, second = (simulate(settings, config.space.budget, 9, concurrent) for _ in range(2))
     assert first == second
     assert first.completed + first.stopped == 9
     assert 100 * first.completed + 30 * first.stopped <= first.student_steps <= 900
@@ -124,9 +127,9 @@ def test_a_simulation_adds_up(space, name, concurrent):
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @pytest.mark.parametrize("method", ["dfsr", "dfad", "noise"])
-def test_the_size_of_a_checkpoint_is_about_right(space, method, optimiser):
-    fixed = {**space.fixed, "method": {"name": method}, "optimiser": {"name": optimiser}}
-    config = TrialConfig.parse(fixed)
+def test_the_size_of_a_checkpoint_is_about_right(config, method, optimiser):
+    fixed = {**config.space.fixed, "method": {"name": method}, "optimiser": {"name": optimiser}}
+    config = TrialConfig.parse(fixed)  # of a trial
     student = make_network(config.student, Randomness(0, "student").generator)
     setting = Setting(
         student=student,
