@@ -12,14 +12,7 @@ if TYPE_CHECKING:
     from tune_sr.study.config import StudyConfig
     from tune_sr.study.space_file import load_space, load_study
 
-__all__ = [
-    "SearchSpace",
-    "StudyConfig",
-    "load_results",
-    "load_space",
-    "load_study",
-    "run_study",
-]
+__all__ = ["SearchSpace", "StudyConfig", "load_results", "load_space", "load_study", "run_study"]
 
 _HOMES = {
     "SearchSpace": "tune_sr.space.search_space",

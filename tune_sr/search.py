@@ -1,4 +1,4 @@
-"""`python -m tune_sr.search`: a search space -> a study, started or resumed."""
+"""`python -m tune_sr.search`: starts a study of a search space, or resumes one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROG = "python -m tune_sr.search"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what `argv` asks for; the exit code of product.md."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 refused, 128 + signal."""
     settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, before anything heavy is imported."""
+    """Parse the command line without importing anything heavy."""
     parser = Parser(prog=PROG, description="Run a study, or go on with one (--resume).")
     add = parser.add_argument
     add("--space", type=Path, metavar="FILE", help="what to search; a resume knows it already")
@@ -82,10 +82,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _opened(arguments: argparse.Namespace) -> StudyConfig:
-    """The study to begin or to go on with.
+    """Configure the study to start or to resume.
 
     Raises:
-        ValueError: it cannot be.
+        ValueError: its flags or its space cannot be used.
     """
     from tune_sr.study.opening import new_study, resumed_study
 
@@ -94,10 +94,10 @@ def _opened(arguments: argparse.Namespace) -> StudyConfig:
 
 
 def _prepared(config: StudyConfig) -> tuple[StudyConfig, Prepared]:
-    """The study with nothing left open, and what it is worked on with.
+    """Check and load images and weights, and resolve `gpus_per_trial: auto`.
 
     Raises:
-        ValueError: something that it needs cannot be used.
+        ValueError: an image, a file of weights or a folder cannot be used.
     """
     from tune_sr.driver.gpu_fraction import resolve_gpus_per_trial
     from tune_sr.driver.preflight import prepare

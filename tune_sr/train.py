@@ -24,7 +24,7 @@ PROG = "python -m tune_sr.train"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train what `argv` asks for; the exit code of product.md."""
+    """Run the command and return its exit code: 0 done, 1 failed, 2 refused, 128 + signal."""
     settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, before anything heavy is imported."""
+    """Parse the command line without importing anything heavy."""
     parser = Parser(prog=PROG, description=__doc__.partition(": ")[2])
     add = parser.add_argument
     add("--space", type=Path, required=True, metavar="FILE", help="a search space")
@@ -72,7 +72,7 @@ def _check_output(output: Path, *, resume: bool) -> None:
 
 
 def _configured(arguments: argparse.Namespace) -> TrialConfig:
-    """What to train.
+    """The configuration of the point to train.
 
     Raises:
         ValueError: the space or the point cannot be used.
@@ -114,7 +114,7 @@ def _check_same(output: Path, config: TrialConfig) -> None:
 
 
 def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
-    """Train, where no other process trains into `output` and everything can be used."""
+    """Train under the lock of `output`; return the exit code."""
     from tune_sr.driver.train_one import build_run
     from tune_sr.storage.lock import DriverLock, StudyLostError
     from tune_sr.storage.lock_file import LockedError

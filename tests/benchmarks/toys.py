@@ -86,7 +86,7 @@ def study(
         "study.tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
     }
     loaded = load_study(SPACE, [f"{path}={value}" for path, value in said.items()])
-    return StudyConfig.from_settings(*loaded, "toy", folder)
+    return StudyConfig(*loaded, folder / "toy")
 
 
 def run(config: Any, *, seconds: float = 0.0, reuse: bool = True) -> Meter:

@@ -82,7 +82,7 @@ def test_proposals_can_be_trained(space, searcher):
 @pytest.mark.parametrize("path", SHIPPING, ids=lambda path: path.name)
 def test_a_plan_can_be_told(path, monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))
-    config = StudyConfig.from_settings(*load_study(path), "toy", tmp_path)
+    config = StudyConfig(*load_study(path), tmp_path / "toy")
     assert "# the work to expect" in dry_run_text(config, concurrent=2)
 
 

@@ -37,12 +37,9 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
     def __init__(self, config: StudyConfig, live: StudyState) -> None:
         super().__init__()
         self._study, self._live = config, live
+        settings = config.settings
         self._judge = Decider(
-            config.settings.scheduler,
-            config.space.budget,
-            live.history,
-            config.settings.objective,
-            config.settings.seed,
+            settings.scheduler, config.space.budget, live.history, settings.objective, settings.seed
         )
         self._population = config.population()
         self._patience = Watchdog()

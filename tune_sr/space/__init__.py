@@ -1,1 +1,1 @@
-"""What a study can try: dimensions, search spaces, their YAML. Imports nothing of tune_sr."""
+"""Search spaces: their dimensions, points and YAML. Imports `tune_sr.cli` only."""

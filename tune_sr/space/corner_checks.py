@@ -1,4 +1,4 @@
-"""Whether every point that a space allows can be trained, tried at its corners."""
+"""Checks at the corners of a search space that every point of it can be trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tune_sr.space.dimension import Dimension, Point, combinations
 from tune_sr.space.search_space import SearchSpace
 
 LIMIT = 4096
-"""Combinations that are all tried; of a larger space, those of each two quantities."""
+"""Combinations up to which all are tried; of a larger space, those of each two quantities."""
 
 
 class UntrainablePointError(ConfigError):
@@ -25,10 +25,11 @@ class UntrainablePointError(ConfigError):
 
 
 def check_corners(space: SearchSpace) -> list[TrialConfig]:
-    """The configurations of the first points and at all corners.
+    """Parse the configurations of the first points and of all corners, and return them.
 
     Raises:
-        BadCornerError: the first that cannot be trained; its rule names the choices that matter.
+        UntrainablePointError: the first point that cannot be trained; the rule names the choices
+            that cause it.
     """
     configs = [_parse(space, point) for point in space.first_points]
     base = space.first_points[0] if space.first_points else lowest_corner(space)
@@ -45,7 +46,7 @@ def check_corners(space: SearchSpace) -> list[TrialConfig]:
 
 
 def lowest_corner(space: SearchSpace) -> dict[str, Any]:
-    """The corner of every first choice and lowest end."""
+    """The point of every first choice and lowest end."""
     dimensions = tuple(space.dimensions.values())
     return next(
         combinations(dimensions, space.fixed, lambda dimension: dimension.corner_values()[:1])
@@ -53,10 +54,10 @@ def lowest_corner(space: SearchSpace) -> dict[str, Any]:
 
 
 def corner_points(space: SearchSpace, base: Point) -> Iterator[Point]:
-    """Every combination of discrete values and continuous ends, inactive quantities left out.
+    """Every combination of discrete values and continuous ends, without inactive quantities.
 
-    Where there are more than 4,096, every combination of each two quantities (and of those that
-    make them exist), the others as in `base`.
+    Of more than `LIMIT`, only the combinations of each two quantities and of those that make them
+    exist; all others are then as in `base`.
     """
     dimensions = tuple(space.dimensions.values())
     every = list(islice(combinations(dimensions, space.fixed, Dimension.corner_values), LIMIT + 1))
@@ -100,7 +101,7 @@ def _parse(space: SearchSpace, point: Point) -> TrialConfig:
 def _minimal_cause(
     space: SearchSpace, base: Point, problem: UntrainablePointError
 ) -> Mapping[str, Any]:
-    """The choices of a bad corner that break its rule even when all others are as in `base`."""
+    """The choices of an untrainable point that break its rule with all others as in `base`."""
     guilty = dict(problem.point)
     for path in problem.point:
         fewer = {key: value for key, value in guilty.items() if key != path}
@@ -113,7 +114,7 @@ def _minimal_cause(
 
 
 def _completed(space: SearchSpace, choices: Point, base: Point) -> Point:
-    """The point that makes these choices where they exist, and is like `base` otherwise."""
+    """The point of these choices where they exist, and of the values of `base` elsewhere."""
     point: dict[str, Any] = {}
     for path, dimension in space.dimensions.items():
         if dimension.active(point, space.fixed):

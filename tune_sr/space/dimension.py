@@ -1,4 +1,4 @@
-"""One searched quantity: its distribution, where it exists, which values it may take."""
+"""The dimensions of a search space: distribution, condition and values of a quantity."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from trainables.dotted import look_up
 from trainables.limits import STEPS
 
 Point = Mapping[str, Any]
-"""A proposal: dotted path to value, active quantities only."""
+"""A point of a space: dotted path to value, active quantities only."""
 
 _ENUMERATED = 16
-"""Numbers of a discrete range that are looked at one by one when a space is checked."""
+"""Size up to which every value of a discrete range is a corner value."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A quantity that a study searches, in Ray Tune's own words."""
+    """A searched quantity, with a distribution of Ray Tune."""
 
     path: str
     """Dotted path into `TrialConfig`."""
     distribution: str
     """A key of `DISTRIBUTIONS`."""
     args: tuple[Any, ...]
-    """What the word is given: [low, high], [low, high, q] or the choices."""
+    """Arguments of the distribution: (low, high), (low, high, q) or the choices."""
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """It exists only in trials where each of these paths has one of its values."""
+    """Condition: the quantity exists only in trials where each of these paths has one of its
+    values."""
 
     def active(self, point: Point, fixed: Mapping[str, Any]) -> bool:
-        """Whether it exists beside what `point` has chosen and `fixed` (nested) holds."""
+        """Whether the quantity exists beside the values of `point` and of `fixed` (nested)."""
         return all(
             any(_same(_held(path, point, fixed), value) for value in values)
             for path, values in self.when.items()
         )
 
     def corner_values(self) -> tuple[Any, ...]:
-        """The values a space is checked at.
+        """The values at which a space is checked.
 
-        Every one of a discrete quantity with at most 16 numbers, else the lowest and the highest.
+        All values of a choice, and of a discrete range of at most 16 numbers; the two ends of any
+        other range.
         """
         if self.distribution == "choice":
             return self.args
@@ -55,7 +57,7 @@ class Dimension:
         return (low, high)
 
     def all_values(self) -> Iterable[Any] | None:
-        """Every value it can have, made as it is asked for; None for a range without steps."""
+        """Every value in order, computed on demand; None for a continuous range."""
         if self.distribution == "choice":
             return self.args
         if self.distribution in ("randint", "lograndint"):
@@ -67,15 +69,15 @@ class Dimension:
         return (self.on_grid(low + index * step) for index in range(count))
 
     def on_grid(self, value: float) -> float:
-        """The multiple of q nearest to `value`, as short a number as can be written for it."""
+        """The multiple of q nearest to `value`, rounded to 12 significant digits."""
         step = self.args[2]
         return float(f"{round(value / step) * step:.12g}")
 
     def validate(self, value: Any) -> Any:
-        """`value` as this dimension spells it: a float where it is one, the choice itself.
+        """Convert `value` to the dimension's type, as an int to a float; return an equal choice.
 
         Raises:
-            ValueError: the rule it breaks.
+            ValueError: the rule that the value breaks.
         """
         if self.distribution == "choice":
             for choice in self.args:
@@ -101,7 +103,7 @@ class Dimension:
         return float(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The dimension as a space's `search` section says it; `parse_dimension` reads it back."""
+        """The dimension's entry in a `search` section, which `parse_dimension` reads back."""
         says: dict[str, Any] = {self.distribution: list(self.args)}
         if self.when:
             says["when"] = {path: list(values) for path, values in self.when.items()}
@@ -112,7 +114,7 @@ def parse_dimension(path: str, says: Any) -> Dimension:
     """Read one entry of a space's `search` section.
 
     Raises:
-        ValueError: the rule it breaks.
+        ValueError: the rule that the entry breaks.
 
     >>> parse_dimension("method.w_R", {"loguniform": [0.1, 10]}).args
     (0.1, 10.0)
@@ -135,10 +137,10 @@ def parse_dimension(path: str, says: Any) -> Dimension:
 
 
 def parents_first(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """The same, each after those its `when` names; otherwise as given.
+    """Sort dimensions so that each comes after those its condition names, else as they are given.
 
     Raises:
-        ValueError: two wait for each other.
+        ValueError: the conditions of some dimensions form a cycle.
     """
     waiting = {dimension.path: dimension for dimension in dimensions}
     ordered: list[Dimension] = []
@@ -155,12 +157,12 @@ def combinations(
     fixed: Mapping[str, Any],
     values: Callable[[Dimension], Iterable[Any]],
 ) -> Iterator[dict[str, Any]]:
-    """Every point that takes one of `values` in each dimension, inactive ones left out.
+    """Every point with one of `values` in each active dimension, in lexicographic order.
 
     Args:
-        dimensions: each after those its `when` names.
-        fixed: nested, what is not searched.
-        values: of one dimension.
+        dimensions: sorted by `parents_first`.
+        fixed: the nested settings that are not searched.
+        values: the values to combine of one dimension.
     """
 
     def grow(index: int, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -234,7 +236,8 @@ DISTRIBUTIONS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
     "lograndint": _parse_range,
     "choice": _parse_choice,
 }
-"""What a `search` entry can say, in Ray Tune's words, and what reads its arguments."""
+"""The distributions of Ray Tune that a `search` entry may have, and the reader of each's
+arguments."""
 
 
 _ABSENT = object()

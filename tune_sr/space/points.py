@@ -23,17 +23,17 @@ def read_point(
     values: Mapping[str, Any],
     rule: str,
 ) -> dict[str, Any]:
-    """The value of every quantity that exists beside the others, in its dimension's spelling.
+    """Read a point: the value of every dimension that is active, in the dimension's type.
 
     Args:
         dimensions: by dotted path; a conditional one after those it depends on.
-        fixed: nested; the settings that are not searched.
-        values: dotted path to value; entries of other paths are passed over.
-        rule: the rule that a missing value breaks.
+        fixed: the nested settings that are not searched.
+        values: dotted path to value; other paths than those of `dimensions` are passed over.
+        rule: the text of the error where a value is missing.
 
     Raises:
-        MissingQuantityError: a quantity that exists is not in `values`.
-        ConfigError: a value is none of its dimension.
+        MissingQuantityError: an active dimension has no value.
+        ConfigError: a value lies outside its dimension.
     """
     point: dict[str, Any] = {}
     for path, dimension in dimensions.items():

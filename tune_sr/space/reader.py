@@ -1,4 +1,4 @@
-"""Reads the sections of a space's file; every mistake is one line that says where it is."""
+"""Reads the sections of a space's file; each error is one line with file and line number."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.na
 
 
 def check_sections(document: Document) -> None:
-    """Refuse what is no section of a space.
+    """Refuse unknown sections, sections of a wrong type, and a space without `fixed`.
 
     Raises:
-        SpaceError: one line with file, line, the section and the known ones.
+        SpaceError: one line with file, line, section, and the known sections.
     """
     known = ", ".join(_SECTIONS)
     for section, says in document.content.items():
@@ -46,7 +46,7 @@ def check_sections(document: Document) -> None:
 
 
 class SpaceReading:
-    """One file with its overrides, and which of the two each setting came from."""
+    """Reads the space in a document, with `PATH=VALUE` overrides that win over the file."""
 
     def __init__(self, document: Document, path: Path, overrides: Sequence[str]) -> None:
         self.document = document
@@ -61,7 +61,7 @@ class SpaceReading:
             self._override(override)
 
     def space(self) -> tuple[SearchSpace, list[TrialConfig]]:
-        """The space without its `study` section, and its configurations (see `check_corners`).
+        """The space, and its configurations at all corners, from `check_corners`.
 
         Raises:
             SpaceError: one line with file, line, dotted path, rule and the known keys.
@@ -166,7 +166,7 @@ class SpaceReading:
                 raise self.document.error(keys, dimension.path, rule) from None
 
     def _check_names(self, space: SearchSpace) -> None:
-        """A quantity that does not exist is said here, before `first` is held against it."""
+        """Refuse a searched quantity that no `TrialConfig` has, before `first` is read."""
         point = lowest_corner(space)
         try:
             space.trial_config(point)
@@ -186,7 +186,7 @@ class SpaceReading:
         return tuple(points)
 
     def _first_point(self, index: int, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The point in the space's spelling; None where an override has made it incomplete."""
+        """Read a point of `first`; None where an override has made it incomplete."""
         try:
             rule = "missing: a first point has every quantity"
             point = read_point(self.dimensions, self.fixed, entry, rule)
@@ -206,7 +206,7 @@ class SpaceReading:
         return point
 
     def _make_absolute(self, configs: Mapping[str, TrialConfig]) -> None:
-        """Say absolutely what `TrialConfig` takes for a path: a trial has its own directory."""
+        """Make every path in `fixed` absolute: each trial has a working directory of its own."""
         for config in configs.values():
             parsed = config.model_dump(mode="json")
             for path, value in list(leaves(self.fixed)):
@@ -218,7 +218,7 @@ class SpaceReading:
     def located(
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace
     ) -> SpaceError:
-        """Where the user wrote what `problem` is about: the override, dimension or line."""
+        """The error of `problem` with its place: the override, or the line of the file."""
         for path, place in self.places.items():
             if f"{problem.path}.".startswith(f"{path}."):
                 return SpaceError(place, problem.path, problem.rule)

@@ -1,4 +1,4 @@
-"""YAML in, with the line of every key; YAML out: the one door of that format."""
+"""Reads YAML with the line number of every key, and writes YAML; the only `import yaml`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NO_FILE = os.strerror(errno.ENOENT).lower()
 _BRACED = re.compile(r"\$\{|\{scale\}")
 ADDRESS = "study.tracking_uri"
-"""Where a variable may be a password: it is filled in where MLflow is spoken to, and written down
-as it stands."""
+"""Path of the tracking address. A variable in it may be a password, so it is stored as it stands,
+and `tracking/store.py` fills it in."""
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$|[-+]?[0-9]+[eE][-+]?[0-9]+$"
     r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
@@ -31,7 +31,7 @@ _FLOAT = re.compile(
 
 
 class SpaceError(ConfigError):
-    """The user's mistake in a space, in one line: `FILE:LINE: dotted.path: rule`."""
+    """An error in a user's space, in one line: `FILE:LINE: dotted.path: rule`."""
 
     def __init__(self, place: str, path: str, rule: str) -> None:
         super().__init__(path, " ".join(rule.split()))
@@ -44,21 +44,21 @@ class SpaceError(ConfigError):
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and on which line."""
+    """The content of a YAML file, with the line number of every key."""
 
     file: str
     content: dict[str, Any]
     lines: Mapping[Keys, int]
 
     def error(self, keys: Keys, path: str, rule: str) -> SpaceError:
-        """A mistake at `keys`, or at the nearest thing around them that the file has."""
+        """The error at `keys`, with the line of the innermost of them that the file has."""
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return SpaceError(f"{self.file}:{self.lines.get(keys, 1)}", path, rule)
 
 
 def read_yaml(path: Path) -> Document:
-    """The mapping in a file, `${VARIABLE}`s taken from the environment.
+    """Read the mapping in a file; each `${VARIABLE}` is replaced from the environment.
 
     Raises:
         SpaceError: the file cannot be read, is not YAML or is no mapping, a key occurs twice, a
@@ -80,7 +80,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def parse_yaml(text: str, file: str, *, interpolate: bool = True) -> Document:
-    """As `read_yaml`, of `text`; `file` is what messages call it."""
+    """Read the mapping in `text` as `read_yaml` does; `file` is its name in messages."""
     reader = _Reader(file, interpolate)
     content = reader.read(text)
     if not isinstance(content, dict):
@@ -89,12 +89,12 @@ def parse_yaml(text: str, file: str, *, interpolate: bool = True) -> Document:
 
 
 def parse_value(text: str, place: str, *, interpolate: bool = True) -> Any:
-    """One YAML value, as `--set` takes it; `place` is what messages call it."""
+    """Read one YAML value, as `--set` takes it; `place` is its name in messages."""
     return _Reader(place, interpolate, numbered=False).read(text)
 
 
 def dump_yaml(content: Any) -> str:
-    """`content` (mappings, lists, scalars) as YAML that `parse_yaml` reads back equal."""
+    """Write mappings, lists and scalars as YAML that `parse_yaml` reads back equal."""
     text: str = yaml.dump(
         content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
@@ -102,12 +102,12 @@ def dump_yaml(content: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """The core schema of YAML 1.2: `1e-5` is a number, `on`, `12:30` and a date are words."""
+    """Loads the core schema of YAML 1.2: `1e-5` is a number, `on`, `12:30` and dates are words."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML's, without aliases and tags: a value stands where it is used."""
+        """Compose a node as PyYAML does, but refuse aliases, tags and deep nesting."""
         event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
         problem = None
         if self.check_event(yaml.AliasEvent):
@@ -125,10 +125,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 or 1.2 would read as something else."""
+    """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Equal things are written out twice: a space has no anchors."""
+        """Write equal values out twice: a space has no anchors."""
         return True
 
 
@@ -144,7 +144,7 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 
 
 class _Reader:
-    """Builds values from YAML's nodes, which know their lines."""
+    """Builds values from YAML nodes, and records the line of each key."""
 
     def __init__(self, file: str, interpolate: bool, *, numbered: bool = True) -> None:
         self.file = file
@@ -154,7 +154,7 @@ class _Reader:
         self.loader: _Loader | None = None
 
     def read(self, text: str) -> Any:
-        """The value of the one document in `text`; an empty one is an empty mapping."""
+        """Read the one document in `text`; an empty one is an empty mapping."""
         try:
             self.loader = _Loader(text)
             node = self.loader.get_single_node()

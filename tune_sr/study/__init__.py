@@ -1,1 +1,1 @@
-"""What a study is before it runs. Imports searchers, schedulers and what they stand on."""
+"""Space, settings and configuration of a study. Imports searchers and schedulers, and no Ray."""

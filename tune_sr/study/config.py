@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tune_sr.schedulers.pbt import PopulationBasedTraining, exploit_steps
 from tune_sr.space.search_space import SearchSpace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainables.config import TrialConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StudyConfig:
     """A study's space and settings, and what one start of it decides beside them.
 
@@ -25,38 +25,26 @@ class StudyConfig:
         ValueError: two settings contradict each other.
     """
 
-    name: str
     space: SearchSpace
     settings: StudySettings
     folder: Path
-    """The study's own folder, absolute: `<storage>/<name>`."""
+    """The study's own folder, `<storage>/<name>`; made absolute."""
     address: str | None = None
-    """Address of the Ray cluster the study runs on; None: this machine."""
+    """Address of the Ray cluster that the study runs on; None: this machine."""
     retry_failed: bool = False
     """Whether this start repeats the failed trials for which `may_be_retried` holds."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder.absolute())
         hours = self.settings.gpu_hours
         if hours is not None and self.settings.gpus_per_trial == 0:
             rule = "counts the GPUs that trials are given: say --gpus-per-trial as well"
             raise ValueError(f"--gpu-hours {hours:g}: {rule}")
 
-    @classmethod
-    def from_settings(
-        cls,
-        space: SearchSpace,
-        settings: StudySettings,
-        name: str,
-        storage: Path,
-        address: str | None = None,
-    ) -> Self:
-        """Configure a study called `name` whose folder lies in `storage`.
-
-        Raises:
-            ValueError: two settings contradict each other.
-        """
-        folder = (storage / name).absolute()
-        return cls(name=name, space=space, settings=settings, folder=folder, address=address)
+    @property
+    def name(self) -> str:
+        """The study's name: that of its folder."""
+        return self.folder.name
 
     @property
     def gpus_per_trial(self) -> float:

@@ -1,4 +1,4 @@
-"""What makes a study this one: its `id`, and the files that it was begun with."""
+"""The identity of a study: its `id`, and the digests of the files that its trials read."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ if TYPE_CHECKING:
     from trainables.run import RunImages
 
 _DIGESTS = "digests"
-"""Key of `study_started`, and of a `driver_started` that found more."""
+"""Key of the digests in `study_started`, and in a `driver_started` with new ones."""
 _PARTS = ("teacher", "data")
 _PATHS = ("method.name", "method.vgg19", "method.features", "student.name", "student.weights")
-"""What decides which files a trial reads: all of these sections, and these quantities."""
+"""Sections and paths of a `TrialConfig` that decide which files a trial reads."""
 _LIMIT = 512
-"""Combinations of them that are looked at."""
+"""Combinations of these quantities that are looked at, at most."""
 _log = logging.getLogger(__name__)
 
 
 def owner_of(study: Mapping[str, Any] | None) -> Owner | None:
-    """Whose checkpoints a study may rely on: its own.
+    """The owner of the checkpoints that a study may use; None for a study without an id.
 
-    Of one that was begun before manifests named their study, those too that name none; None for
-    one that has no id.
+    A study from before manifests named their study may also use checkpoints that name none.
 
     Args:
-        study: its event `study_started`.
+        study: the event `study_started`.
     """
     if study is None or not isinstance(study.get("id"), str):
         return None
@@ -48,7 +47,7 @@ def owner_of(study: Mapping[str, Any] | None) -> Owner | None:
 
 
 def recorded_digests(events: Iterable[Event]) -> Digests:
-    """The digests that a ledger has; of each file, those with which the study first met it."""
+    """The digest of each file, as the first event of the ledger that names the file has it."""
     digests: Digests = {}
     for event in events:
         if event["event"] in ("study_started", "driver_started"):
@@ -57,7 +56,7 @@ def recorded_digests(events: Iterable[Event]) -> Digests:
 
 
 def configs_of_files(space: SearchSpace) -> list[TrialConfig]:
-    """A configuration for each combination of searched values that decides which files are read."""
+    """One configuration for each set of files that the trials of a space may read."""
 
     def values(dimension: Dimension) -> tuple[Any, ...]:
         section = dimension.path.partition(".")[0]
@@ -71,20 +70,20 @@ def configs_of_files(space: SearchSpace) -> list[TrialConfig]:
     configs = []
     points = combinations(tuple(space.dimensions.values()), space.fixed, values)
     for point in islice(points, _LIMIT):
-        with suppress(ConfigError):  # no trial can have it
+        with suppress(ConfigError):  # no trial has it
             configs.append(space.trial_config(point))
     return configs
 
 
 def found_digests(configs: Sequence[TrialConfig], images: RunImages) -> Digests:
-    """The digests of all files that trials of these configurations read.
+    """Compute the digests of all files that trials of these configurations read.
 
     Args:
-        configs: the first one's held-out images are everybody's.
-        images: decoded; training images that are not among them are read.
+        configs: all have the held-out images of the first one.
+        images: decoded images; training images that are not among them are read.
 
     Raises:
-        ValueError: a file cannot be read, by name.
+        ValueError: a file cannot be read; names it.
     """
     digests = heldout_digests(configs[0], images.heldout)
     try:
@@ -98,20 +97,19 @@ def found_digests(configs: Sequence[TrialConfig], images: RunImages) -> Digests:
 
 
 def new_digests(events: Iterable[Event], found: Mapping[str, str]) -> dict[str, Digests]:
-    """The field `digests` of a start that found what `events` lack; empty where it found none."""
+    """The field `digests` of `driver_started` with those that `events` lack; empty if none are."""
     recorded = recorded_digests(events)
     new = {key: digest for key, digest in found.items() if key not in recorded}
     return {_DIGESTS: new} if new else {}
 
 
 def check_digests(folder: Path, events: Sequence[Event], found: Mapping[str, str]) -> None:
-    """Refuse to go on with a study whose teacher or images are others than it was begun with.
+    """Refuse to continue a study whose teacher or images have changed since it was begun.
 
     Args:
-        folder: the study's.
-        events: its ledger; of a study that was begun before digests were recorded nothing can be
-            compared, which a log warning tells.
-        found: as `found_digests` gives them.
+        folder: the study's folder, for messages.
+        events: the ledger; where it is older than digests, a warning is logged and nothing checked.
+        found: digests of the files as they are now, from `found_digests`.
 
     Raises:
         ValueError: names the first file or folder that differs, and the ways out.
@@ -129,7 +127,7 @@ def check_digests(folder: Path, events: Sequence[Event], found: Mapping[str, str
 
 
 def _training_sets(configs: Iterable[TrialConfig], images: RunImages) -> Iterator[TrainingSet]:
-    """Every set of training images that `configs` name, each once."""
+    """Each set of training images that `configs` name, once."""
     at_hand = images.train if isinstance(images.train, TrainingSet) else None
     if at_hand is not None:
         yield at_hand

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from tune_sr.ledger.ledger import is_started, read_events
@@ -44,7 +43,7 @@ def new_study(arguments: argparse.Namespace, address: str | None, in_job: bool) 
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     own = {"name": name, "storage": str(storage)}
     settings = settings.with_overrides({**flags, **own}, space)
-    config = StudyConfig.from_settings(space, settings, name, storage, address)
+    config = StudyConfig(space, settings, storage / name, address)
     events = read_events(config.folder)
     if is_started(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"
@@ -86,8 +85,7 @@ def resumed_study(arguments: argparse.Namespace, address: str | None, in_job: bo
     own = {"name": name, "storage": str(storage)}
     resumed = settings.with_overrides({**flags, **own}, space)
     check_unchanged(folder, (space, settings), (space, resumed))
-    config = StudyConfig.from_settings(space, resumed, name, storage, address)
-    return replace(config, retry_failed=arguments.retry_failed)
+    return StudyConfig(space, resumed, folder, address, arguments.retry_failed)
 
 
 def _storage(arguments: argparse.Namespace, settings: StudySettings, in_job: bool) -> Path:

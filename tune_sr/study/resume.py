@@ -17,15 +17,13 @@ from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import LEDGER, SPACE
 from tune_sr.study.settings import StudySettings
-from tune_sr.study.space_file import read_resolved, to_resolved
+from tune_sr.study.space_file import Study, read_resolved, to_resolved
 
 _MAY_CHANGE = (
     "name", "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
     "storage", "tracking_uri",
 )  # fmt: skip
 """Settings that a resume may change: none of them decides what a trial is."""
-
-Study = tuple[SearchSpace, StudySettings]
 
 
 def load_stored_study(folder: Path, events: Sequence[Event]) -> Study:
@@ -74,12 +72,7 @@ def check_nothing_lost(folder: Path, events: Sequence[Event]) -> None:
 
 
 def check_unchanged(folder: Path, stored: Study, given: Study) -> None:
-    """Refuse a resume whose space or seed would change what the trials are.
-
-    Args:
-        folder: the study's.
-        stored: space and settings of the study so far.
-        given: space and settings of the resume.
+    """Refuse a resume that would change what the trials of the study in `folder` are.
 
     Raises:
         ValueError: names the first three differences, and the ways out.
@@ -108,11 +101,7 @@ def changed_paths(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def check_extends(stored: StudySettings, flags: Mapping[str, Any]) -> None:
-    """Refuse a resume that would shorten a study.
-
-    Args:
-        stored: the study's settings so far.
-        flags: values of the command line by the name of their setting; None where one is not given.
+    """Refuse a resume whose flags, by the name of their setting, would shorten a study.
 
     Raises:
         ValueError: names the flag and the study's present limit.
@@ -137,11 +126,7 @@ def without_secrets_of_old(event: Event) -> Event:
 
 
 def address_again(stored: str | None, given: str | None) -> str | None:
-    """Find the tracking address of a study, which is stored without its secrets.
-
-    Args:
-        stored: the address as the study has it.
-        given: the address of the space that a resume was given, if it was given one.
+    """Restore the secrets that a study's tracking address is `stored` without.
 
     Returns:
         `given` or MLFLOW_TRACKING_URI, whichever first equals `stored` but for the secrets; None

@@ -14,8 +14,11 @@ from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import parse_yaml, read_yaml
 from tune_sr.study.settings import StudySettings
 
+Study = tuple[SearchSpace, StudySettings]
+"""The content of a study's YAML file."""
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, StudySettings]:
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Read a space and the settings of its study from a file, and check the space at every corner.
 
     Args:
@@ -47,11 +50,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[SearchSpace, 
 
 
 def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
-    """Read a space from its file, as `load_study` does, without the settings of its study.
-
-    Raises:
-        SpaceError: one line with file, line, dotted path, rule and the known keys.
-    """
+    """Read a space as `load_study` does, with the same errors, without the study's settings."""
     return load_study(path, overrides)[0]
 
 
@@ -60,7 +59,7 @@ def to_resolved(space: SearchSpace, settings: StudySettings) -> dict[str, Any]:
     return {**space.to_dict(), "study": settings.to_dict()}
 
 
-def read_resolved(text: str, path: Path = Path("space.yaml")) -> tuple[SearchSpace, StudySettings]:
+def read_resolved(text: str, path: Path = Path("space.yaml")) -> Study:
     """Read back the YAML of `to_resolved`; the space was checked when it was loaded.
 
     Raises:

@@ -22,7 +22,7 @@ GB = 10**9
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     study = load_study(toy_space(study={"gpus_per_trial": "auto", "tracking_uri": None}))
-    return StudyConfig.from_settings(*study, "toy", tmp_path)
+    return StudyConfig(*study, tmp_path / "toy")
 
 
 @pytest.mark.parametrize("free", [8 * GB, 24 * GB, 80 * GB])

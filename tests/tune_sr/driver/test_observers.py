@@ -17,7 +17,7 @@ def test_while_someone_watches_threads_give_way_to_one_another_at_once(
 ) -> None:
     for method in ("start", "close"):
         monkeypatch.setattr(MlflowTracker, method, lambda *_: None)
-    config = StudyConfig.from_settings(*load_study(toy_space()), "toy", tmp_path)
+    config = StudyConfig(*load_study(toy_space()), tmp_path / "toy")
     before = sys.getswitchinterval()
     with Observers(config, {}, quiet=True):
         assert sys.getswitchinterval() <= 0.001

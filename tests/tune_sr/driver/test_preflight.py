@@ -29,7 +29,7 @@ def searched_method(toy_space: ToySpace, toy_folder: Path) -> Callable[..., Stud
         }
         fixed = {"method": {}, "data": data or {"images": str(toy_folder / "images")}}
         path = toy_space(fixed=fixed, search=search, first=list(first))
-        return StudyConfig.from_settings(*load_study(path), "prepared", toy_folder / "runs")
+        return StudyConfig(*load_study(path), toy_folder / "runs" / "prepared")
 
     return make
 
@@ -64,7 +64,7 @@ def test_a_dry_run_warns_of_reports_that_cost_more_than_the_training_between(
     assert "less than it costs: raise budget.steps_per_report" in capsys.readouterr().out
     budget = {"steps": 8_000_000, "steps_per_report": 1_000_000}
     long = toy_space("long", fixed={"budget": budget, **threads})
-    prepared = prepare(StudyConfig.from_settings(*load_study(long), "prepared", tmp_path / "runs"))
+    prepared = prepare(StudyConfig(*load_study(long), tmp_path / "runs" / "prepared"))
     assert seconds_of_report(prepared) is None  # nor is an update made to find out
     assert search.main(["--space", str(long), "--dry-run"]) == 0
     assert "warning" not in capsys.readouterr().out

@@ -171,7 +171,7 @@ def end_of(driver: subprocess.Popen[str], nodes: Nodes) -> tuple[str, list[Event
     check_complete(
         read_events(folder),
         2,
-        StudyConfig.from_settings(*study, "toy", folder.parent, nodes.address),
+        StudyConfig(*study, folder.parent / "toy", nodes.address),
     )
     return told, read_events(folder)
 

@@ -97,7 +97,7 @@ def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
     budget = {"steps": STEPS, "steps_per_report": EVERY}
     study = {"trials": 12, "scheduler": "none", "searcher": "random"}
     study = load_study(toy_space("faults", fixed={"budget": budget}, study=study))
-    return StudyConfig.from_settings(*study, "faults", tmp_path / "runs")
+    return StudyConfig(*study, tmp_path / "runs" / "faults")
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_results_wait_for_room(
     results = ["summary.json", "results.csv", "best/student.safetensors", "best/panel.png"]
     for name in results:
         (folder / name).unlink()
-    config = StudyConfig.from_settings(*load_study(space), "toy", small_disk)
+    config = StudyConfig(*load_study(space), small_disk / "toy")
     prepared = prepare(config)
     filler = fill(small_disk)
     with ThreadPoolExecutor(1) as beside:

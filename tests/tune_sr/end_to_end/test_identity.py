@@ -92,7 +92,7 @@ def study(toy_space: Callable[..., Path], files: Path, tmp_path: Path) -> Config
         searched = changes.pop("search", {"optimiser.lr": {"loguniform": [0.001, 0.1]}})
         rest = tail[tail.index("first:") :]
         whole.write_text(f"{head}search: {json.dumps(searched)}\n{rest}")
-        return StudyConfig.from_settings(*load_study(whole), name, tmp_path / "runs")
+        return StudyConfig(*load_study(whole), tmp_path / "runs" / name)
 
     return make
 

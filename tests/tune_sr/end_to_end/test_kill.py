@@ -148,7 +148,7 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     space = toy_space("killed")
-    whole = StudyConfig.from_settings(*load_study(space), "whole", tmp_path / "runs")
+    whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
     run_study(whole, quiet=True)
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")
@@ -182,7 +182,7 @@ def test_killed_among_copies_a_population_is_the_one_never_killed(
 ) -> None:
     pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
     space = toy_space("population", study={"scheduler": pbt, "trials": 4})
-    whole = StudyConfig.from_settings(*load_study(space), "whole", tmp_path / "runs")
+    whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
     run_study(whole, quiet=True)
     never_killed = read_events(whole.folder)
     copies = count(never_killed, "cloned")
@@ -251,7 +251,7 @@ def test_a_study_with_two_objectives_is_the_one_never_killed(
     toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     space = toy_space("sizes", **SIZES)
-    whole = StudyConfig.from_settings(*load_study(space), "whole", tmp_path / "runs")
+    whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
     front = run_study(whole, quiet=True).summary()["front"]
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")

@@ -50,7 +50,7 @@ def test_a_process_that_cannot_begin_says_what_it_lacks(
 
     monkeypatch.setattr("tune_sr.execution.tuner.DistillTrainable", Lacking)
     study = load_study(toy_space(study={"trials": 1}))
-    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs")
+    config = StudyConfig(*study, tmp_path / "runs" / "toy")
     monkeypatch.setattr(circuit_breaker, "PAUSES_S", (0.1, 0.2))
     reason = "its process could not begin: ModuleNotFoundError: No module named 'only_here'"
     with pytest.raises(EnvironmentFault, match=re.escape(reason)):

@@ -79,7 +79,7 @@ def attempts(events: list[Event]) -> list[str]:
 
 @pytest.fixture
 def config(space: Path, tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(*load_study(space), "faults", tmp_path / "runs")
+    return StudyConfig(*load_study(space), tmp_path / "runs" / "faults")
 
 
 class FileServer:

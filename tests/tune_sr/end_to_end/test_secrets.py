@@ -55,7 +55,7 @@ def run(capsys: Capture, *words: object) -> tuple[int, str]:
 def config_of(space: Path, **flags: str) -> StudyConfig:
     loaded, settings = load_study(space)
     settings = settings.with_overrides(flags, loaded)
-    return StudyConfig.from_settings(loaded, settings, "toy", space.parent / "runs")
+    return StudyConfig(loaded, settings, space.parent / "runs" / "toy")
 
 
 @pytest.mark.ray

@@ -43,7 +43,7 @@ def study(toy_space: Callable[..., Path], tmp_path: Path) -> Configure:
         flags = {"trials": trials, **changes.pop("flags", {})}
         space, settings = load_study(toy_space(**changes))
         settings = settings.with_overrides(flags, space)
-        return StudyConfig.from_settings(space, settings, "toy", tmp_path / "runs")
+        return StudyConfig(space, settings, tmp_path / "runs" / "toy")
 
     return make
 
@@ -138,7 +138,7 @@ def test_a_finished_study_is_extended_to_what_a_longer_one_is(
     assert len(of_kind(events, "trial_ended")) == 7 and not of_kind(events, "attempt")
     assert results.summary()["trials"]["total"] == 7 and results.summary()["finished"]
 
-    whole = StudyConfig.from_settings(longer.space, longer.settings, "whole", tmp_path / "runs")
+    whole = StudyConfig(longer.space, longer.settings, tmp_path / "runs" / "whole")
     run_study(whole, quiet=True)
     points = [
         [each["point"] for each in of_kind(read_events(folder), "trial_added")]

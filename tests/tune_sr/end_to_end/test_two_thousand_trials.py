@@ -82,7 +82,7 @@ def test_two_thousand_trials_leave_memory_and_files_as_they_were(
     budget = {"steps": 4 * REPORTS, "steps_per_report": 4}
     changes = {"study": {**study, "scheduler": scheduler}, "fixed": {"budget": budget}}
     study = load_study(toy_space("thousands", **changes))
-    config = StudyConfig.from_settings(*study, "thousands", tmp_path / "runs")
+    config = StudyConfig(*study, tmp_path / "runs" / "thousands")
     looks: list[tuple[int, int]] = []
     moments: list[float] = []
     ended = Counter[str]()

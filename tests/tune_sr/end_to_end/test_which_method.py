@@ -124,7 +124,7 @@ def test_every_trial_carries_its_own_methods_quantities_alone(
 ) -> None:
     for method in METHODS:
         tune.register_trainable(method, DistillTrainable)  # as if another's
-    study = StudyConfig.from_settings(*load_study(space.path), "whose", tmp_path)
+    study = StudyConfig(*load_study(space.path), tmp_path / "whose")
     run_study(study, quiet=True)
     assert [get_trainable_cls(method).__name__ for method in METHODS] == [*METHODS]
     events = read_events(tmp_path / "whose")

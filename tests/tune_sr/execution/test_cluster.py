@@ -81,7 +81,7 @@ def test_a_study_joins_and_leaves(
     assert address_of(None) is None  # a shell's variable: where it hands jobs in
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     study = load_study(toy_space(study={"trials": 3, "concurrent": "auto"}))
-    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs", address_of(None))
+    config = StudyConfig(*study, tmp_path / "runs" / "toy", address_of(None))
     assert config.address == "auto" and max_concurrent(config) == 2
     results = run_study(config, quiet=True)
     assert ray.is_initialized()
@@ -98,7 +98,7 @@ def test_gpu_hours_end_a_study_and_more_go_on_with_it(
 
     def study(gpu_hours: float) -> StudyConfig:
         given = settings.with_overrides({"gpu_hours": gpu_hours}, space)
-        return StudyConfig.from_settings(space, given, "toy", tmp_path / "runs", "auto")
+        return StudyConfig(space, given, tmp_path / "runs" / "toy", "auto")
 
     assert run_study(study(1e-6), quiet=True).summary()["finished"]
     events = read_events(tmp_path / "runs" / "toy")

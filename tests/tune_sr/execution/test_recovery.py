@@ -32,7 +32,7 @@ from tune_sr.study.space_file import load_study
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(*load_study(toy_space()), "toy", tmp_path)
+    return StudyConfig(*load_study(toy_space()), tmp_path / "toy")
 
 
 def record(micro_batch: int | None = None) -> TrialRecord:

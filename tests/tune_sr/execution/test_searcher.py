@@ -29,7 +29,7 @@ STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 
 @pytest.fixture
 def config(toy_space: Callable[..., Path], tmp_path: Path) -> StudyConfig:
-    return StudyConfig.from_settings(*load_study(toy_space(study={"trials": 3})), "toy", tmp_path)
+    return StudyConfig(*load_study(toy_space(study={"trials": 3})), tmp_path / "toy")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tune_sr.results.summary_text import summary_text
+from tune_sr.study.settings import StudySettings
 
 
 def told(folder: Path, first: dict[str, Any] | None, best: dict[str, Any]) -> list[str]:
@@ -23,7 +24,7 @@ def told(folder: Path, first: dict[str, Any] | None, best: dict[str, Any]) -> li
         "trials": {"total": 2, "completed": 1, "stopped": 1, "failed": 0},
         "seconds": 12.0,
     }
-    config: Any = SimpleNamespace(tracking_uri=None, folder=folder / "toy")
+    config: Any = SimpleNamespace(settings=StudySettings(), folder=folder / "toy")
     results: Any = SimpleNamespace(summary=lambda: summary)
     return summary_text(config, results).splitlines()
 

@@ -41,7 +41,7 @@ W_R = Dimension("method.w_R", "uniform", (0.0, 3.0))
 def config(toy_space: ToySpace, tmp_path: Path) -> StudyConfig:
     fixed = {"budget": {"steps": 16, "steps_per_report": 4}}
     space = toy_space(fixed=fixed, study={"scheduler": PBT, "trials": 3, "seed": 8})
-    return StudyConfig.from_settings(*load_study(space), "toy", tmp_path)
+    return StudyConfig(*load_study(space), tmp_path / "toy")
 
 
 def added(number: int, **point: Any) -> Event:
@@ -307,7 +307,7 @@ def test_a_population_that_is_killed_again_and_again_is_the_one_never_killed(
                for each in trial.clones]  # fmt: skip
     assert changes == [(1, 2), (1, 2)]  # both never grew, and go on as what has grown
 
-    killed = StudyConfig.from_settings(config.space, config.settings, "killed", tmp_path)
+    killed = StudyConfig(config.space, config.settings, tmp_path / "killed")
     killed.folder.mkdir()
     # Each life adds lines of its own, so the first copy is met between its two lines, and after.
     deaths = [copied[0] - 1, copied[0] + 1, copied[0] + 5]

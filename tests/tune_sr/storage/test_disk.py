@@ -47,7 +47,7 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(
     toy_space: ToySpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = load_study(toy_space())
-    config = StudyConfig.from_settings(*study, "toy", tmp_path / "runs")
+    config = StudyConfig(*study, tmp_path / "runs" / "toy")
     prepare(config)
     asked = []
 

@@ -42,7 +42,7 @@ study:
 def config(tmp_path):
     path = tmp_path / "toy.yaml"
     path.write_text(SPACE)
-    return StudyConfig.from_settings(*load_study(path), "toy", tmp_path / "runs")
+    return StudyConfig(*load_study(path), tmp_path / "runs" / "toy")
 
 
 def changed(config, **flags):
