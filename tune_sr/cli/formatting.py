@@ -35,7 +35,7 @@ def format_cost(key: str, value: float) -> str:
 
 
 def format_count(number: int) -> str:
-    """Format a count as papers write it, in thousands (K), millions (M) or thousand millions (G).
+    """Format a count as papers write it, in thousands (K), millions (M) or billions (G).
 
     >>> format_count(664704), format_count(1517571), format_count(612), format_count(174218280960)
     ('664.7 K', '1.52 M', '612', '174.22 G')
