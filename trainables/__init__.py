@@ -1,4 +1,4 @@
-"""Training one super-resolution student from one configuration; knows nothing of a search."""
+"""Trains one super-resolution student from one configuration; independent of any search."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: torch alone takes a second."""
+    """Import a public name at its first use: importing torch alone takes a second."""
     if name not in _HOMES:
         raise AttributeError(f"module 'trainables' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""What a student is judged by: held-out images, or where there are none, doing as its teacher."""
+"""Makes what a student is scored on: held-out images or, without any, its teacher's results."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from trainables.threads import threads
 from trainables.values import Colour, Randomness
 
 IMAGES: Final = 64
-"""Half of them uniform noise, half what an untrained generator makes of normal noise."""
+"""Number of synthetic LR images: half uniform noise, half images of an untrained generator."""
 _SIDE, _LATENT = 48, 256
-"""Side of the LR images, that of a patch in every paper; length of the generator's input."""
+"""Side of the LR images in pixels, that of a patch in every paper; length of the generator's input.
+"""
 
 
 @final
 class Agreement(Heldout):
-    """Imagined images, and what a teacher makes of each: no pixel of it was ever photographed.
+    """Scores students by PSNR against the teacher's results on synthetic LR images.
 
-    The images are the same for every study, trial and seed, so that figures compare. As under
-    `yfloat` luma is compared, nothing rounded, as many pixels shaved as the scale.
+    The images are the same for every study, trial and seed, so that scores can be compared. As
+    under `yfloat`, unrounded luma is compared, with `scale` pixels shaved from each side.
 
     Args:
-        teacher: what to agree with; it is asked once.
-        scales: at which to evaluate.
+        teacher: the network to agree with; it upscales each image once, here.
+        scales: the scales to evaluate at.
         device: where the networks are.
     """
 
@@ -50,16 +51,16 @@ class Agreement(Heldout):
         }
 
     def score(self, view: View, sr_BCHW: Tensor) -> Tensor:
-        """PSNR in dB of a network's result against the teacher's: one value, on the device."""
+        """Return the PSNR in dB of a result against the teacher's: shape (1,), on the device."""
         return psnr_db(self.luma(view, sr_BCHW), view.truth_B1HW)
 
     def luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
-        """What is compared of a result."""
+        """Return the luma of a result that is compared: B 1 H W, float64, borders shaved."""
         return _luma_B1HW(sr_BCHW, view.scale)
 
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
-        """A network's result as RGB bytes, H W 3; grey of a luma network."""
-        del view  # lends no chroma: it has none
+        """Convert a result to RGB bytes, H W 3; that of a luma network is grey."""
+        del view  # a synthetic image has no chroma to add
         return _picture_HWC(sr_BCHW)
 
 
@@ -72,28 +73,33 @@ def make_heldout(
     colour: Colour,
     device: torch.device | str,
 ) -> Heldout:
-    """What a run's students are judged by, ready on `device`.
+    """Prepare on `device` what a run's students are scored on.
 
     Args:
-        config: of the held-out images; None: there are none, and the teacher judges.
-        images: decoded, as `config` names them.
-        teacher: who judges in their place.
-        scales: at which to evaluate.
-        colour: of the student.
+        config: the held-out images and their protocol; None: score by agreement with the teacher.
+        images: the decoded images that `config` names.
+        teacher: the network to agree with where `config` is None.
+        scales: the scales to evaluate at.
+        colour: the student's colour.
         device: where the networks are.
 
     Raises:
-        ValueError: an image cannot be used, by its name; or a protocol, by the path `heldout`.
+        ValueError: an image cannot be used; names it.
+        ConfigError: the protocol does not suit the colour; its path begins with `heldout`.
     """
     if config is None:
-        assert teacher is not None, "there is somebody to agree with"
+        assert teacher is not None, "without held-out images there is a teacher"
         return Agreement(teacher, scales=scales, device=device)
-    assert images is not None, "they were read"
+    assert images is not None, "held-out images are read before"
     return Heldout.of(images, config, scales=scales, colour=colour, device=device)
 
 
 def imagined_BCHW(colour: Colour) -> Tensor:
-    """The `IMAGES` LR images, from a seed of their own; equal bits for any number of threads."""
+    """Make the `IMAGES` synthetic LR images, (64, 3 or 1, 48, 48), from a fixed seed.
+
+    Half are uniform noise, half an untrained generator's images of normal noise. They are bitwise
+    equal for any number of CPU threads.
+    """
     channels, half = 3 if colour == "rgb" else 1, IMAGES // 2
     randomness = Randomness(0, "agreement").generator
     noise_BCHW = torch.rand(half, channels, _SIDE, _SIDE, generator=randomness)

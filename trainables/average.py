@@ -1,4 +1,4 @@
-"""A running average of a network's parameters: what is judged where `ema` is set."""
+"""The exponential moving average of a student's parameters, which is scored where `ema` is set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from trainables.networks import SRNet
 
 
 class Average:
-    """The exponential moving average of a student, which begins as a copy of it.
+    """The exponential moving average of a student, initialised with a copy of it.
 
-    After each update a <- decay a + (1 - decay) student, for every parameter, as BasicSR has it.
+    After each update a <- decay a + (1 - decay) student, for every parameter, as in BasicSR.
+
+    Args:
+        student: the network that is trained.
+        decay: between 0 and 1.
     """
 
     def __init__(self, student: SRNet, decay: float) -> None:
@@ -25,13 +29,13 @@ class Average:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move towards the student as it is now."""
+        """Update the average by the student's current parameters."""
         torch._foreach_lerp_(self._own, self._student, 1.0 - self.decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged parameters."""
+        """Return the averaged parameters."""
         return self.network.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Go on from `state_dict`."""
+        """Load the averaged parameters from `state_dict`."""
         self.network.load_state_dict(state_dict)

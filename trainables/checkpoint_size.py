@@ -1,4 +1,4 @@
-"""How many bytes a checkpoint takes, known before there is one."""
+"""Estimates the bytes of a checkpoint before one is written."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainables.values import Randomness
 
 
 def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None) -> int:
-    """About the size of one checkpoint of a trial: parameters, and what optimisers keep of them.
+    """Estimate the bytes of one checkpoint of a trial: parameters and optimiser state.
 
     Args:
-        config: of the trial.
-        student: what `config.student` describes; it may be shared, for only sizes matter.
-        teacher: the same of `config.teacher`, which CSD trains as well; None for a network that
-            only another library can build, and that no method trains.
+        config: the trial's configuration.
+        student: a network as `config.student` describes it; only its sizes are used.
+        teacher: the same for `config.teacher`, which CSD trains as well; None for a network that
+            only another library can build, which no method trains.
     """
     setting = Setting(
         student=student,
@@ -42,7 +42,10 @@ def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None)
 
 
 def largest_checkpoint(configs: list[TrialConfig]) -> int:
-    """Its size in bytes; every network is built once, however many trials share it."""
+    """Return the bytes of the largest checkpoint of any of `configs`, which is not empty.
+
+    Networks that occur in several configurations are built once.
+    """
     described = {network for config in configs for network in (config.student, config.teacher)}
     built: dict[TeacherConfig | None, SRNet] = {
         network: make_network(

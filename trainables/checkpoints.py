@@ -1,4 +1,4 @@
-"""A run's checkpoints: written whole or not at all, verified before use, only a few kept."""
+"""Writes, verifies, finds and prunes a run's checkpoints; each is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,61 +21,60 @@ from trainables.values import Report, quality_of
 
 STATE, MANIFEST = "run.pt", "MANIFEST.json"
 LATEST_KEPT = 2
-"""Besides the best one: the newest, and one to fall back on should the newest be damaged."""
+"""Newest checkpoints kept besides the best: the second is the fallback if the first is damaged."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint is, written after its state is on disk: without it there is none."""
+    """The description of a checkpoint, written after its state; without it a folder is none."""
 
     step: int
     """Student updates done."""
     psnr_y_db: float
-    """Its value in the choice of the best; of a run without held-out images its
+    """The score by which the best checkpoint is chosen; in a run without held-out images its
     `teacher_agreement_db`."""
     eligible: bool
     """Whether the student had grown to its full depth."""
     report: Report
     """The report made at this step, so that a kill between checkpoint and report loses neither."""
     sha256: str
-    """Of the state file."""
+    """Hexadecimal digest of the state file."""
     study: str | None = None
-    """The `id` of the study that it was made in; None outside of one, and from before there was
-    this key."""
+    """The `id` of its study; None outside of one, and in checkpoints of older versions."""
     point: str | None = None
-    """`point_digest` of what was trained, in a study."""
+    """The `point_digest` of the trained point; None outside of a study."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose checkpoints count; those of others are passed over."""
+    """The study, and the point of it, whose checkpoints are used; those of others are skipped."""
 
     study: str
     """The `id` of the study."""
     point: str | None = None
-    """`point_digest` of what is trained; None: any point of the study."""
+    """The `point_digest` of the trained point; None: any point of the study."""
     takes_unnamed: bool = False
-    """Whether those count that name no study: for a study from before they did."""
+    """Whether checkpoints without a study's `id` are used: for studies of older versions."""
 
     def owns(self, manifest: Manifest) -> bool:
-        """Whether a checkpoint with this manifest counts."""
+        """Whether the checkpoint of a manifest belongs to this owner."""
         if manifest.study is None:
             return self.takes_unnamed
         return manifest.study == self.study and self.point in (None, manifest.point)
 
     def at(self, point: Mapping[str, Any]) -> Owner:
-        """The same study, at one point of it."""
+        """Return the owner of the checkpoints of one point of the study."""
         return replace(self, point=point_digest(point))
 
     def of_any_point(self) -> Owner:
-        """All of the study."""
+        """Return the owner of all checkpoints of the study."""
         return replace(self, point=None)
 
 
 def point_digest(point: Mapping[str, Any]) -> str:
-    """A point, dotted path to value, as 64 hexadecimal digits: the same however it is ordered.
+    """Digest a point (dotted path to value) to 64 hexadecimal digits, independent of its order.
 
     >>> point_digest({"a": 1, "b": [2.0]}) == point_digest({"b": (2.0,), "a": 1})
     True
@@ -85,13 +84,13 @@ def point_digest(point: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a state and the manifest that vouches for it."""
+    """A folder with a state file and its manifest."""
 
     folder: Path
     manifest: Manifest
 
     def state(self) -> dict[str, Any] | None:
-        """What was saved, on the CPU; None where the file is gone or not what was written."""
+        """Load the saved state onto the CPU; None if the file is missing or its digest is wrong."""
         try:
             content = (self.folder / STATE).read_bytes()
         except OSError:
@@ -110,23 +109,23 @@ def write_checkpoint(
     eligible: bool,
     owner: Owner | None = None,
 ) -> Checkpoint:
-    """Save `state` under `parent`; it is on disk, whole, when this returns.
+    """Write a checkpoint under `parent`; on return it is on disk, whole.
 
     Args:
         parent: a trial's folder; the checkpoint becomes `parent/checkpoint_<step>`.
         state: tensors and plain values.
         report: the report made at this state; its `step` names the checkpoint.
         eligible: whether the student had grown to its full depth.
-        owner: whose it is; None: of no study.
+        owner: the study and point it belongs to; None: none.
 
     Raises:
-        OSError: the disk is full or cannot be written; of this one nothing is left, which would
-            take room that others need, and an older checkpoint is not touched.
+        OSError: the disk is full or cannot be written; nothing of this checkpoint is left, and
+            older ones are unchanged.
     """
     step = int(report["step"])
     folder = parent / f"checkpoint_{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)  # an attempt before this one wrote the same step
+    (folder / MANIFEST).unlink(missing_ok=True)  # an earlier attempt wrote the same step
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
@@ -143,11 +142,11 @@ def write_checkpoint(
 
 
 def find_checkpoints(parents: Iterable[Path], owner: Owner | None = None) -> list[Checkpoint]:
-    """The checkpoints in some trial folders, newest step first; their states are not read.
+    """List the checkpoints in a trial's folders, the newest step first, without reading states.
 
     Args:
         parents: the folders.
-        owner: whose count; None: all.
+        owner: the owner of the checkpoints to list; None: list all.
     """
     found = []
     for path in (path for parent in parents for path in parent.glob(f"checkpoint_*/{MANIFEST}")):
@@ -164,10 +163,10 @@ def newest_valid(
     until: float = math.inf,
     owner: Owner | None = None,
 ) -> tuple[Checkpoint, dict[str, Any]] | None:
-    """The newest checkpoint with `after` < step <= `until` whose state is what its manifest says.
+    """Return the newest intact checkpoint with `after` < step <= `until`, and its state.
 
-    A damaged one is reported by a log warning and set aside: its manifest becomes
-    `MANIFEST.damaged`, so that it is never again counted among those that can be relied on.
+    A damaged one is logged and its manifest renamed to `MANIFEST.damaged`, so that it is not found
+    again. None if there is no intact one.
     """
     for checkpoint in find_checkpoints(parents, owner):
         if checkpoint.manifest.step <= after:
@@ -186,7 +185,7 @@ def newest_valid(
 def valid_at(
     parents: Iterable[Path], step: int, owner: Owner | None = None
 ) -> tuple[Checkpoint, dict[str, Any]] | None:
-    """A checkpoint at `step` whose state is what its manifest says, with that state."""
+    """Return an intact checkpoint at `step` and its state; None if there is none."""
     for checkpoint in find_checkpoints(parents, owner):
         if checkpoint.manifest.step == step and (state := checkpoint.state()) is not None:
             return checkpoint, state
@@ -194,7 +193,7 @@ def valid_at(
 
 
 def best_of(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
-    """The one a trial is judged by: the best fully grown one, else the best; ties: the earlier."""
+    """Return the best checkpoint of a fully grown student, else the best; of equals the first."""
     return max(
         checkpoints,
         key=lambda each: (
@@ -207,9 +206,9 @@ def best_of(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
 
 
 def prune(parents: Iterable[Path], keep: Collection[int] = (), owner: Owner | None = None) -> None:
-    """Keep the newest two and the best one of a trial, and those at the steps of `keep`.
+    """Delete a trial's checkpoints but the newest two, the best, and those at the steps of `keep`.
 
-    A folder that resists is left, and so are those of others than `owner`.
+    Folders that cannot be removed, and checkpoints of another owner, are left.
     """
     by_step: dict[int, Checkpoint] = {}
     checkpoints = find_checkpoints(parents, owner)
@@ -227,7 +226,7 @@ def prune(parents: Iterable[Path], keep: Collection[int] = (), owner: Owner | No
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step that survives a power cut."""
+    """Write `content` to `path` atomically and durably: it survives a power cut."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""Luma as MATLAB's `rgb2ycbcr` defines it (BT.601), and a picture given another luma."""
+"""Converts RGB to luma as MATLAB's `rgb2ycbcr` does (BT.601), and replaces the luma of an image."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from trainables.resample import round_half_up
 _OFFSET = 16 / 255
 _WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _LUMA_RANGE = sum(_WEIGHTS)
-"""219 / 255: what white has more luma than black."""
+"""219 / 255: the luma of white minus that of black."""
 
 
 def luma_B1HW(rgb_B3HW: Tensor) -> Tensor:
-    """The Y of an image: `(16 + 65.481 R + 128.553 G + 24.966 B) / 255`, unrounded.
+    """Compute the luma of images: `(16 + 65.481 R + 128.553 G + 24.966 B) / 255`, unrounded.
 
     Args:
         rgb_B3HW: floating-point RGB in [0, 1]; any number of leading dimensions.
 
     Returns:
-        Y on the same scale, which is that of `Y255 / 255`: from 16/255 (black) to 235/255.
+        Y, one channel, from 16/255 (black) to 235/255 (white).
 
     Example:
         >>> import torch
@@ -34,17 +34,17 @@ def luma_B1HW(rgb_B3HW: Tensor) -> Tensor:
 
 
 def with_luma_B3HW(rgb_B3HW: Tensor, luma: Tensor) -> Tensor:
-    """The picture whose Cb and Cr are those of `rgb_B3HW` and whose Y is `luma`.
+    """Replace the luma of RGB images, keeping Cb and Cr: the RGB image of a luma network's result.
 
-    In YCbCr, Y enters red, green and blue by the same weight, 255/219: the way there and back is
-    one addition. This is how the result of a luma network becomes a picture.
+    In YCbCr, Y enters red, green and blue with the same weight, 255/219, so the conversion there
+    and back is one addition.
 
     Args:
         rgb_B3HW: RGB in [0, 1].
         luma: B 1 H W, on the scale of `luma_B1HW`.
 
     Returns:
-        B 3 H W; colours that RGB does not have lie outside [0, 1], and are not clipped.
+        RGB, B 3 H W; colours outside of RGB are outside [0, 1], not clipped.
     """
     return rgb_B3HW + (luma - luma_B1HW(rgb_B3HW)) / _LUMA_RANGE
 

@@ -1,4 +1,4 @@
-"""The device that a configuration names, found out to be usable."""
+"""Resolves and checks the device that a configuration names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from trainables.values import ConfigError
 
 
 def chosen_device(name: str) -> torch.device:
-    """What `auto`, or a name of torch's, stands for on this machine.
+    """Return the device of a name: `auto` (a GPU if there is one, else the CPU) or one of torch's.
 
     Raises:
-        ConfigError: nothing can be computed there.
+        ConfigError: nothing can be computed on it here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What the files of a run hold, in SHA-256, so that a study works on the same all along."""
+"""SHA-256 digests of the files that a run reads: all trials of a study use the same files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.problems import EnvironmentFault
 
 Digests = dict[str, str]
-"""64 hexadecimal digits by what was read, such as `teacher.weights=/home/me/teacher.safetensors`:
-dotted path of the configuration, and the file or folder."""
+"""64 hexadecimal digits by file or folder, such as `teacher.weights=/home/me/teacher.safetensors`:
+its dotted path in the configuration, and its path."""
 
 
 def weights_digests(config: TrialConfig) -> Digests:
-    """The digests of the files that networks of a run are read from: teacher, student, VGG19.
+    """Digest the weights files of a run's networks: teacher, student, VGG19.
 
-    A file that this process has read is read again only where its date, size or inode changed.
+    Digests are cached in this process until a file's date, size or inode changes.
 
     Raises:
         EnvironmentFault: a file cannot be read.
@@ -29,16 +29,16 @@ def weights_digests(config: TrialConfig) -> Digests:
 
 
 def heldout_digests(config: TrialConfig, images: Images | None) -> Digests:
-    """The digest of the held-out images of a run, names and pixels; none where it has none."""
+    """Digest the names and pixels of a run's held-out images; empty if it has none."""
     if config.heldout is None or images is None:
         return {}
     return {f"heldout.images={config.heldout.images}": images.digest()}
 
 
 def difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    """The first of the things read that is not what was recorded, in words; None if there is none.
+    """Describe the first difference between recorded and found digests; None if there is none.
 
-    Only what stands in both is compared.
+    Only keys that are in both are compared.
 
     >>> difference({"teacher.weights=/t.pt": "ab" * 32}, {"teacher.weights=/t.pt": "cd" * 32})
     'teacher.weights: /t.pt is not what the study began with (SHA-256 cdcdcdcd..., was abababab...)'
@@ -53,10 +53,10 @@ def difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str | N
 
 
 def check_as_recorded(recorded: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Make sure that what was read is what the study began with.
+    """Check that the digests found equal those recorded when the study started.
 
     Raises:
-        EnvironmentFault: names the first file or folder that is not.
+        EnvironmentFault: names the first file or folder that differs.
     """
     why = difference(recorded, found)
     if why is not None:
@@ -64,21 +64,21 @@ def check_as_recorded(recorded: Mapping[str, str], found: Mapping[str, str]) -> 
 
 
 def check_weights(recorded: Mapping[str, str], config: TrialConfig) -> None:
-    """Make sure that the weights files of a run are those that its study began with.
+    """Check that a run's weights files are those recorded when the study started.
 
     Args:
-        recorded: by the study; where it is empty nothing is read.
-        config: of the run.
+        recorded: the study's digests; if empty, nothing is read.
+        config: the run's configuration.
 
     Raises:
-        EnvironmentFault: names the first file that is not, or that cannot be read.
+        EnvironmentFault: names the first file that differs or cannot be read.
     """
     if recorded:
         check_as_recorded(recorded, weights_digests(config))
 
 
 def _files(config: TrialConfig) -> Iterator[tuple[str, str, Path]]:
-    """Dotted path, what the configuration names, and the file that this means."""
+    """Yield dotted path, value in the configuration and file of each weights file of a run."""
     for part, network in (("teacher", config.teacher), ("student", config.student)):
         weights = None if network is None else network.weights
         if network is None or weights is None:

@@ -1,4 +1,4 @@
-"""Dotted paths into nested mappings: `method.w_R` is `{"method": {"w_R": ...}}`."""
+"""Reads and writes nested mappings by dotted path: `method.w_R` is `{"method": {"w_R": ...}}`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def put(nested: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path, making the mappings on the way.
+    """Set the value at a dotted path, creating the mappings on the way.
 
     Raises:
-        ValueError: a value stands where a mapping is needed.
+        ValueError: the path leads through a value that is no mapping.
     """
     *above, last = path.split(".")
     here = nested
@@ -22,7 +22,7 @@ def put(nested: dict[str, Any], path: str, value: Any) -> None:
 
 
 def leaves(nested: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted path of nested mappings, and its value.
+    """Yield the dotted path and value of every leaf of nested mappings.
 
     >>> dict(leaves({"method": {"name": "dfsr", "w_R": 1.0}, "seed": 0}))
     {'method.name': 'dfsr', 'method.w_R': 1.0, 'seed': 0}
@@ -36,7 +36,7 @@ def leaves(nested: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def look_up(nested: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of nested mappings.
+    """Return the value at a dotted path.
 
     Raises:
         KeyError: there is none.
@@ -50,7 +50,7 @@ def look_up(nested: Mapping[str, Any], path: str) -> Any:
 
 
 def get(nested: Mapping[str, Any], path: str, default: Any) -> Any:
-    """The value at a dotted path of nested mappings; `default` where there is none."""
+    """Return the value at a dotted path; `default` where there is none."""
     try:
         return look_up(nested, path)
     except KeyError:
@@ -58,7 +58,7 @@ def get(nested: Mapping[str, Any], path: str, default: Any) -> Any:
 
 
 def remove(nested: dict[str, Any], path: str) -> None:
-    """Take out what stands at a dotted path, if anything does."""
+    """Delete the value at a dotted path, if there is one."""
     above, _, last = path.rpartition(".")
     owner = get(nested, above, {}) if above else nested
     if isinstance(owner, dict):

@@ -1,4 +1,4 @@
-"""A student as a checkpoint has it, ready to be judged; nothing that it learned with is built."""
+"""Restores the student of a checkpoint for evaluation, without building its training."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _log = logging.getLogger(__name__)
 
 
 class FinishedStudent:
-    """The student of a checkpoint, with what a picture of it needs.
+    """The student of a checkpoint, with all that a comparison panel of it needs.
 
-    The files of its teacher and of its own first weights may be gone: only what it is compared
-    with then lacks.
+    The files of its teacher and of its initial weights may be missing; without the former the panel
+    lacks the teacher.
 
     Attributes:
-        config: of its run.
-        student: the network, with the parameters that were judged, `outcome` of its run.
-        active: body units that have taken part in training.
-        teacher: None where there is none, or where its file cannot be read, with a log warning.
-        heldout: what it was judged by; None where that is a teacher which cannot be read.
+        config: the configuration of its run.
+        student: the network with the scored parameters: averaged ones where `ema` is set.
+        active: number of body units that have taken part in training.
+        teacher: the teacher; None without one, or if its file cannot be read (a log warning).
+        heldout: what the student was scored on; None if that is a teacher that cannot be read.
     """
 
     def __init__(
         self, config: TrialConfig, state: Mapping[str, Any], images: RunImages | None = None
     ) -> None:
-        """Build it.
+        """Build the networks and load the student's parameters.
 
         Args:
-            config: of its run.
-            state: what `Run.state_dict` gave.
-            images: decoded images of the run; read from where `config` names them if None.
+            config: the configuration of the run.
+            state: as returned by `Run.state_dict`.
+            images: the run's decoded images; None: read the images that `config` names.
 
         Raises:
-            ValueError: held-out images cannot be read, by name.
+            ValueError: a held-out image cannot be read; names it.
         """
         self.config = config
         device = chosen_device(config.device)
@@ -72,5 +72,5 @@ class FinishedStudent:
 
     @property
     def outcome(self) -> SRNet:
-        """The student, as `Run.outcome`."""
+        """The network that is scored and kept, as `Run.outcome`."""
         return self.student

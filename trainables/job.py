@@ -1,4 +1,4 @@
-"""What all trials of one start of a study share."""
+"""The settings that all trials of one driver start share."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from trainables.run import RunImages
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials of one start of a study share; handed over once, apart from Ray's config."""
+    """The settings that all trials of one driver start share; passed once, not in Ray's config."""
 
     configure: Callable[[Mapping[str, Any]], TrialConfig]
-    """A point, dotted path to value, as a whole configuration."""
+    """Converts a point, dotted path to value, to a whole configuration."""
     trials: Path
-    """The study's folder of starts: checkpoints lie in `trials/<start>/<trial>/`."""
+    """The study's folder of starts: checkpoints are in `trials/<start>/<trial>/`."""
     start: str
-    """This start's folder name."""
+    """The folder name of this start."""
     threads: int
-    """CPU threads where the configuration names none: the CPUs that a trial is given."""
+    """CPU threads where the configuration sets none: the CPUs of a trial."""
     images: RunImages | None = None
+    """The decoded images, shared by all trials; None: each trial reads its own."""
     gpu_part: float = 0.0
-    """The part of its GPU's memory that a trial may fill; 0: all."""
+    """Share of its GPU's memory that a trial may use, in (0, 1]; 0: no limit."""
     keep: tuple[int, ...] = ()
-    """Steps whose checkpoints stay, because other trials may go on from them."""
+    """Steps whose checkpoints are never pruned, because other trials may be copied from them."""
     costs: tuple[str, ...] = ()
-    """Keys of `trainables.metrics.cost.COSTS` that every report has beside its own."""
+    """Keys of `trainables.metrics.cost.COSTS` that are added to every report."""
     owner: Owner | None = None
-    """The study, whose checkpoints count; None: all do."""
+    """The study whose checkpoints are used; None: all are."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Of files that the study began with (`trainables.digests`)."""
+    """Digests of the files that the study started with; see `trainables.digests`."""

@@ -1,4 +1,4 @@
-"""What a student is held against: bicubic from below, its teacher from above, its own cost."""
+"""Reference scores of a run (bicubic and the teacher), the student's cost, and a teacher check."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from trainables.run import Run, upscaler
 from trainables.threads import threads
 from trainables.values import ConfigError
 
-_LOOKED_AT = 24
-"""Side of the LR image by which a teacher is tried."""
+_CHECKED_SIDE = 24
+"""Side in pixels of the LR image with which a teacher is checked."""
 
 
 def marks(run: Run) -> dict[str, dict[str, float] | None]:
-    """The held-out figures of `bicubic` and of the `teacher`, None where a run has none.
+    """Score `bicubic` and the `teacher` by the same evaluation as the student's reports.
 
-    Both go through the very evaluation that the student's reports go through; keys as in a report:
-    `psnr_y_db`, `ssim` and the two per scale. Where a student is judged by its teacher, the teacher
-    has none: it agrees with itself.
+    Returns:
+        Report keys to values by name: `psnr_y_db`, `ssim` and the two per scale. The teacher's are
+        None if the run has no teacher, or if the student is scored by agreement with it.
     """
-    judge = None if run.config.heldout is None else run.teacher
-    with threads(run.threads):  # a driver calls this beside its main thread
+    teacher = None if run.config.heldout is None else run.teacher
+    with threads(run.threads):  # a driver calls this outside its main thread
         return {
             "bicubic": evaluate(upsample_BCHW, run.heldout),
-            "teacher": None if judge is None else evaluate(upscaler(judge), run.heldout),
+            "teacher": None if teacher is None else evaluate(upscaler(teacher), run.heldout),
         }
 
 
 def costs(run: Run, names: Iterable[str]) -> dict[str, float]:
-    """What the student of a run costs when it is fully grown, at its largest scale.
+    """Return the costs of a run's fully grown student at its largest scale.
 
     Args:
-        run: whose student it is.
-        names: of what is asked, keys of `COSTS`.
+        run: the run of the student.
+        names: keys of `COSTS`: `params`, `macs` or `latency_ms`.
     """
     channels, scale = 3 if run.heldout.colour == "rgb" else 1, max(run.config.student.scales)
     return {name: COSTS[name](run.outcome, channels, scale) for name in names}
@@ -45,7 +45,7 @@ def costs(run: Run, names: Iterable[str]) -> dict[str, float]:
 
 @torch.no_grad()
 def check_teacher(run: Run) -> None:
-    """Ask the teacher for one small image: what it makes of it must be numbers.
+    """Check on one small image that the teacher's result is finite.
 
     Raises:
         ConfigError: it is not, so that every student would diverge.
@@ -53,7 +53,7 @@ def check_teacher(run: Run) -> None:
     if run.teacher is None:
         return
     scale = run.config.student.scales[0]
-    lr_BCHW = run.heldout.views[scale][0].lr_BCHW[..., :_LOOKED_AT, :_LOOKED_AT]
+    lr_BCHW = run.heldout.views[scale][0].lr_BCHW[..., :_CHECKED_SIDE, :_CHECKED_SIDE]
     if not bool(torch.isfinite(run.teacher(lr_BCHW, scale=scale)).all()):
         rule = "what it makes of an image is infinite or no number: every student would diverge"
         raise ConfigError("teacher.weights", rule)

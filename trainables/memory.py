@@ -1,25 +1,25 @@
-"""Tells an error that means that there was no more memory, of a GPU or of the machine."""
+"""Recognises errors that mean that a GPU or the machine is out of memory."""
 
 from __future__ import annotations
 
 import torch
 
 OUT_OF_MEMORY = "out of memory"
-"""How the reason begins for which a run ends that found no more."""
+"""Beginning of the reason of a run that ended for lack of memory."""
 
-_SAID = (
+_MESSAGES = (
     "out of memory",
     "can't allocate memory",
     "_STATUS_ALLOC_FAILED",
     "Storage size calculation overflowed",
     "multiplication overflow",
 )
-"""By torch in a RuntimeError: its CUDA, its allocator on a CPU, cuBLAS and cuDNN; and of a size
-that no number of 64 bits holds."""
+"""Parts of torch's RuntimeErrors for lack of memory (from CUDA, the CPU allocator, cuBLAS, cuDNN),
+and for a size that exceeds 64 bits."""
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether there was no more memory: torch has many words for it.
+    """Whether an error means lack of memory, for which torch has several types and messages.
 
     >>> lacks_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory")), lacks_memory(
     ...     ValueError("out of memory"))
@@ -27,4 +27,4 @@ def lacks_memory(error: Exception) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _SAID)
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _MESSAGES)

@@ -1,4 +1,4 @@
-"""In which precision convolutions run, and that they give the same bits every time."""
+"""Sets the precision of convolutions, and makes them deterministic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
-"""`auto`, or one of what it can be resolved to."""
+"""A precision; `auto` is resolved for a device by `resolved`."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -24,13 +24,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if torch.cpu._is_avx512_supported():  # oneDNN emulates it there, and says that it supports it
+    if torch.cpu._is_avx512_supported():  # oneDNN emulates it there, and reports support
         return bool(instructions)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def resolved(precision: Precision, device: torch.device) -> Precision:
-    """`precision`, or for `auto` the fastest that trains as well on `device`: bf16, else fp32."""
+    """Resolve `auto` to bf16 where `device` multiplies it faster, else to fp32; keep the others."""
     if precision != "auto":
         return precision
     return "bf16" if multiplies_bfloat16(device) else "fp32"
@@ -38,13 +38,17 @@ def resolved(precision: Precision, device: torch.device) -> Precision:
 
 @contextmanager
 def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Within the context, networks on `device` compute in `precision`, deterministically.
+    """A context in which networks on `device` compute in `precision`, deterministically.
 
-    `fp32`: IEEE float32 throughout, which evaluation always has. `tf32`: float32 whose convolutions
-    a GPU multiplies with 10 bits of mantissa, as torch does by default; on a CPU the same as fp32.
-    `bf16`: convolutions and products run under autocast in bfloat16, sums and losses in float32.
-    cuDNN chooses among deterministic algorithms, by rule and not by trial: a trial that is resumed
-    would otherwise get other bits. Outside of the context everything is as it was before.
+    `fp32`: IEEE float32 throughout, as always in evaluation. `tf32`: float32 whose convolutions a
+    GPU multiplies with 10 bits of mantissa, torch's default; on a CPU the same as fp32. `bf16`:
+    convolutions and matrix products run under autocast in bfloat16, sums and losses in float32.
+    cuDNN chooses a deterministic algorithm by rule rather than by timing, so that a resumed trial
+    computes the same bits. Leaving the context restores all settings.
+
+    Args:
+        precision: any but `auto`.
+        device: where the networks are.
     """
     assert precision != "auto", "resolved before anything is computed"
     cudnn: Any = torch.backends.cudnn  # torch's annotations lack `conv`
@@ -59,7 +63,7 @@ def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
     products.fp32_precision = "ieee"
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        # A step updates the student and then uses it again: no cast may be remembered.
+        # A step updates the student and then uses it again: casts must not be cached.
         with torch.autocast(
             device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
         ):
@@ -70,9 +74,9 @@ def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def hold_in_bfloat16(network: nn.Module) -> None:
-    """Round the convolution weights of a frozen network to bfloat16 once, in place.
+    """Convert the convolution weights of a frozen network to bfloat16, in place.
 
-    Autocast would do so in every pass: the network's results are the same bits.
+    Autocast would do so in every pass; results under autocast are bitwise equal.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Paths as people write them, asked about without an error that nobody handles."""
+"""Expands and checks paths given by users, without raising for names no file system can hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """`path` with `~` and `~user` replaced where there is such a home; else as it is.
+    """Replace `~` and `~user` at the start of a path; unchanged where there is no such home.
 
     >>> expanded("~nobody-of-that-name/x.pt").as_posix()
     '~nobody-of-that-name/x.pt'
@@ -17,7 +17,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; no error for a name that no file system can hold.
+    """Whether `path` is an existing folder; False for a name that no file system can hold.
 
     >>> is_folder(Path("x" * 5000)), is_folder(Path("/"))
     (False, True)
@@ -26,9 +26,9 @@ def is_folder(path: Path) -> bool:
 
 
 def why_no_file(path: Path) -> str | None:
-    """Why `path` is no regular file that can be read; None where it is one.
+    """Explain why `path` is not a readable regular file; None where it is one.
 
-    A FIFO, a socket or a device is none: whoever opened it might wait for ever.
+    A FIFO, a socket or a device is refused, since opening it may block for ever.
 
     >>> why_no_file(Path("x" * 5000)), why_no_file(Path("/")), why_no_file(Path("/dev/zero"))
     ('file name too long', 'a folder, not a file', 'not a regular file')

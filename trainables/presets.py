@@ -1,4 +1,4 @@
-"""What a preset means: the values that belong together where paper and released code differ."""
+"""Presets of methods: sets of values that belong together, where paper and released code differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Sections = dict[str, Any]
-"""Parts of a nested configuration: section to its values, or a plain value."""
+"""Sections of a nested configuration by key, or plain values."""
 
 _ADAM: Sections = {"name": "adam", "lr": 1e-4, "weight_decay": 0.0, "clip": None}
 _VDSR_SGD: Sections = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.4}
@@ -26,7 +26,7 @@ _DATA_DRIVEN: dict[str, Sections] = {
     "csd": {**_ADAM, "schedule": {"at": 0.5, "factor": 0.1}},
     "dukd": _DUKD_ADAM,
 }
-"""By method: how the papers of section 6 of the method reference optimise an RGB student."""
+"""Optimisers of RGB students in the papers of the methods that learn from images, by method."""
 
 # x 0.5 at 200 of 300 epochs is EDSR's own; [DFSR] does not say.
 _DFSR_ON_EDSR: Sections = {"optimiser": {**_ADAM, "schedule": {"at": 2 / 3, "factor": 0.5}}}
@@ -40,8 +40,7 @@ _VDSR: dict[str, Sections] = {
     "paper": {"method": {"loss": "l1_mean", "loss_range": 1.0}, "optimiser": _ADAM},
 }
 _W_C = {"released": {"method": {"W_C": 1.0}}, "paper": {"method": {"W_C": 1e-3}}}
-"""Where DFSR+CMI's search starts: its contrastive term is about 7, whatever the other losses'
-range."""
+"""W_C of DFSR+CMI by preset: its contrastive term is about 7, whatever the other losses' range."""
 
 _WEIGHTS: dict[str, dict[str, Sections]] = {
     "kd": {"paper": {"method": {"lambda_kd": 1.0}}},
@@ -57,14 +56,19 @@ _WEIGHTS: dict[str, dict[str, Sections]] = {
         },
     },
 }
-"""Where the method has a third preset, `default`: the paper's method with the released weights."""
+"""Presets of methods with a third one, `default`: the paper's method with the released weights."""
 
 LUMA_NETWORKS = ("vdsr",)
-"""Students of colour `y`, by name: this module lies below the networks."""
+"""Names of networks of colour `y`; listed here because this module may not import the networks."""
 
 
 def sections_of(method: str, preset: str, student: str) -> list[Sections]:
-    """What is filled in where the user says nothing; later ones go before earlier ones.
+    """Return the sections that complete a configuration, in ascending priority.
+
+    Args:
+        method: the method's name.
+        preset: the preset's name.
+        student: the name of the student's network.
 
     >>> merged(sections_of("kd", "default", "edsr"))["ema"]
     0.999
@@ -82,25 +86,25 @@ def sections_of(method: str, preset: str, student: str) -> list[Sections]:
     if luma:
         return [_VDSR.get(preset, {}), _W_C.get(preset, {}) if method == "dfsr_cmi" else {}]
     generator = {"dfad": _GENERATOR_ON_EDSR, "dfsr": _GROWING_ON_EDSR, "dfsr_cmi": _GROWING_ON_EDSR}
-    known = preset in _VDSR  # else the configuration will be refused, for its preset alone
+    known = preset in _VDSR  # an unknown preset is refused later, without other problems
     return [_IMAGES, _ON_255, _DFSR_ON_EDSR, {"method": generator.get(method, {})}] if known else []
 
 
 def default_preset(method: str, student: str) -> str | None:
-    """The preset that is meant where none is named; None for a method that has none.
+    """Return the preset used where none is given; None for a method without presets.
 
     >>> default_preset("dfsr", "vdsr"), default_preset("dfsr", "edsr"), default_preset("csd", "")
     ('released', 'paper', None)
     """
     if method in ("fakd", "csd"):
-        return None  # what their papers leave open, their code says
+        return None  # their code fixes what their papers leave open
     if method in _WEIGHTS:
         return "default"
     return "released" if student in LUMA_NETWORKS else "paper"
 
 
 def merged(sections: list[Sections]) -> Sections:
-    """Sections on top of each other, the last on top; none is changed."""
+    """Merge sections into a new mapping; values of later ones win."""
     result: Sections = {}
     for each in sections:
         for key, value in each.items():
@@ -110,10 +114,10 @@ def merged(sections: list[Sections]) -> Sections:
 
 
 def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested configuration, completed by its preset; a teacher's scales by the student.
+    """Copy a nested configuration and complete it: by its preset, and the teacher's scales.
 
-    Never overrides what is there, and does nothing to what it does not understand: checking is
-    `TrialConfig`'s business.
+    The teacher gets the student's scales. Values that are given are never changed. Nothing is
+    checked here; `TrialConfig` does that.
 
     >>> raw = {"method": {"name": "dfsr"}, "student": {"name": "vdsr"}}
     >>> expand_presets(raw)["method"]["loss"], expand_presets(raw)["method"]["loss_range"]
@@ -128,14 +132,14 @@ def expand_presets(mapping: Mapping[str, Any]) -> dict[str, Any]:
         preset = default_preset(name, student)
         if preset is not None:
             preset = str(method.setdefault("preset", preset))
-        # A copy: what is filled in is the caller's to change, and must not reach the presets.
+        # A deep copy: the caller may change the result, which must not change the presets.
         _complete(raw, copy.deepcopy(merged(sections_of(name, str(preset), student))))
     _teacher_follows_student(raw)
     return raw
 
 
 def _student_name(raw: Mapping[str, Any]) -> str:
-    """The student's kind: its own word, else its teacher's, whose width it is a share of."""
+    """Return the student's network: its own `name`, else its teacher's, whose slice it is."""
     for part in ("student", "teacher"):
         section = raw.get(part)
         if isinstance(section, dict) and "name" in section:

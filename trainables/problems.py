@@ -1,4 +1,4 @@
-"""Errors a person can act on: pydantic's complaints as one line, and faults of the machine."""
+"""Converts pydantic's errors to one-line refusals, and classifies faults of the machine."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _DEVICE_FAULTS = (
     "devices are busy or unavailable",
     "uncorrectable ECC error",
 )
-"""In torch's RuntimeErrors, where a GPU cannot be used by anybody."""
+"""Parts of torch's RuntimeErrors that mean that no process can use the GPU."""
 
 
 def is_fault(error: Exception, searched: Collection[str]) -> bool:
-    """Whether an error met before a run's first report is the machine's doing, or a file's.
+    """Whether an error before a run's first report is a fault of the machine or of its files.
 
-    A ConfigError is, where nothing of the section that it names is searched: the same values were
-    found sound when the study was prepared, so the file behind them is another one now.
+    A `ConfigError` is one if nothing in the section that it names is searched: the same values
+    passed the checks when the study was prepared, so the file behind them has changed.
 
     Args:
         error: as it was raised.
@@ -51,13 +51,19 @@ def is_fault(error: Exception, searched: Collection[str]) -> bool:
     if isinstance(error, ConfigError):
         sections = {path.partition(".")[0] for path in searched}
         return bool(error.path) and error.path.partition(".")[0] not in sections
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _DEVICE_FAULTS)
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _DEVICE_FAULTS)
 
 
 def first_problem(
     root: type[BaseModel], error: ValidationError, raw: Mapping[str, Any]
 ) -> ConfigError:
-    """The first of `error`'s complaints about `raw`, which `root` could not read."""
+    """Convert the first problem of a validation error to a `ConfigError` with a dotted path.
+
+    Args:
+        root: the configuration class that refused `raw`.
+        error: pydantic's error.
+        raw: the nested mapping that was validated.
+    """
     problem = error.errors()[0]
     keys = _without_tags(problem["loc"], raw)
     cause = problem.get("ctx", {}).get("error")
@@ -79,7 +85,7 @@ def first_problem(
 
 
 def _without_tags(loc: Sequence[int | str], raw: Any) -> list[str]:
-    """The path without a union's tag, or the name of the type that pydantic tried."""
+    """Return pydantic's path without union tags and names of attempted types."""
     keys: list[str] = []
     for word in loc:
         if isinstance(raw, Mapping):
@@ -113,7 +119,7 @@ def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, A
 
 
 def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
-    """The configuration class behind an annotation, chosen by `name` where it is a union."""
+    """Return the configuration class of an annotation; of a union, the one of `raw`'s `name`."""
     options: list[type[BaseModel]] = []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         options.append(annotation)

@@ -1,4 +1,4 @@
-"""`Run` behind Ray's verbs; the one file of this package that imports Ray."""
+"""Ray Tune trainables of a `Run`; the only file of this package that imports Ray."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ from trainables.saved_run import Origin, SavedRun
 from trainables.values import ConfigError, Diverged, Report
 
 TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
-"""Keys of Ray's `config` beside the searched values: the trial's name; the last step of which the
-driver has heard; of a copy, the trial and the step that it goes on from; and how many images pass
-through a network at a time (all, where it is absent)."""
+"""Keys of Ray's `config` beside the searched values: the trial's name; the last step whose report
+the driver has recorded; for a copy, the source trial and the step it is copied at; and how many
+images pass through a network at a time (all, if absent)."""
 REPORT, FAILED, FAULT, NOTES = "report", "failed", "fault", "notes"
-"""Keys of a result: the report, or else why there is none, with `fault` where that is the machine's
-doing or a file's; and what a person should know."""
+"""Keys of a result: the report; or the reason of a failure, with `fault` if the machine or a file
+is to blame; and log warnings for the user."""
 
 
 class DistillTrainable(tune.Trainable):
-    """One trial, whatever its method: the method is part of the configuration.
+    """One trial of a study, with any method: the method is part of the configuration.
 
-    Nothing a trial does wrong raises into Ray: divergence and errors are results with the key
-    `failed`, so that a process which does die is known to have been lost. Every report's checkpoint
-    is on disk before Ray sees the report; so where Ray's own checkpoints would lag, a study that
-    is killed has lost none.
+    Divergence and errors are not raised but returned as results with the key `failed`, so that a
+    process that dies is known to have been lost. Every report's checkpoint is on disk before Ray
+    gets the report, so a killed study loses no report, as it would with Ray's own checkpoints.
     """
 
     _saved: SavedRun | None
@@ -54,20 +53,20 @@ class DistillTrainable(tune.Trainable):
     _costs: Report
 
     def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
-        """Remember what to train; the work begins with the first `step`, where it can be told."""
+        """Store what to train; the run is built in the first `step`, which can return a failure."""
         assert job is not None
         self._job = job
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial in the same process."""
+        """Switch to another trial in the same process."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One report; or the reason under `failed`.
+        """Train to the next report and return it; or the reason of a failure under `failed`.
 
-        As pairs: of every number that Ray sees in a result it keeps statistics, for good.
+        The report is a tuple of pairs, because Ray keeps statistics of every number in a result.
         """
         with Notes() as notes:
             try:
@@ -85,14 +84,13 @@ class DistillTrainable(tune.Trainable):
         return {**result, NOTES: notes} if notes else result
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """Nothing: what the ledger has no use for would cost Ray's loop time at every result."""
+        """Return no metrics: the ledger uses none of Ray's, and each costs time per result."""
         return {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the run as it stands, for a scheduler that pauses or clones trials.
+        """Write the run's current state, for schedulers that pause or clone trials.
 
-        Writes nothing where there is no report of it as it stands: before the first, and of a trial
-        that failed.
+        Writes nothing where that state has no report: before the first one, and after a failure.
         """
         if self._saved is None or self._last is None:
             return
@@ -100,7 +98,11 @@ class DistillTrainable(tune.Trainable):
         write_checkpoint(Path(checkpoint_dir), state, self._last, eligible=False)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from what `save_checkpoint` wrote."""
+        """Restore a state that `save_checkpoint` wrote.
+
+        Raises:
+            ValueError: the folder holds no intact checkpoint.
+        """
         found = newest_valid([Path(checkpoint)])
         if found is None:
             raise ValueError(f"{checkpoint}: holds no checkpoint that can be relied on")
@@ -114,10 +116,10 @@ class DistillTrainable(tune.Trainable):
         self._heard: int | None = self._point.pop(HEARD, None)
         self._cloned: tuple[str, int] | None = self._point.pop(CLONED, None)
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
-        self._saved = self._last = None  # the trial before this one is let go
+        self._saved = self._last = None  # frees the trial before this one
         self._has_reported = False
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's is unannotated
-            # Also what it held of a GPU, which others may need.
+            # Also frees its GPU memory, which other trials may need.
             gc.collect()
             torch.cuda.empty_cache()
 
@@ -127,7 +129,7 @@ class DistillTrainable(tune.Trainable):
             self._last = self._saved.unread(self._heard or 0)
             if self._last is not None:
                 return self._last | self._costs
-        self._last = None  # of the run as it stood before this
+        self._last = None  # the report of an earlier state
         report = self._last = self._saved.advance()
         self._has_reported = True
         return report | self._costs
@@ -137,7 +139,7 @@ class DistillTrainable(tune.Trainable):
         study = job.trials.parent
         if not study.is_dir():
             raise OSError(f"{study} is not on {socket.gethostname()}: nodes must share it")
-        if job.gpu_part and torch.cuda.is_available():  # else it would take its neighbours' memory
+        if job.gpu_part and torch.cuda.is_available():  # else it could use other trials' memory
             torch.cuda.set_per_process_memory_fraction(job.gpu_part)
         config = job.configure(self._point)
         check_weights(job.digests, config)
@@ -159,36 +161,36 @@ class DistillTrainable(tune.Trainable):
             heard=self._heard,
             owner=job.owner and job.owner.at(self._point),
         )
-        check_weights(job.digests, config)  # it may have been replaced before it was read
+        check_weights(job.digests, config)  # again: replaced before it was read?
         self._costs = costs(saved.run, job.costs)
         return saved
 
 
 class MethodTrainable(DistillTrainable):
-    """One trial in a Tuner of one's own: its configuration is Ray's `config`, less the method."""
+    """One trial of one method in a user's own Tuner, configured by Ray's `config`."""
 
     method: ClassVar[str]
-    """The method's name, which is the name of the class as well."""
+    """The method's name, which is also the name of the class."""
 
-    def setup(  # type: ignore[override]  # what a study shares, a Tuner of one's own has not
+    def setup(  # type: ignore[override]  # a user's own Tuner has no shared job
         self, config: dict[str, Any], images: RunImages | None = None
     ) -> None:
-        """Check what to train.
+        """Read and check the configuration.
 
         Args:
-            config: a `TrialConfig` in nested mappings, dotted paths or both, `method.name` left out
-                or given. A relative path starts at the trial's own folder, where Ray has put it.
-            images: decoded images that trials share, as `tune.with_parameters` hands them over;
-                None: each trial reads its own.
+            config: a `TrialConfig` as nested mappings, dotted paths or both; `method.name` may be
+                left out. Relative paths start at the trial's own folder, Ray's working directory.
+            images: decoded images that trials share, as passed by `tune.with_parameters`; None:
+                each trial reads its own.
 
         Raises:
-            ConfigError: the dotted path of the first problem, its rule, and the known keys.
+            ConfigError: names the first problem's dotted path, the rule, and the known keys.
         """
         self._images = images
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial in the same process."""
+        """Switch to another trial in the same process; raises as `setup`."""
         configure = partial(_configured, self.method)
         config = configure(new_config)
         self._scales = config.student.scales
@@ -198,10 +200,10 @@ class MethodTrainable(DistillTrainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One report, and with the last one `done`; of a failed trial the reason and no figures.
+        """Return the next report, with `done` in the last one; or a failed trial's reason.
 
-        A figure that there is not is NaN: Ray's schedulers and searchers insist on a value, and
-        none of them takes this one for a good one.
+        A failed trial's scores are NaN: Ray's schedulers and searchers need a value, and none of
+        them prefers NaN.
         """
         result = super().step()
         run = self._saved.run if self._saved else None
@@ -214,24 +216,28 @@ class MethodTrainable(DistillTrainable):
     get_auto_filled_metrics = tune.Trainable.get_auto_filled_metrics
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from what `save_checkpoint` wrote."""
+        """Restore a state that `save_checkpoint` wrote, and delete this trial's own checkpoints.
+
+        Raises:
+            ValueError: the folder holds no intact checkpoint.
+        """
         super().load_checkpoint(checkpoint)
-        # Later ones of its own, or another trial's, are no longer what this trial did.
+        # They are later ones, or another trial's, and no longer belong to this trial's history.
         shutil.rmtree(self._job.trials / self._job.start, ignore_errors=True)
 
     def _threads(self) -> int:
-        """As many as Ray has given the trial CPUs."""
+        """Return the number of CPUs that Ray has assigned to the trial, at least 1."""
         given = self.trial_resources
         return max(1, int(given.required_resources.get("CPU", 1))) if given else 1
 
 
 @cache
 def trainable_for(name: str) -> type[MethodTrainable]:
-    """A method as a class of its name, for a `tune.Tuner` of one's own.
+    """Return a method's trainable class, for your own `tune.Tuner`.
 
-    Ray's `param_space` is a `TrialConfig` with distributions in it, results are reports, `step` is
-    their time. Every report is on disk before Ray sees it, and a trial that Ray starts again goes
-    on from there; divergence ends a trial with its reason under `failed`:
+    Ray's `param_space` is a `TrialConfig` that contains distributions; results are reports, and
+    `step` is their time attribute. Every report is on disk before Ray gets it, and a trial that Ray
+    restarts continues from there. Divergence ends a trial with its reason under `failed`. Example:
 
         from ray import tune
         from trainables import trainable_for
@@ -246,7 +252,7 @@ def trainable_for(name: str) -> type[MethodTrainable]:
         best = tuner.fit().get_best_result("psnr_y_db", "max", scope="all")
 
     Raises:
-        ValueError: no method has this name; names those that there are.
+        ValueError: no method has this name; lists the known ones.
     """
     if name not in METHODS:
         match = difflib.get_close_matches(name, METHODS, n=1)
@@ -257,13 +263,17 @@ def trainable_for(name: str) -> type[MethodTrainable]:
 
 
 def register_trainables() -> None:
-    """Make every method known to Ray by its name, so that `tune.Tuner("fakd", ...)` finds it."""
+    """Register every method with Ray by its name, so that `tune.Tuner("fakd", ...)` works."""
     for name in METHODS:
         tune.register_trainable(name, trainable_for(name))
 
 
 def _configured(method: str, given: Mapping[str, Any]) -> TrialConfig:
-    """The configuration that Ray's `config` means to the trainable of a method."""
+    """Convert Ray's `config` to the configuration of a method's trial.
+
+    Raises:
+        ConfigError: it cannot be used, or names another method.
+    """
     nested: dict[str, Any] = {}
     try:
         for path, value in leaves(given):

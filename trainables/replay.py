@@ -1,8 +1,8 @@
-"""Repeats work on a device without launching its kernels one by one: as CUDA graphs.
+"""Records work on a GPU as CUDA graphs and replays it without launching its kernels one by one.
 
 An update of a small network is some hundred kernels, which a GPU finishes sooner than the host can
-launch them. This is the one module that knows of CUDA graphs: methods hand their work to a `Replay`
-and do not ask whether it is launched or repeated.
+launch them. This is the only module with CUDA graphs: methods pass their work to a `Replay`, which
+runs it eagerly or replays it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 
 Results = dict[str, Tensor]
 Work = Callable[..., Results]
-"""A function of tensors that decides nothing on the host, so that it can be recorded.
+"""A function of tensors without decisions on the host, so that it can be recorded.
 
 It reads no value of a tensor (no `.item()`, no `nonzero`), draws no random number, copies nothing
-from the host and changes none of the tensors it is given; its shapes follow from theirs. It may
-change parameters and the state of optimisers in place. Whatever else its course depends on, such
-as the scale or how many blocks are active, belongs to the key under which it is handed over. An
-optimiser's gradients are cleared before it sets its own, and none of them is read by other work.
+from the host and changes none of its arguments; its shapes follow from theirs. It may change
+parameters and optimiser state in place. Everything else that its course depends on, such as the
+scale or the number of active blocks, belongs to the key that it is passed with. It clears an
+optimiser's gradients before it sets its own, and no other work reads them.
 """
 
 Value = TypeVar("Value")
@@ -31,62 +31,62 @@ Made = ParamSpec("Made")
 
 
 class Replay(Protocol):
-    """Does work on a device, and may repeat what it has recorded of it."""
+    """Runs work on a device, or replays a recording of it."""
 
     most_ahead: int
-    """For how many updates at most something may be prepared that they do not change."""
+    """Largest number of updates whose inputs, where independent of them, may be made at once."""
     pixels_at_once: int
-    """How many pixels of images the device makes as fast in one pass as fewer; 0: no saving."""
+    """Pixels that a generator makes on the device in one pass at no loss of speed; 0: no gain."""
 
     def __call__(self, key: Hashable, work: Work, *given: Tensor) -> Results:
-        """Do `work(*given)`, or repeat what was recorded of the work of the same key.
+        """Run `work(*given)`, or replay what was recorded for the same key.
 
         Args:
-            key: all that the course of the work depends on, apart from the tensors it is given.
-            work: what is done; of works with one key, any may be the one that is recorded.
-            given: its inputs; another shape or dtype is another program.
+            key: everything that the course of the work depends on, except its arguments.
+            work: the function to run; all works with one key are interchangeable.
+            *given: its arguments; other shapes or dtypes make another recording.
 
         Returns:
-            What the work returns: tensors that no later call changes.
+            The results of the work, in tensors that no later call changes.
         """
         ...
 
     def forget(self) -> None:
-        """Drop what is recorded: tensors that work reads or changes have moved."""
+        """Drop all recordings; call it when tensors that work reads or changes have moved."""
         ...
 
     def here(self) -> AbstractContextManager[object]:
-        """The stream on which a run does all of its work, whether it is recorded or not."""
+        """Return the context of the stream on which a run must do all of its work."""
         ...
 
 
 class AtOnce:
-    """Does work as it is handed over: on a CPU, and wherever graphs are off."""
+    """Runs work eagerly: on a CPU, and where graphs are turned off."""
 
     most_ahead = 8
     pixels_at_once = 0
 
     def __call__(self, key: Hashable, work: Work, *given: Tensor) -> Results:
-        """As `Replay`: `work(*given)`."""
+        """Run `work(*given)`; the key is not used."""
         return work(*given)
 
     def forget(self) -> None:
-        """As `Replay`: nothing is recorded."""
+        """Do nothing: there are no recordings."""
 
     def here(self) -> AbstractContextManager[object]:
-        """As `Replay`: the stream that is current anyway."""
+        """Return a context without effect."""
         return nullcontext()
 
 
 class Graph(Protocol):
-    """Operations of a device, recorded once."""
+    """A recorded sequence of operations on a device."""
 
     def capture(self, work: Callable[[], Results]) -> Results:
-        """Record `work` without doing it; its results are filled by each `replay`."""
+        """Record `work` without running it; each `replay` fills the returned tensors."""
         ...
 
     def replay(self) -> None:
-        """Do what was recorded, on the same memory."""
+        """Run the recorded operations on the same memory."""
         ...
 
 
@@ -94,44 +94,44 @@ class Recorder(Protocol):
     """Makes graphs that share one stream and one pool of memory."""
 
     def graph(self) -> Graph:
-        """A graph with nothing recorded."""
+        """Return a graph without a recording."""
         ...
 
     def reset(self) -> None:
-        """Take notice that all graphs are gone."""
+        """Start a new pool of memory; call it after all graphs have been destroyed."""
         ...
 
     def here(self) -> AbstractContextManager[object]:
-        """As `Replay`'s."""
+        """Return the context of the stream on which a run must do all of its work."""
         ...
 
 
 class Recorded:
-    """Records the third call of each key, and repeats it from then on.
+    """A `Replay` that records the third call of each key and replays it from then on.
 
-    The first two are done as they are handed over: in these torch allocates what it keeps (state of
-    optimisers, workspaces of its libraries, cached constants), so that a recording finds it there.
-    One stream and one pool of memory serve all recordings, which is safe because they never
-    overlap and their results are copied out; they are forgotten together, because destroying one
-    graph can free what the others of its stream use (pytorch issue 193402).
+    The first two calls run eagerly: in these torch allocates what it keeps (optimiser state,
+    workspaces of its libraries, cached constants), so that a recording finds it in place. One
+    stream and one pool of memory serve all recordings, which is safe because they never overlap and
+    their results are copied out. They are dropped together, because destroying one graph can free
+    memory that others of its stream use (pytorch issue 193402).
     """
 
     most_ahead = 50
 
     def __init__(self, recorder: Recorder, pixels_at_once: int = 64 * 48**2) -> None:
-        """Record nothing yet.
+        """Set up without recordings.
 
         Args:
             recorder: makes the graphs.
-            pixels_at_once: as `Replay`'s; of 64 images of 48 x 48, a map of 64 channels fills 19 MB
-                in bfloat16, which the caches of the GPUs that we know still hold.
+            pixels_at_once: pixels that a generator makes in one pass. Of 64 images of 48 x 48, a
+                map of 64 channels takes 19 MB in bfloat16, which fits the caches of common GPUs.
         """
         self.pixels_at_once = pixels_at_once
         self._recorder = recorder
         self._programs: dict[Hashable, _Program] = {}
 
     def __call__(self, key: Hashable, work: Work, *given: Tensor) -> Results:
-        """As `Replay`."""
+        """Run, record or replay the work of a key; see `Replay`."""
         kinds = tuple((each.shape, each.dtype) for each in given)
         program = self._programs.get((key, kinds))
         if program is None:
@@ -139,21 +139,21 @@ class Recorded:
         return program(work, given)
 
     def forget(self) -> None:
-        """As `Replay`."""
+        """Drop all recordings."""
         self._programs.clear()
         self._recorder.reset()
 
     def here(self) -> AbstractContextManager[object]:
-        """As `Replay`."""
+        """Return the context of the recorder's stream."""
         return self._recorder.here()
 
 
-_BY_HAND = 2
-"""Calls of a program before it is recorded."""
+_EAGER_CALLS = 2
+"""Eager calls of a program before it is recorded."""
 
 
 class _Program:
-    """The work of one key: done by hand at first, then recorded, then repeated."""
+    """The work of one key and one set of shapes: run eagerly, then recorded, then replayed."""
 
     def __init__(self, make_graph: Callable[[], Graph]) -> None:
         self.make_graph = make_graph
@@ -172,7 +172,7 @@ class _Program:
 
     def _do(self, work: Work, given: tuple[Tensor, ...]) -> Results:
         self.calls += 1
-        if self.calls <= _BY_HAND:
+        if self.calls <= _EAGER_CALLS:
             return work(*given)
         if self.graph is None:
             graph = self.make_graph()
@@ -189,10 +189,10 @@ _programs_under_way = 0
 
 
 def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, Value]]:
-    """Make a cache of constants, such as matrices and masks, that recorded work may read.
+    """Make a decorator that caches constants, such as matrices and masks, for recorded work.
 
-    As `functools.lru_cache(maxsize)`; but what the work of a recording has read stays for good: a
-    recording reads it where it lay, and could not make it anew, as that copies from the host.
+    Like `functools.lru_cache(maxsize)`, but values used by work of a `Replay` are kept for ever: a
+    recording reads them at their address, and could not create them, as that copies from the host.
     """
 
     def cached(make: Callable[Made, Value]) -> Callable[Made, Value]:
@@ -201,7 +201,7 @@ def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, 
 
         @wraps(make)
         def look_up(*key: Made.args, **named: Made.kwargs) -> Value:
-            assert not named, "told apart by place alone"
+            assert not named, "arguments are positional"
             if key in kept:
                 return kept[key]
             value = recent(*key)
@@ -215,7 +215,7 @@ def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, 
 
 
 class CUDAGraphs:
-    """Graphs of one GPU, recorded and replayed on a stream of their own."""
+    """A `Recorder` of CUDA graphs of one GPU, on a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -223,15 +223,15 @@ class CUDAGraphs:
         self.reset()
 
     def graph(self) -> Graph:
-        """As `Recorder`."""
+        """Return a graph without a recording."""
         return _CUDAGraph(self.pool, self.stream)
 
     def reset(self) -> None:
-        """As `Recorder`: a pool whose graphs are gone cannot be used again."""
+        """Start a new pool of memory: one whose graphs are destroyed cannot be used again."""
         self.pool = torch.cuda.graph_pool_handle()
 
     def here(self) -> AbstractContextManager[object]:
-        """As `Replay`: what has been launched on the current stream is done first."""
+        """Return the context of the stream, which first waits for the current stream."""
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         return torch.cuda.stream(self.stream)
 
@@ -250,12 +250,12 @@ class _CUDAGraph:
 
 
 def replay_on(device: torch.device, *, graphs: bool = True) -> Replay:
-    """How a run does its updates on `device`: recorded on a GPU unless `graphs` is off."""
+    """Return the `Replay` of a run on `device`: CUDA graphs on a GPU if `graphs`, else eager."""
     return Recorded(CUDAGraphs(device)) if graphs and device.type == "cuda" else AtOnce()
 
 
 def sent(device: torch.device, *drawn: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of the host on `device`, without waiting for what it has still to do."""
-    if device.type == "cuda":  # a copy from pageable memory would wait
+    """Copy tensors of the host to `device` without synchronising with it."""
+    if device.type == "cuda":  # a copy from pageable memory would synchronise
         drawn = tuple(each.pin_memory() for each in drawn)
     return tuple(each.to(device, non_blocking=True) for each in drawn)

@@ -1,4 +1,4 @@
-"""MATLAB's bicubic `imresize`, exactly, as two differentiable matrix products."""
+"""Reproduces MATLAB's bicubic `imresize` exactly, by two differentiable matrix products."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ KERNEL_SUPPORT = 4
 """Width of the cubic kernel in pixels, before it is stretched for shrinking."""
 
 BAND_ROWS = 64
-"""Results computed together. More would multiply zeros, fewer would be many small products."""
+"""Output rows per matrix product: more would multiply zeros, fewer would make many small products.
+"""
 
 
 def resize_BCHW(x_BCHW: Tensor, scale: Scale) -> Tensor:
@@ -43,7 +44,7 @@ def resize_BCHW(x_BCHW: Tensor, scale: Scale) -> Tensor:
     ratio = _exact(scale)
     if ratio == 1:
         return x_BCHW
-    # Autocast would run the products in bfloat16, and "bicubic" must mean one thing everywhere.
+    # Autocast would compute the products in bfloat16; bicubic must be the same everywhere.
     with _without_autocast(x_BCHW.device.type):
         return _over_columns(_over_rows(x_BCHW, ratio), ratio)
 
@@ -59,7 +60,7 @@ def upsample_BCHW(x_BCHW: Tensor, scale: int) -> Tensor:
 
 
 def resize_uint8(x_BCHW: Tensor, scale: Scale) -> Tensor:
-    """Resize bytes as MATLAB does a uint8 array: rounded after each of the two passes.
+    """Resize bytes as MATLAB resizes a uint8 array: rounded after each of the two passes.
 
     Rows first, half rounded up, clipped to 0..255 both times. Only this order reproduces the
     published LR files of Set5 without a single differing value.
@@ -78,17 +79,17 @@ def resize_uint8(x_BCHW: Tensor, scale: Scale) -> Tensor:
 
 
 def round_half_up(x: Tensor) -> Tensor:
-    """Round to the nearest of 0..255 as MATLAB's `uint8()` does; stays a float tensor."""
+    """Round to the nearest whole number in 0..255 as MATLAB's `uint8()` does; stays float."""
     return (x + 0.5).floor().clamp(0, 255)
 
 
 def resized_side(side: int, scale: Scale) -> int:
-    """Pixels along a side after resizing: `ceil(side * scale)`, computed without rounding."""
+    """Return the pixels of a side after resizing: `ceil(side * scale)`, computed exactly."""
     return ceil(side * _exact(scale))
 
 
 def resize_weights(side: int, scale: Scale) -> Tensor:
-    """The matrix that resizes one side: row i holds the weights of output pixel i.
+    """Return the matrix that resizes one side: row i has the weights of output pixel i.
 
     Args:
         side: input pixels, at least 1.
@@ -113,7 +114,7 @@ def resize_weights(side: int, scale: Scale) -> Tensor:
 
 
 def _without_autocast(device: str) -> AbstractContextManager[object]:
-    # The meta device, on which a network's cost is counted, has no autocast to be turned off.
+    # The meta device, on which a network's cost is counted, has no autocast.
     known = torch.amp.is_autocast_available(device)
     return torch.autocast(device, enabled=False) if known else nullcontext()
 
@@ -126,7 +127,7 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 def _exact(scale: Scale) -> Fraction:
-    """`scale` as the ratio that was meant: 0.7 is 7/10, so that 10 pixels become 7, not 8."""
+    """Convert `scale` to an exact ratio: 0.7 is 7/10, so that 10 pixels become 7, not 8."""
     ratio = Fraction(scale).limit_denominator(10_000)
     assert ratio > 0, f"scale must be above 0, not {scale}"
     return ratio
@@ -146,7 +147,7 @@ def _over_columns(x_BCHW: Tensor, ratio: Fraction) -> Tensor:
 
 @dataclass(frozen=True)
 class _Band:
-    """Some rows of a resizing matrix, and the only pixels for which their weights are not 0."""
+    """Some rows of a resizing matrix, restricted to the pixels whose weights are not 0."""
 
     weights: Tensor
     begin: int
@@ -160,8 +161,8 @@ def _bands_on(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[_Band, ...]:
-    """The matrix that resizes one side, without most of its zeros: a large image has few else."""
-    # A matrix first made under inference mode could never be used in a training step.
+    """Return the matrix that resizes one side, as bands without most of its zeros."""
+    # A matrix created in inference mode could not be used in a training step.
     with torch.inference_mode(mode=False):
         bands = []
         for rows in torch.split(resize_weights(side, ratio), BAND_ROWS):

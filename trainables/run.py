@@ -1,4 +1,4 @@
-"""One student being trained: the loop that every method shares."""
+"""Trains one student: the loop that all methods share."""
 
 from __future__ import annotations
 
@@ -32,48 +32,46 @@ from trainables.watch import Watch
 
 @dataclass(frozen=True)
 class RunImages:
-    """The decoded images of a run, which all runs of one machine can share."""
+    """The decoded images of a run, which all runs on a machine can share."""
 
     heldout: Images | None
-    """None where a student is judged by its teacher."""
+    """The held-out images; None where students are scored by agreement with the teacher."""
     train: TrainingSet | Images | None = None
-    """With their LR images; or HR images alone, of which every run makes the LR it needs."""
+    """The training set; or HR images alone, from which each run makes the LR that it needs."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """What training images that are not at hand must be, as `TrainingSet.digests` has it."""
+    """Expected digests of training images that are read later; see `TrainingSet.digests`."""
 
     @classmethod
     def of(cls, config: TrialConfig, *others: TrialConfig) -> RunImages:
-        """Read what `config` names, and make the LR images of what it trains on.
+        """Read the images that `config` names, and make the LR images to train on.
 
-        Args:
-            config: of the run.
-            others: of runs that will share the images: the first of all that trains on images says
-                on which, and their LR are made for all that train on the same in its colour.
+        Of `config` and the `others`, which share the images, the first that trains on images
+        decides which are read; LR is made for all that train on the same ones in its colour.
 
         Raises:
             ValueError: names the first folder or file that cannot be used.
         """
         named = config.heldout
         heldout = None if named is None else read_images(named.images, "heldout", named.crop)
-        taught = [each for each in (config, *others) if each.data is not None]
-        if not taught:
+        with_data = [each for each in (config, *others) if each.data is not None]
+        if not with_data:
             return cls(heldout)
-        data, colour = taught[0].data, _colour(taught[0])
-        assert data is not None, "that is why it was chosen"
-        alike = [each for each in taught if (each.data, _colour(each)) == (data, colour)]
+        data, colour = with_data[0].data, _colour(with_data[0])
+        assert data is not None, "only such configurations are listed"
+        alike = [each for each in with_data if (each.data, _colour(each)) == (data, colour)]
         scales = {scale: None for each in alike for scale in each.student.scales}
         return cls(heldout, TrainingSet.read(data, colour=colour, scales=tuple(scales)))
 
     def training(self, config: TrialConfig) -> TrainingSet:
-        """What `config` trains on: the set at hand, with what another run did not need added.
+        """Return the training set of `config`: the shared one, completed by what it lacks.
 
         Raises:
-            ValueError: as `of`, where another run needed none of it.
-            EnvironmentFault: what is read there is not what `digests` has.
+            ValueError: images must be read, and one cannot be used.
+            EnvironmentFault: images that are read differ from `digests`.
         """
         data, colour, scales = config.data, _colour(config), config.student.scales
         assert data is not None, "a method that learns from images has data"
-        if isinstance(self.train, Images):  # handed over, in place of what `config` names
+        if isinstance(self.train, Images):  # given in place of the images that `config` names
             sizes = data.downsizings
             return TrainingSet.of(self.train, colour=colour, scales=scales, downsizings=sizes)
         if self.train is None:
@@ -85,10 +83,10 @@ class RunImages:
 
 
 class Run:
-    """One student being trained.
+    """The training of one student.
 
     Sets the number of CPU threads of this process to the configuration's, because bits depend on
-    it. Everything else it changes is its own.
+    it. It changes nothing else outside of itself.
     """
 
     def __init__(
@@ -99,15 +97,18 @@ class Run:
         micro_batch: int | None = None,
         replay: Replay | None = None,
     ) -> None:
-        """Build everything; nothing is trained yet.
+        """Build networks, method and data; nothing is trained yet.
 
         Args:
             config: what is trained.
-            images: its decoded images; read from where `config` says if None.
-            micro_batch: images that pass through a network at a time, so that a batch takes less
-                memory and more time; what is learnt is the same but for roundings. None: all.
-            replay: does its updates; None: graphs on a GPU, unless `graphs: false` or a micro-batch
-                turn them off.
+            images: its decoded images; None: read the images that `config` names.
+            micro_batch: images that pass through a network at a time, which takes less memory and
+                more time; the result is the same but for rounding. None: the whole batch.
+            replay: runs the updates; None: CUDA graphs on a GPU, unless `graphs: false` or a
+                micro-batch turn them off.
+
+        Raises:
+            ValueError: an image, a weights file, the device or a setting cannot be used.
         """
         self.config = config
         self.threads = config.threads or os.cpu_count() or 1
@@ -165,12 +166,12 @@ class Run:
         first = self.step
         history: dict[str, list[Tensor]] = {}
         if self.teacher is not None and self.precision == "bf16":
-            hold_in_bfloat16(self.teacher)  # from here on it only teaches
+            hold_in_bfloat16(self.teacher)  # from here on it is only used in updates
         with self.numerics():
             for _ in range(self.config.budget.steps_per_report):
                 for name, loss in self.update().items():
                     history.setdefault(name, []).append(loss)
-        # The one moment between reports at which the host waits for the device.
+        # The only synchronisation with the device between two reports.
         values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
         self.watch.look(first, values, self.config.growth_steps())
         seconds = (time.perf_counter() - begin) / self.config.budget.steps_per_report
@@ -180,7 +181,7 @@ class Run:
         return report | {"seconds_per_step": seconds}
 
     def update(self) -> dict[str, Tensor]:
-        """One update of the student, within `numerics()`: its losses, still on the device."""
+        """Do one update within `numerics()`; return the losses by name, as device tensors."""
         losses = self.method.step(self._draw())
         if self.average is not None:
             self.average.follow()
@@ -188,17 +189,17 @@ class Run:
         return losses
 
     def numerics(self) -> AbstractContextManager[None]:
-        """The context in which updates are computed as `precision` means."""
+        """Return the context in which updates run, at the run's precision."""
         return numerics(self.precision, self.device)
 
     def reports(self) -> Iterator[Report]:
-        """Advance until the budget is spent."""
+        """Train to the end of the budget by `advance`; yield each report."""
         while not self.finished:
             yield self.advance()
 
     @property
     def outcome(self) -> SRNet:
-        """What is judged and kept: the student, or its running average where `ema` is set."""
+        """The network that is scored and kept: the student, or its average where `ema` is set."""
         return self.student if self.average is None else self.average.network
 
     @property
@@ -208,16 +209,16 @@ class Run:
 
     @property
     def active(self) -> int:
-        """Body units of the student that took part in its last update."""
+        """Number of the student's body units that took part in its last update."""
         return self.method.active()
 
     def evaluate(self) -> dict[str, float]:
-        """The outcome, as deep as it has grown, on the held-out images."""
+        """Score `outcome`, with its active body units, on the held-out images: key to value."""
         with self.replay.here(), numerics("fp32", self.device):
             return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that has changed since the start: tensors and plain values only."""
+        """Return all state that training changes, as tensors and plain values."""
         state = {"step": self.step, "method": self.method.state_dict()}
         state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
         state |= {"precision": self.precision}
@@ -228,14 +229,14 @@ class Run:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, bit for bit on the CPU with the same number of threads."""
+        """Restore a state of `state_dict`: on a CPU with equal threads, bit for bit."""
         self.replay.forget()
         with self.replay.here():
             self._load(state)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.step = int(state["step"])
-        if self.config.precision == "auto":  # what it was resolved to where the run began
+        if self.config.precision == "auto":  # as resolved when the run started
             self.precision = state.get("precision", "fp32")
         self.method.load_state_dict(state["method"])
         self.watch.load_state_dict(state["watch"])
@@ -269,14 +270,14 @@ def _colour(config: TrialConfig) -> Colour:
 
 
 def load_teacher(config: TrialConfig, device: torch.device) -> SRNet | None:
-    """The teacher on `device`: in evaluation mode, its parameters frozen."""
+    """Load the teacher onto `device`, in evaluation mode and frozen; None where there is none."""
     if config.teacher is None:
         return None
     return _network(config, "teacher").to(device).eval().requires_grad_(False)
 
 
 def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:
-    """The network of a part of a configuration, whose refusals name that part."""
+    """Make the student's or the teacher's network; refusals name the section."""
     network = config.student if part == "student" else config.teacher
     assert network is not None
     try:
@@ -286,7 +287,7 @@ def _network(config: TrialConfig, part: Literal["student", "teacher"]) -> SRNet:
 
 
 def upscaler(network: SRNet, active: int | None = None) -> Callable[[Tensor, int], Tensor]:
-    """`network`, or its first `active` body units, as a function of LR image and scale."""
+    """Return a function from LR images and scale to SR images by `active` body units; None: all."""
 
     def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
         return network.trace(lr_BCHW, scale=scale, active=active).sr_BCHW

@@ -1,4 +1,4 @@
-"""A run that is on disk: every report it gives has its checkpoint before anyone hears of it."""
+"""A run with checkpoints: each report is returned only after its checkpoint is on disk."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ _log = logging.getLogger(__name__)
 
 
 class Origin(NamedTuple):
-    """Where a run goes on from that is a copy of another one."""
+    """The checkpoint of another run from which a copy continues."""
 
     folders: Sequence[Path]
-    """That may hold the other's checkpoints."""
+    """Folders that may hold the other run's checkpoints."""
     step: int
-    """At which it is copied; what the copy did itself until then no longer counts."""
+    """Step of the copied checkpoint; the copy's own checkpoints up to it are not used."""
 
 
 class SavedRun:
-    """A run with its checkpoints, begun or continued from the newest one that holds.
+    """A run with its checkpoints, new or resumed from its newest valid one.
 
     A kill at any moment loses at most the updates since the last report: a report whose checkpoint
-    is written but which nobody has read yet is given again by `unread`.
+    was written but which was not recorded is returned again by `unread`.
+
+    Attributes:
+        run: the run.
+        restored: the checkpoint it was resumed from; None for a new run.
     """
 
     def __init__(
@@ -54,24 +58,24 @@ class SavedRun:
         heard: int | None = None,
         owner: Owner | None = None,
     ) -> None:
-        """Build the run and restore it.
+        """Build the run and restore its newest valid checkpoint.
 
         Args:
             config: what is trained.
             folder: where checkpoints are written, as `folder/checkpoint_<step>`.
             earlier: other folders that may hold checkpoints of this run.
-            images: its decoded images; read from where `config` says if None.
-            micro_batch: as `Run`'s.
-            origin: of a copy; its own checkpoints count from there on.
-            keep: steps whose checkpoints stay.
-            heard: the last step whose report was written down. Where more than one followed, and
-                a power cut took what was written of them, it goes on from the first of these, so
-                that each is given again. None: from the newest that holds.
-            owner: of its checkpoints; those of other studies and points are passed over, with a
-                log warning. None: of no study, and all count.
+            images: its decoded images; None: read the images that `config` names.
+            micro_batch: images that pass through a network at a time, as for `Run`.
+            origin: the checkpoint to copy; the run's own checkpoints count after its step.
+            keep: steps whose checkpoints are never pruned.
+            heard: the last step whose report was recorded; the run resumes at most one report
+                later. After a power cut several recorded reports may be lost; each is then
+                returned again. None: resume from the newest valid checkpoint.
+            owner: the study and point of its checkpoints; those of others are skipped, with a log
+                warning. None: use all.
 
         Raises:
-            ValueError: the checkpoint that it is to be a copy of is gone or damaged.
+            ValueError: the checkpoint to copy is missing or damaged.
         """
         self._folders, self._keep, self._owner = (*earlier, folder), keep, owner
         of_study = None if owner is None else owner.of_any_point()
@@ -87,28 +91,28 @@ class SavedRun:
             if found is None:
                 where = ", ".join(map(str, origin.folders)) or "the trial that is copied"
                 raise ValueError(f"{where}: no checkpoint at step {origin.step} to go on from")
-            # Its losses are weighted otherwise: those of the other do not tell what is normal.
+            # Its losses have other weights, so the other run's window of losses does not apply.
             found = found[0], {**found[1], "watch": Watch().state_dict()}
         if found is not None:
             self.restored, state = found
             self.run.load_state_dict(state)
-        if strangers := len(find_checkpoints(self._folders)) - len(
+        if skipped := len(find_checkpoints(self._folders)) - len(
             find_checkpoints(self._folders, of_study)
         ):
             where = " and ".join(str(each) for each in self._folders if each.exists())
-            _log.warning("%s: checkpoints of another study passed over: %d", where, strangers)
+            _log.warning("%s: checkpoints of another study passed over: %d", where, skipped)
 
     def unread(self, read: int) -> Report | None:
-        """The restored checkpoint's report where `read`, the last step that was heard, is older."""
+        """Return the restored checkpoint's report if it is newer than step `read`, else None."""
         if self.restored is None or self.restored.manifest.step <= read:
             return None
         return self.restored.manifest.report
 
     def advance(self) -> Report:
-        """The next report, with its checkpoint on disk.
+        """Train to the next report, write its checkpoint, and return the report.
 
-        A checkpoint that cannot be written (a full disk) is a log warning, the first one until one
-        can: training goes on, and what a kill would repeat grows.
+        If the checkpoint cannot be written (a full disk), training continues after one log warning;
+        a kill then loses more updates.
 
         Raises:
             Diverged: a loss is not finite, or has exploded.
@@ -132,13 +136,13 @@ class SavedRun:
             self._disk_is_full = True
         else:
             self._disk_is_full = False
-            # What a copy was before counts among what is kept of it.
+            # Of a copy, checkpoints from before it was one are pruned together with later ones.
             mine = None if self._owner is None else self._owner.of_any_point()
             prune(self._folders, self._keep, mine)
         return report
 
     def reports(self, read: int = 0) -> Iterator[Report]:
-        """Every report after step `read` until the budget is spent."""
+        """Train to the end of the budget; yield every report after step `read`."""
         unread = self.unread(read)
         if unread is not None:
             yield unread

@@ -1,8 +1,8 @@
-"""CPU threads that torch computes with: the order of a sum, and so its last bit, depends on them.
+"""Sets the number of CPU threads of torch: the order of a sum, and so its last bit, depends on it.
 
-`torch.set_num_threads` holds in the thread that calls it. A thread that begins later and never asks
-torch for its number multiplies matrices with as many threads as the machine has processors.
-Whatever computes beside the main thread therefore sets its own number, by one of these two.
+`torch.set_num_threads` holds in the calling thread. A thread that starts later and never queries
+the number multiplies matrices with as many threads as the machine has processors. Code that
+computes outside the main thread therefore sets the number itself, by one of these two contexts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use `count` CPU threads in the calling thread, and afterwards as many as before."""
+    """Let torch use `count` CPU threads in the calling thread; restores the number on leaving."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -27,13 +27,13 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def workers() -> Iterator[Executor]:
-    """Make as many threads as torch may use in the calling one, in each of which torch uses one.
+    """Yield a pool with as many threads as torch uses in the calling one; each uses one.
 
-    What is computed in them has the same bits however many there are.
+    Results computed in the pool are bitwise equal for any number of threads.
     """
     count = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
-        torch.set_num_threads(count)  # the number of threads yet to begin is the process's own
+        torch.set_num_threads(count)  # the pool's setting also holds for threads started later

@@ -1,4 +1,4 @@
-"""The nouns that every other module of `trainables` shares.
+"""Types shared by all modules of `trainables`, and the naming of tensor shapes.
 
 Legend of shape suffixes, for the whole project:
 
@@ -6,9 +6,9 @@ Legend of shape suffixes, for the whole project:
     F   feature channels               H W the tensor's own height and width
     N   positions, H * W               K   entries in a bank
 
-Images are floats in [0, 1], RGB or one luma channel as the network's `colour` says, from the file
-reader to the file writer. Floats are of torch's default type, float32; what is built and trained
-under `torch.set_default_dtype(torch.float64)` is float64, as golden tests want it. A `step` is one
+Images are floats in [0, 1] everywhere between reading and writing files: RGB or one luma channel,
+by the network's `colour`. Floats are of torch's default type, float32; under
+`torch.set_default_dtype(torch.float64)`, as in golden tests, they are float64. A `step` is one
 update of the student; a `report` is one evaluation.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 Colour = Literal["rgb", "y"]
 
 QUALITIES = ("psnr_y_db", "teacher_agreement_db")
-"""What a report can be judged by, larger is better: it has one of them."""
+"""Report keys of the score, larger is better; a report has exactly one of them."""
 
 Report = dict[str, float]
 """One evaluation, flat: `step`, `psnr_y_db`, `ssim`, the two per scale (`psnr_y_db_x2`, ...) or, of
@@ -36,7 +36,7 @@ mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
 
 
 def quality_of(report: Mapping[str, float]) -> float:
-    """The one of `QUALITIES` that a report has.
+    """Return a report's score: the value of the one of `QUALITIES` that it has.
 
     >>> quality_of({"step": 10.0, "teacher_agreement_db": 40.0})
     40.0
@@ -45,7 +45,7 @@ def quality_of(report: Mapping[str, float]) -> float:
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, strict, and refusing keys it does not know."""
+    """Base of all configurations: frozen, strictly typed, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -57,7 +57,12 @@ class Config(BaseModel):
 
 
 class ConfigError(ValueError):
-    """The user's mistake in a configuration: where it is, and which rule it breaks."""
+    """A user's mistake in a configuration.
+
+    Attributes:
+        path: the dotted path of the wrong value; empty for the whole.
+        rule: the rule that it breaks, and the way out.
+    """
 
     def __init__(self, path: str, rule: str) -> None:
         super().__init__(f"{path}: {rule}" if path else rule)
@@ -65,8 +70,13 @@ class ConfigError(ValueError):
         self.rule = rule
 
 
-class Diverged(RuntimeError):  # noqa: N818  what became of a run, not somebody's error
-    """A loss that is not finite, or has exploded; carries the step and the last losses."""
+class Diverged(RuntimeError):  # noqa: N818  the outcome of a run rather than an error
+    """Raised when a loss is not finite or has exploded.
+
+    Attributes:
+        step: the update at which that was found.
+        losses: the last losses, by name.
+    """
 
     def __init__(self, step: int, reason: str, losses: Mapping[str, float]) -> None:
         super().__init__(f"diverged at step {step}: {reason}")
@@ -76,53 +86,53 @@ class Diverged(RuntimeError):  # noqa: N818  what became of a run, not somebody'
 
 @dataclass(frozen=True)
 class Pairs:
-    """Real images: `lr_BCHW` and the `hr_BCHW` it came from, aligned, in the student's colour."""
+    """A batch of real images: LR and HR, aligned, in the student's colour, in [0, 1]."""
 
     lr_BCHW: Tensor
     hr_BCHW: Tensor
 
     @property
     def scale(self) -> int:
-        """How many times larger the HR side is."""
+        """The ratio of HR side to LR side."""
         return self.hr_BCHW.shape[-1] // self.lr_BCHW.shape[-1]
 
 
 @dataclass(frozen=True)
 class Blank:
-    """How many images to imagine and their side at the network's body input: not a single pixel."""
+    """A batch without images, for data-free methods, which generate their own."""
 
     images: int
+    """Number of images to generate."""
     patch: int
+    """Their side at the network's body input, in pixels."""
     ahead: int = 1
-    """Updates until the next report, this one included, for which images may be made together."""
+    """Updates up to the next report, this one included, whose images may be generated together."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one pass through a network gives.
-
-    `sr_BCHW` lies in [0, 1] up to the network's own error and is never clamped here; `taps` are
-    the requested body outputs, each B F H W, in the order in which they were asked for.
-    """
+    """The result of one pass through a network."""
 
     sr_BCHW: Tensor
+    """The SR images: in [0, 1] up to the network's error, not clamped."""
     taps: tuple[Tensor, ...] = ()
+    """The requested feature maps of the body, each B F H W, in the order of the request."""
 
 
 class Stateful(Protocol):
-    """Anything that changes while training and can say how."""
+    """An object whose state changes in training and can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All of its state, as tensors and plain values."""
+        """Return the whole state, as tensors and plain values."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Become the state given."""
+        """Restore a state returned by `state_dict`."""
         ...
 
 
 def derive_seed(seed: int, *purpose: object) -> int:
-    """An independent seed for one purpose, the same in every process: 0 <= result < 2**63.
+    """Derive an independent seed for one purpose, equal in every process: 0 <= result < 2**63.
 
     >>> derive_seed(0, "noise") == derive_seed(0, "noise") != derive_seed(1, "noise")
     True
@@ -132,29 +142,29 @@ def derive_seed(seed: int, *purpose: object) -> int:
 
 
 class Randomness:
-    """A seeded stream of random numbers for one purpose, which can be saved and restored."""
+    """A seeded random generator for one purpose, which can be saved and restored."""
 
     def __init__(self, seed: int, purpose: str, device: torch.device | str = "cpu") -> None:
         self.generator = torch.Generator(device=device)
         self.generator.manual_seed(derive_seed(seed, purpose))
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state, a byte tensor on the CPU."""
+        """Return the generator's state, a byte tensor on the CPU."""
         return {"state": self.generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Continue the stream from `state_dict`."""
+        """Continue the stream of random numbers from `state_dict`."""
         self.generator.set_state(state_dict["state"].cpu())
 
 
 class Counter:
-    """A number of updates done so far, which can be saved and restored."""
+    """Counts updates; the count can be saved and restored."""
 
     def __init__(self) -> None:
         self.value = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The count."""
+        """Return the count."""
         return {"value": self.value}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:

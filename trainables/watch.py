@@ -1,4 +1,4 @@
-"""Tells a run that has exploded from one that is only noisy."""
+"""Detects training that diverges: losses that are not finite, or that explode."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from trainables.values import Diverged
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
-"""A run has exploded when its loss lies above `_FACTOR` times the median of the last `_WINDOW`
-for `_PATIENCE` updates in a row (methods of the DFAD family collapse in this way)."""
+"""A run has exploded when its loss was above `_FACTOR` times the median of the last `_WINDOW`
+losses for `_PATIENCE` updates in a row (methods of the DFAD family collapse in this way)."""
 
 
 class Watch:
-    """Reads the losses of a run as it goes on, and knows when it has exploded."""
+    """Checks the losses of a run for divergence; its window is part of a checkpoint's state."""
 
     def __init__(self) -> None:
         self.recent: deque[float] = deque(maxlen=_WINDOW)
@@ -25,16 +25,21 @@ class Watch:
     def look(
         self, first: int, values: Mapping[str, list[float]], growth_steps: tuple[int, ...]
     ) -> None:
-        """Read the losses of the updates from number `first` on; the student's own comes first.
+        """Check the losses of the latest updates.
+
+        Args:
+            first: the number of the first of these updates.
+            values: losses by name, one for each update; the student's own comes first.
+            growth_steps: updates at which the student grows, after which a jump is expected.
 
         Raises:
-            Diverged: one is not finite, or the student's has exploded.
+            Diverged: a loss is not finite, or the student's has exploded.
         """
         last = {name: losses[-1] for name, losses in values.items()}
         own = next(iter(values.values()))
         for name, losses in values.items():
             bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
-            if bad:  # the others come less often than once an update: their step is not known
+            if bad:  # other losses occur less often than updates: their step is not known
                 step = first + (bad[0] + 1 if losses is own else len(own))
                 raise Diverged(step, f"{name} is not finite", last)
         for offset, loss in enumerate(own):
@@ -46,14 +51,14 @@ class Watch:
             self.above = self.above + 1 if exploded else 0
             if self.above == _PATIENCE:
                 raise Diverged(first + offset + 1, f"loss exploded to {loss:.3g}", last)
-            if not exploded:  # else the median would learn to think it normal
+            if not exploded:  # else it would raise the median
                 self.recent.append(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """The losses it remembers."""
+        """Return the window of losses and the number of exploded ones in a row."""
         return {"recent": list(self.recent), "above": self.above}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Remember those of `state_dict`."""
+        """Restore the window and the count of `state_dict`."""
         self.recent = deque(state_dict["recent"], maxlen=_WINDOW)
         self.above = int(state_dict["above"])

@@ -1,4 +1,4 @@
-"""`python -m tune_sr.evaluate`: networks on benchmark folders, the papers' table."""
+"""The command `python -m tune_sr.evaluate`: networks on benchmark folders, the papers' table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _EPILOG = """protocols (numbers of two protocols never compare):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate what `argv` asks for; the exit code of product.md."""
+    """Run the command with the arguments `argv` (None: of the process); return the exit code.
+
+    0: done; 1: out of memory; 2: refused; 128 plus a signal's number: interrupted.
+    """
     settle_streams()
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     _check_paths(arguments)
                     evaluation = prepare(arguments)
                 _check_writable(arguments)
-                table = _compared(evaluation, arguments)
+                table = _evaluated(evaluation, arguments)
             except ValueError as error:
                 return refuse(PROG, error)
     except Interrupted as interrupted:
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, before anything heavy is imported."""
+    """Parse the command line, without importing torch; a mistake exits with code 2."""
     parser = Parser(
         prog=PROG,
         description="Networks on benchmark folders: the papers' table. Bicubic is always a row.",
@@ -106,7 +109,11 @@ def _threads(text: str) -> int:
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:
-    """Refuse a mistyped path at once, before torch is imported."""
+    """Check that named files and folders exist, before torch is imported.
+
+    Raises:
+        ValueError: one does not.
+    """
     for spec in (*arguments.network, *filter(None, [arguments.teacher])):
         described = "=" in spec or spec.partition(":")[0] == "shipped"
         reason = None if described else why_no_file(expanded(spec))
@@ -128,8 +135,8 @@ def _check_writable(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{error.filename} cannot be written ({error.strerror})") from None
 
 
-def _compared(evaluation: Evaluation, arguments: argparse.Namespace) -> list[Row] | None:
-    """The rows, written where `arguments` say; None where the device has too little memory."""
+def _evaluated(evaluation: Evaluation, arguments: argparse.Namespace) -> list[Row] | None:
+    """Compute the rows, and write them to `--json`; None if the device ran out of memory."""
     import torch
 
     from tune_sr.cli.progress_bar import bar
@@ -139,12 +146,12 @@ def _compared(evaluation: Evaluation, arguments: argparse.Namespace) -> list[Row
         with bar(evaluation.passes()) as tick:
             table = list(evaluate_rows(evaluation, tick))
     except torch.OutOfMemoryError:
-        told = f"out of memory: give a --tile-pixels below {arguments.tile_pixels}"
-        tell(f"{PROG}: {told}", error=True)
+        advice = f"give a --tile-pixels below {arguments.tile_pixels}"
+        tell(f"{PROG}: out of memory: {advice}", error=True)
         return None
     for each in evaluation.networks_with_seams(arguments.tile_pixels):
-        told = f"{each} looks further than its tiles: seams differ; --tile-pixels avoids it"
-        tell(f"{PROG}: {told}", error=True)
+        warning = f"{each} looks further than its tiles: seams differ; --tile-pixels avoids it"
+        tell(f"{PROG}: {warning}", error=True)
     if arguments.json is not None:
         about = {
             "device": str(evaluation.device),

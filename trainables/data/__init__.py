@@ -1,1 +1,1 @@
-"""Training and held-out photographs, and the patches cut from them."""
+"""Reads training, held-out and benchmark images, makes LR images, and cuts training patches."""

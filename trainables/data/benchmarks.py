@@ -1,4 +1,4 @@
-"""The papers' test sets, decoded."""
+"""Reads benchmarks: the papers' test sets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from trainables.data.images import PHOTOS, Images, photos
 from trainables.data.layouts import name_of, read_set
 
 PHOTOS_CROP = 252
-"""Side of the square kept from the middle of each built-in photograph, as in every report."""
+"""Side in pixels of the central square of each built-in photograph, as in a report."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A test set, decoded.
+    """A decoded test set.
 
     Attributes:
-        name: what tables call it: `Set5` for Set5, Set5/HR and Set5/GTmod12 alike.
-        hr: its images, by scale (most layouts have the same ones for all).
-        lr: the LR image of each, in the same order, where they are to be used and not made.
-        crop: side of the square that is kept of each image; None for all of it.
+        name: its name in tables: `Set5` for Set5, Set5/HR and Set5/GTmod12 alike.
+        hr: HR images by scale (in most layouts the same ones for all).
+        lr: LR images by scale, in the order of `hr`; None: they are made from HR.
+        crop: side in pixels of the central square of each image that is used; None: all of it.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Benchmark:
 
     @classmethod
     def read(cls, source: str, scales: Sequence[int], lr: Path | None = None) -> Benchmark:
-        """The set in a folder, or the built-in photographs.
+        """Read the set in a folder, or the built-in photographs.
 
         Args:
-            source: a folder, of which every layout of `layouts` is recognised; or `photos`.
-            scales: at which it will be used.
-            lr: a folder of LR images: of one scale, or with a subfolder for each.
+            source: a folder in any layout of `trainables.data.layouts`; or `photos`.
+            scales: the scales to read it for.
+            lr: a folder of LR images: of one scale, or with a subfolder for each; None: none.
 
         Raises:
             ValueError: in one line that names the file or folder: no image, one that cannot be

@@ -1,4 +1,4 @@
-"""Photographs as arrays: a folder's, or those inside the scikit-image wheel."""
+"""Reads images as arrays: those of a folder, or the photographs inside the scikit-image wheel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 Part = Literal["train", "heldout"]
 
 PHOTOS = "photos"
-"""The name of the built-in set, where a folder could be named."""
+"""The name of the built-in set, accepted in place of a folder."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -48,13 +48,13 @@ _PHOTOS: dict[Part, tuple[tuple[str, ...], str]] = {
         "257aa9848d15f33f0e5f26294a83b7b44c079bc8ea4c12eff12d9a7e267d676b",
     ),
 }
-"""Files of the wheel and the digest of their pixels. Never used: motorcycle_right (the scene of
-motorcycle_left), moon, cell, drawings and text."""
+"""Files of the wheel and the digest of their pixels, by part. Not used: motorcycle_right (the scene
+of motorcycle_left), moon, cell, drawings and text."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Decoded images, RGB, one uint8 array of shape H W 3 each, and the names of their files."""
+    """Decoded RGB images: uint8 arrays of shape H W 3, and the names of their files."""
 
     names: tuple[str, ...]
     arrays: tuple[Pixels, ...]
@@ -63,7 +63,7 @@ class Images:
         return len(self.names)
 
     def digest(self) -> str:
-        """What the images are, in 64 hexadecimal digits: names, shapes and every pixel."""
+        """Return the SHA-256 of names, shapes and pixels, as 64 hexadecimal digits."""
         sha = hashlib.sha256()
         for name, array in zip(self.names, self.arrays, strict=True):
             sha.update(f"{name} {array.shape} ".encode())
@@ -72,16 +72,16 @@ class Images:
 
 
 def read_images(source: str, part: Part, crop: int | None = None) -> Images:
-    """The images of a folder, in the order of their names; or that part of the built-in set.
+    """Read the images of a folder in the order of their names, or a part of the built-in set.
 
-    Files with other suffixes, hidden files and subfolders are passed over. Grey images become
-    RGB; alpha is dropped with one warning.
+    Files with other suffixes, hidden files and subfolders are skipped. Grey images become RGB; an
+    alpha channel is dropped with one warning.
 
     Args:
         source: a folder, or `photos`.
-        part: which of the built-in photographs; a folder is read whole.
-        crop: side of the square that is kept of the middle of each image of a folder, where the
-            image has it; None: all of it.
+        part: the part of the built-in set; a folder is read whole.
+        crop: side in pixels of the central square that is kept of each image of a folder; smaller
+            images, and all if None, are kept whole.
 
     Raises:
         ValueError: in one line that names the file: no such folder, no image in it, a file that
@@ -91,10 +91,11 @@ def read_images(source: str, part: Part, crop: int | None = None) -> Images:
 
 
 def photos(part: Part) -> Images:
-    """The built-in set: photographs that lie inside the scikit-image wheel, no download.
+    """Read a part of the built-in set: photographs inside the scikit-image wheel, without download.
 
     Raises:
-        ValueError: this release of scikit-image holds other pixels than the ones recorded here.
+        ValueError: this release of scikit-image lacks a file, or decodes to other pixels than the
+            ones recorded here.
     """
     names, recorded = _PHOTOS[part]
     found = find_spec("skimage")
@@ -114,7 +115,7 @@ def photos(part: Part) -> Images:
 
 
 def write_image(path: Path, image_HWC: Pixels) -> None:
-    """Write RGB bytes as the kind of file that the path's suffix names, making its folder."""
+    """Write RGB bytes (H W 3) in the format of the path's suffix; creates the folder."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def write_image(path: Path, image_HWC: Pixels) -> None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The image files of a folder, by name: those that `read_images` reads.
+    """List the image files of a folder by name: those that `read_images` reads.
 
     Raises:
         ValueError: there is no such folder, it cannot be read, or there is no image in it.
@@ -150,14 +151,19 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def read_files(files: Sequence[Path], crop: int | None = None) -> Images:
-    """The images in these files, in this order, converted and refused as `read_images` does."""
+    """Read images from files, in their order, with the conversions and errors of `read_images`.
+
+    Args:
+        files: the files.
+        crop: side in pixels of the central square that is kept of each image; None: all of it.
+    """
     decoded = [_decode(file, crop) for file in files]
     _warn_of_alpha([file for file, (_, alpha) in zip(files, decoded, strict=True) if alpha])
     return Images(tuple(file.name for file in files), tuple(array for array, _ in decoded))
 
 
 def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
-    """The pixels of one file, and whether it had an alpha channel."""
+    """Decode one file; return its pixels, and whether it has an alpha channel."""
     from PIL import Image
 
     try:
@@ -183,18 +189,18 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Pillow warns of large and of damaged images, in lines of its own beside ours."""
+    """Suppress Pillow's warnings of large and damaged images, which are refused here anyway."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 class _TooLargeError(ValueError):
-    """An image of more pixels than are looked at."""
+    """An image has more than `PIXELS` pixels."""
 
 
 def _middle(image: Image, crop: int | None) -> Image:
-    """The square that is kept of an image, where it has one of that side."""
+    """Crop an image to its central square of side `crop`; keep a smaller one whole."""
     width, height = image.size
     if crop is None or min(width, height) < crop:
         return image
@@ -203,7 +209,7 @@ def _middle(image: Image, crop: int | None) -> Image:
 
 
 def _has(tiles: Iterable[object], raw_mode: str) -> bool:
-    # Pillow gives 16-bit RGB as 8-bit RGB without a word: only the decoder's raw mode tells.
+    # Pillow converts 16-bit RGB to 8 bits silently: only the decoder's raw mode shows it.
     return any(raw_mode in str(tile) for tile in tiles)
 
 

@@ -1,4 +1,4 @@
-"""Where published sets keep their HR and LR images, in every layout they are spread in."""
+"""Finds the HR and LR images of published sets in the folder layouts they are distributed in."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from trainables.data.images import Images, files_in, read_files
 from trainables.paths import expanded, is_folder
 
 _HR = ("HR", "GTmod12", "original", "GT", "DIV2K_valid_HR", "DIV2K_train_HR")
-"""Subfolders that hold HR images, where the folder itself holds none: Set5/HR (EDSR-PyTorch,
-SwinIR), Set5/GTmod12 (BasicSR), Set5/original (pytorch-vdsr), DIV2K/DIV2K_valid_HR."""
+"""Subfolders of HR images, searched if the folder itself has none: Set5/HR (EDSR-PyTorch, SwinIR),
+Set5/GTmod12 (BasicSR), Set5/original (pytorch-vdsr), DIV2K/DIV2K_valid_HR."""
 _URBAN = "image_SRF_{scale}"
 _HR_WITH_LR = (_URBAN, "{scale}", "")
-"""Subfolders that hold HR beside LR: `img_001_SRF_2_HR.png` and `img_001_SRF_2_LR.png` (Urban100),
-`Canon_001_HR.png` and `Canon_001_LR2.png` (RealSR, whose HR differ from scale to scale)."""
+"""Subfolders with HR beside LR files: `img_001_SRF_2_HR.png` and `img_001_SRF_2_LR.png` (Urban100),
+`Canon_001_HR.png` and `Canon_001_LR2.png` (RealSR, whose HR images differ between scales)."""
 _LR = (
     "X{scale}",
     "x{scale}",
@@ -30,12 +30,12 @@ _LR = (
 def read_set(
     folder: Path, scales: Sequence[int], lr: Path | None = None
 ) -> tuple[dict[int, Images], dict[int, Images] | None]:
-    """The HR images of a set by scale, most often the same ones; and the LR image of each.
+    """Read the HR images of a set by scale (mostly the same for all), and their LR images.
 
     Args:
-        folder: of HR images, in one of the layouts named above.
-        scales: at which they will be used.
-        lr: a folder of LR images: of one scale, or with a subfolder for each; None for none.
+        folder: the folder of HR images, in one of this module's layouts.
+        scales: the scales to read.
+        lr: a folder of LR images: of one scale, or with a subfolder for each; None: read none.
 
     Raises:
         ValueError: in one line that names the file or folder: no image, one that cannot be read,
@@ -43,7 +43,7 @@ def read_set(
     """
     files = {scale: hr_files(folder, scale) for scale in scales}
     small = None
-    if lr is not None:  # what is missing is found before minutes of decoding
+    if lr is not None:  # before minutes of decoding, so that a missing file is refused at once
         small = {scale: lr_files(lr, each, scale) for scale, each in files.items()}
     decoded = {each: read_files(each) for each in dict.fromkeys(files.values())}
     hr = {scale: decoded[each] for scale, each in files.items()}
@@ -51,10 +51,10 @@ def read_set(
 
 
 def hr_files(folder: Path, scale: int) -> tuple[Path, ...]:
-    """The HR files of a set at a scale.
+    """List the HR files of a set at a scale.
 
     Raises:
-        ValueError: there is no such folder, or no image where any layout keeps them.
+        ValueError: there is no such folder, or no image in any layout's place.
     """
     folder = expanded(folder)
     for place in (folder / name.format(scale=scale) for name in _HR_WITH_LR):
@@ -66,14 +66,14 @@ def hr_files(folder: Path, scale: int) -> tuple[Path, ...]:
 
 
 def lr_files(folder: Path, hr: Sequence[Path], scale: int) -> tuple[Path, ...]:
-    """The LR file of each HR file, in the same order.
+    """Find the LR file of each HR file, in the same order.
 
     Raises:
-        ValueError: there is no such folder, or one is not there, in one line that names it.
+        ValueError: there is no such folder, or an HR file has no LR file; names it in one line.
     """
     folder = expanded(folder)
     if not is_folder(folder):
-        files_in(folder)  # which says so
+        files_in(folder)  # raises the refusal
     places = [folder / place.format(scale=scale) for place in _LR]
     folder = next(filter(_images, places), folder)
     by_stem = {path.stem: path for path in _images(folder)}
@@ -81,7 +81,7 @@ def lr_files(folder: Path, hr: Sequence[Path], scale: int) -> tuple[Path, ...]:
 
 
 def name_of(folder: Path) -> str:
-    """What tables call the set in a folder: `Set5` for Set5, Set5/HR and Set5/GTmod12 alike."""
+    """Return the name of the set in a folder: `Set5` for Set5, Set5/HR and Set5/GTmod12 alike."""
     folder = expanded(folder).resolve()
     inner = folder.name in _HR or folder.name.startswith(_URBAN.partition("{")[0])
     return (folder.parent if inner and not folder.name.startswith("DIV2K") else folder).name
@@ -96,7 +96,7 @@ def _lr_of(hr: Path, scale: int, by_stem: dict[str, Path], folder: Path) -> Path
 
 
 def _lr_names(hr: str, scale: int) -> Iterator[str]:
-    """What an LR file may be called, without its ending, whose HR file is called `hr`."""
+    """Yield the possible stems of the LR file that belongs to the HR file of stem `hr`."""
     if hr.endswith("_HR"):
         yield f"{hr.removesuffix('_HR')}_LR{scale}"  # RealSR
         yield f"{hr.removesuffix('_HR')}_LR"  # Urban100
@@ -107,7 +107,7 @@ def _lr_names(hr: str, scale: int) -> Iterator[str]:
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    """The image files of a folder; none where there is no such folder."""
+    """List the image files of a folder; none if it does not exist."""
     try:
         return tuple(files_in(folder))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Endless, seeded, resumable pairs of aligned patches, cut from whole images."""
+"""Draws batches of aligned LR and HR patches from whole images: seeded, resumable, without end."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from trainables.replay import sent
 from trainables.values import Pairs, Randomness
 
 _DRAWS = 7
-"""Random numbers per patch: image, its size, row, column, three mirrorings."""
+"""Random numbers drawn for each patch: image, its size, row, column, three mirrorings."""
 
 
 class Patches:
-    """Cuts batches out of whole images, one scale a batch, for as long as it is asked.
+    """Draws batches of patch pairs, each batch at one scale.
 
-    Patches are cut from the LR of the whole image, so that their borders have seen the pixels
-    beyond. Every image is equally likely, and every place in it. Each patch is mirrored left-right,
-    upside-down and across its diagonal, each with probability 1/2: the eight symmetries. The state
-    is that of the random stream: two objects with equal state draw equal batches, bit for bit.
+    LR patches are cut from the LR image of the whole HR image, so that pixels beyond the patch
+    contribute at its borders. Images, and positions in an image, are equally likely. Each patch is
+    mirrored horizontally, vertically and across its diagonal, each with probability 1/2: the eight
+    symmetries. The state is that of the random generator: two objects of equal state draw bitwise
+    equal batches.
 
     Args:
-        training: what to cut from, in the network's colour; never copied, never written to.
+        training: the images, in the network's colour; neither copied nor changed.
         scales: one of them is drawn for each batch.
         images_per_batch: patches in a batch.
-        patch: side at the network's body input: of the HR patch for `y` (a multiple of every
-            scale), of the LR patch for `rgb`.
-        randomness: where the choices come from.
-        device: where batches are wanted.
-        resident: whether the images are copied to the device and patches are cut there; None: on a
-            GPU, if they take up at most a quarter of its free memory. Batches are the same bits.
+        patch: side in pixels at the network's body input: of the HR patch for `y` (a multiple of
+            every scale), of the LR patch for `rgb`.
+        randomness: the source of all choices.
+        device: where batches are returned.
+        resident: whether images are copied to the device and patches cut there; None: on a GPU, if
+            they take at most a quarter of its free memory. Batches are bitwise equal either way.
 
     Raises:
-        ValueError: an image smaller than a patch, by the name of its file. A smaller size of an
-            image that a patch does not fit in is passed over.
+        ValueError: an image is smaller than a patch; names its file. Downsized versions of an image
+            that are smaller than a patch are skipped.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Patches:
             self._resident = Resident(large, self._device), Resident(small, self._device)
 
     def draw(self) -> Pairs:
-        """The next batch: float32 in [0, 1], contiguous, on the device."""
+        """Draw the next batch: float32 in [0, 1], contiguous, on the device."""
         large, small = self._drawn()
         if self._resident is None:
             hr_BCHW, lr_BCHW = sent(self._device, *map(_batch, (large, small)))
@@ -94,7 +95,7 @@ class Patches:
         return Pairs(self._unit(lr_BCHW), hr_BCHW)
 
     def _drawn(self) -> tuple[list[Cut], list[Cut]]:
-        """Which squares of which HR and LR images the next batch has."""
+        """Draw the squares of HR and of LR images that make the next batch."""
         generator = self._randomness.generator
         scale = self._scales[int(torch.randint(len(self._scales), (), generator=generator))]
         lr_side, hr_side = self._sides(scale)
@@ -112,25 +113,29 @@ class Patches:
         return large, small
 
     def _unit(self, levels: Tensor) -> Tensor:
-        # By a tensor: a GPU would multiply by the inverse of a number, with other last bits.
+        # By a tensor: for a Python number a GPU multiplies by its inverse, with other last bits.
         return levels.to(self._white.dtype).div_(self._white)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random stream."""
+        """Return the state of the random generator."""
         return self._randomness.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Continue with the batch that came after `state_dict`."""
+        """Continue with the batch that followed when the state was saved."""
         self._randomness.load_state_dict(state_dict)
 
     def _sides(self, scale: int) -> tuple[int, int]:
-        """Sides of an LR patch and an HR patch."""
+        """Return the sides of an LR patch and an HR patch, in pixels."""
         lr = self._patch // scale if self._colour == "y" else self._patch
         return lr, lr * scale
 
 
 def _fitting(photograph: Photograph, side: int) -> list[tuple[Pixels, Array]]:
-    """HR and LR of the sizes that a patch of this HR side fits in."""
+    """Return the HR and LR versions of an image that are at least an HR patch of `side` in size.
+
+    Raises:
+        ValueError: even its own size is smaller; names the image.
+    """
     pairs = zip(photograph.hr, photograph.lr, strict=True)
     fitting = [(hr, lr) for hr, lr in pairs if min(hr.shape[:2]) >= side]
     if not fitting:  # not even its own size, which is the largest
@@ -143,12 +148,12 @@ def _fitting(photograph: Photograph, side: int) -> list[tuple[Pixels, Array]]:
 
 
 def _batch(cuts: Sequence[Cut]) -> Tensor:
-    """The patches, B C side side, cut on the host."""
+    """Cut patches on the host: B C side side."""
     return torch.from_numpy(np.ascontiguousarray(np.stack([cut.made() for cut in cuts])))
 
 
 def _fits(pairs: Sequence[tuple[Array, Array]], device: torch.device) -> bool:
-    """Whether images go to a device: to a GPU, a quarter of whose free memory holds them."""
+    """Whether images are copied to a device: a GPU with four times their bytes free."""
     if device.type != "cuda":
         return False
     each = {id(array): array.nbytes for pair in pairs for array in pair}

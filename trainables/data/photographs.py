@@ -1,4 +1,4 @@
-"""Whole images as patches are cut from them: at every size, each with its LR."""
+"""Makes LR images of whole training images, at every size that an image is used in."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from trainables.values import Colour
 
 Array = NDArray[Any]
 Sizes = tuple[Pixels, ...]
-"""One image, RGB bytes H W 3, at every size it is seen in."""
+"""One image, RGB bytes H W 3, at every size it is used in."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A whole image that patches are cut from.
+    """A whole training image and its LR image, from which patches are cut.
 
     Attributes:
-        name: of its HR file.
-        hr: the image at every size it is seen in.
-        lr: the LR of each size: RGB bytes H W 3, or luma H W 1 in floats. The pixel at
-            (row, column) shows what the HR pixels from scale * (row, column) on show.
+        name: the name of its HR file.
+        hr: the image at every size it is used in.
+        lr: the LR image of each size: RGB bytes H W 3, or luma H W 1 in floats. Pixel (row, column)
+            covers the `scale` x `scale` HR pixels from scale * (row, column) on.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Photograph:
 
 
 def resized(images: Images, downsizings: Sequence[float]) -> tuple[Sizes, ...]:
-    """Each of `images` at these sizes, rounded to bytes; size 1 is the array itself, no copy."""
+    """Resize each image to several sizes (1 is its own), as bytes; size 1 is not copied."""
 
     def sizes(array: Pixels) -> Sizes:
         return tuple(array if size == 1 else _resized(array, size) for size in downsizings)
@@ -51,10 +51,16 @@ def resized(images: Images, downsizings: Sequence[float]) -> tuple[Sizes, ...]:
 def made(
     names: Iterable[str], hr: Sequence[Sizes], colour: Colour, scale: int
 ) -> tuple[Photograph, ...]:
-    """Photographs whose LR is made: the HR image, cropped to a multiple of the scale, made smaller.
+    """Make the LR images of HR images, which are first cropped to a multiple of the scale.
 
-    For a luma network it is the bicubic of the unrounded Y; for an RGB network it is rounded to
-    bytes as published LR files are. Equal bits for any number of CPU threads.
+    For a luma network LR is the bicubic reduction of the unrounded luma; for an RGB network it is
+    rounded to bytes, as published LR files are. Bitwise equal for any number of CPU threads.
+
+    Args:
+        names: the names of the HR files.
+        hr: each image at every size.
+        colour: of the network: `y` or `rgb`.
+        scale: HR side / LR side.
     """
 
     def lr(sizes: Sizes) -> tuple[Array, ...]:
@@ -65,10 +71,10 @@ def made(
 
 
 def paired(hr: Images, lr: Images, colour: Colour, scale: int) -> tuple[Photograph, ...]:
-    """Photographs whose LR is given, and is taken as it is, or its Y for a luma network.
+    """Pair HR images with given LR images; for a luma network LR becomes its luma.
 
     Raises:
-        ValueError: an HR image is not exactly `scale` times its LR image, by both names.
+        ValueError: an HR image is not exactly `scale` times as large as its LR image; names both.
     """
     for hr_name, large, lr_name, small in zip(
         hr.names, hr.arrays, lr.names, lr.arrays, strict=True
@@ -85,7 +91,7 @@ def paired(hr: Images, lr: Images, colour: Colour, scale: int) -> tuple[Photogra
 
 
 def unit(levels: Tensor) -> Tensor:
-    """Bytes as floats in [0, 1], of torch's default type: float32, and float64 in golden tests."""
+    """Convert bytes to floats in [0, 1] of torch's default type (float64 in golden tests)."""
     return levels.to(torch.get_default_dtype()).div_(255)
 
 
@@ -113,7 +119,7 @@ def _luma(array: Pixels) -> Array:
 
 
 def _tensor(array: Pixels) -> Tensor:
-    # A copy: Ray hands out images that cannot be written to, of which torch warns.
+    # A copy: images shared by Ray are read-only, of which torch warns.
     return torch.tensor(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Whole images that lie on a device, from which all patches of a batch are cut by one gather."""
+"""Keeps whole images on a device and cuts all patches of a batch from them by one gather."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Cut:
-    """A square of an image: `side` pixels from (top, left) on, then mirrored.
+    """A square of `side` pixels of an image, from (top, left) on, with its mirrorings.
 
     The diagonal mirroring comes first, then rows are reversed (`vertical`), then columns.
     """
 
     image: Array
-    """H W C."""
+    """The whole image, H W C."""
     top: int
     left: int
     side: int
@@ -31,7 +31,7 @@ class Cut:
     diagonal: bool
 
     def made(self) -> Array:
-        """The patch, C side side, as a view of the image."""
+        """Return the patch, C side side, as a view of the image."""
         rows, columns = (slice(at, at + self.side) for at in (self.top, self.left))
         patch = self.image[rows, columns].transpose(2, 0, 1)
         if self.diagonal:
@@ -39,9 +39,10 @@ class Cut:
         return patch[:, :: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
 
     def affine(self, base: int) -> tuple[int, int, int]:
-        """(start, dy, dx): pixel (y, x) of the patch is number start + y dy + x dx of all pixels.
+        """Return (start, dy, dx): pixel (y, x) of the patch has index start + y dy + x dx.
 
-        `base` is the number of the image's first pixel.
+        Args:
+            base: index of the image's first pixel among the pixels of all images.
         """
         width = self.image.shape[1]
         start = base + self.top * width + self.left
@@ -54,11 +55,11 @@ class Cut:
 
 
 class Resident:
-    """The pixels of images of one dtype and number of channels, one after the other, on a device.
+    """Holds the pixels of images of one dtype and channel count in one tensor on a device.
 
     Args:
-        images: arrays H W C; one that occurs more than once lies there once.
-        device: where they go; each is copied.
+        images: arrays H W C; one that occurs more than once is stored once.
+        device: where they are copied to.
     """
 
     def __init__(self, images: Iterable[Array], device: torch.device) -> None:
@@ -73,11 +74,11 @@ class Resident:
             self._pixels_NC[int(base) : int(base) + len(flat)] = flat
 
     def table(self, cuts: Sequence[Cut]) -> Tensor:
-        """Where the patches lie: int64 B 3, on the host."""
+        """Return each patch's (start, dy, dx), see `Cut.affine`: int64, B 3, on the host."""
         return torch.tensor([cut.affine(self._bases[id(cut.image)]) for cut in cuts])
 
     def gather(self, table_B3: Tensor, side: int) -> Tensor:
-        """The patches of a `table` that lies on the device: B C side side, contiguous."""
+        """Return the patches of a `table` on the device: B C side side, contiguous."""
         start_B11, dy_B11, dx_B11 = table_B3[:, :, None, None].unbind(1)
         along = torch.arange(side, device=table_B3.device)
         index_BHW = start_B11 + dy_B11 * along[:, None] + dx_B11 * along

@@ -1,4 +1,4 @@
-"""The images a data-driven method learns from: made ready once, shared by every trial."""
+"""The images that a data-driven method trains on, prepared once and shared by all trials."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from trainables.values import Colour, Config, ConfigError
 
 
 class DataConfig(Config):
-    """The images a data-driven method learns from: HR images alone, or pairs."""
+    """The images that a data-driven method trains on: HR images alone, or pairs of LR and HR."""
 
     images: str | None = PHOTOS
-    """A folder of HR images, of which the LR are made; or `photos`: eight photographs that come
-    with scikit-image. Left out where `lr` and `hr` are given."""
+    """A folder of HR images, from which LR is made; or `photos`: eight photographs that come with
+    scikit-image. Left out where `lr` and `hr` are given."""
     lr: str | None = None
-    """A folder of LR images, such as a camera took them: of one scale, or with a subfolder for
-    each. A file belongs to the HR file of its name: `0801x2.png` to `0801.png` (DIV2K), `a_LR.png`
-    or `a_LR2.png` to `a_HR.png` (Urban100, RealSR), `a_x1.png` to `a_x2.png` (DRealSR), and
-    otherwise the same name to the same."""
+    """A folder of LR images, such as a camera's: of one scale, or with a subfolder for each. A file
+    belongs to the HR file of its name: `0801x2.png` to `0801.png` (DIV2K), `a_LR.png` or
+    `a_LR2.png` to `a_HR.png` (Urban100, RealSR), `a_x1.png` to `a_x2.png` (DRealSR); otherwise
+    both have the same name."""
     hr: str | None = None
-    """The folder of their HR images, exactly scale times as large; it may be the same one."""
+    """The folder of their HR images, exactly scale times as large; it may be the same folder."""
     downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
-    """Sizes at which each image is seen, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
+    """Sizes at which each image is used, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
 
     @field_validator("downsizings")
     @classmethod
@@ -60,14 +60,14 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Whole training images with their LR: arrays only, so that processes can share one copy.
+    """Whole training images with their LR images: arrays only, so that processes can share a copy.
 
     Attributes:
-        colour: of the LR arrays.
-        photographs: by scale; an HR array that serves several scales is one object.
-        source: what it was read from; None for images that were handed over.
-        digests: what was read, names and pixels in SHA-256, by the dotted path and the folder that
-            name it; LR and HR folders of pairs by scale as well.
+        colour: colour of the LR arrays.
+        photographs: images by scale; an HR array that serves several scales is one object.
+        source: the configuration it was read by; None for images given as arrays.
+        digests: SHA-256 of the names and pixels read, by dotted path and folder; for pairs, by
+            scale as well.
     """
 
     colour: Colour
@@ -77,7 +77,7 @@ class TrainingSet:
 
     @classmethod
     def read(cls, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> Self:
-        """The images that `data` names.
+        """Read the images that `data` names.
 
         Raises:
             ValueError: in one line that names the file or folder: no image, one that cannot be
@@ -85,7 +85,7 @@ class TrainingSet:
         """
         if data.lr is not None and data.hr is not None:
             hr, lr = read_set(Path(data.hr), scales, Path(data.lr))
-            assert lr is not None, "it was asked for"
+            assert lr is not None, "a folder of LR images was given"
             try:
                 pairs = {scale: paired(hr[scale], lr[scale], colour, scale) for scale in scales}
             except ValueError as error:
@@ -96,11 +96,11 @@ class TrainingSet:
                 for scale, digest in _digests(sets).items()
             }
             return cls(colour, pairs, data, digests)
-        assert data.images is not None, "DataConfig has seen to it"
+        assert data.images is not None, "DataConfig has checked it"
         images = read_images(data.images, part="train")
-        handed = cls.of(images, colour=colour, scales=scales, downsizings=data.downsizings)
+        made_of = cls.of(images, colour=colour, scales=scales, downsizings=data.downsizings)
         digests = {f"data.images={data.images}": images.digest()}
-        return cls(colour, handed.photographs, data, digests)
+        return cls(colour, made_of.photographs, data, digests)
 
     @classmethod
     def of(
@@ -111,16 +111,16 @@ class TrainingSet:
         scales: Sequence[int],
         downsizings: Sequence[float] = (1.0,),
     ) -> Self:
-        """HR images, which are not copied, at these sizes, and the LR images made of them."""
-        assert 1 in downsizings, "an image is always seen at its own size too"
+        """Make LR images of HR images, which are not copied, at each of their sizes."""
+        assert 1 in downsizings, "an image is always used at its own size too"
         hr = resized(images, downsizings)
         return cls(colour, {scale: made(images.names, hr, colour, scale) for scale in scales})
 
     def serving(self, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> TrainingSet:
-        """The set that `data` names, in `colour` and at `scales`: this one if it is that.
+        """Return the set that `data` names in `colour` and at `scales`: this one if it matches.
 
-        Where only LR images lack they are made of the HR images at hand; else files are read, with
-        the errors of `read`.
+        If only LR images are missing they are made from this set's HR images; else files are read,
+        with the errors of `read`.
         """
         if self.source == data and self.colour == colour and set(scales) <= set(self.photographs):
             return self
@@ -133,6 +133,6 @@ class TrainingSet:
 
 
 def _digests(sets: Mapping[int, Images]) -> dict[int, str]:
-    """The digest of each set, by scale; of one that serves several it is made once."""
+    """Digest each set, by scale; one that serves several scales is digested once."""
     digests = {id(images): images.digest() for images in sets.values()}
     return {scale: digests[id(images)] for scale, images in sets.items()}

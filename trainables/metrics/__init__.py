@@ -1,1 +1,1 @@
-"""How good an upscaled image is, under the protocols that published tables use."""
+"""Quality of upscaled images under the protocols of published tables, and costs of networks."""

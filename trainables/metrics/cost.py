@@ -1,4 +1,4 @@
-"""What a network costs, counted without computing: parameters, multiply-accumulates, reach."""
+"""Counts a network's parameters, multiply-accumulates and reach, and measures its latency."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainables.resample import KERNEL_SUPPORT
 
 PAPERS_SIDE = 256
-"""Side of the LR image for which papers give multiply-accumulates (DUKD's column `FLOPs`)."""
+"""Side in pixels of the LR image for which papers give multiply-accumulates (DUKD: `FLOPs`)."""
 
 _TIMED_SIDE, _TIMED_PASSES = 96, 5
-"""Side of the LR image, and passes, by which a network's time is taken."""
+"""Side in pixels of the LR image, and number of passes, of a latency measurement."""
 
 _WIDE = ("mean", "_adaptive_avg_pool2d", "_softmax", "_scaled_dot_product", "roll", "_fft")
-"""Beginnings of the names of operations by which far pixels meet: pooling, attention, windows."""
+"""Prefixes of operations without a bounded receptive field: pooling, attention, windows."""
 
 
 @runtime_checkable
 class Deployable(Protocol):
-    """A module that is another, cheaper one once it is trained, such as a merged convolution."""
+    """A module that becomes a cheaper one after training, such as a merged convolution."""
 
     def deployed(self) -> nn.Module:
-        """The module with the same output that runs from then on."""
+        """Return the module of equal output that runs after training."""
 
 
 def as_deployed(network: nn.Module) -> nn.Module:
-    """A copy of `network` as it runs once trained: papers count that, and only that is timed."""
+    """Copy `network` in its form after training, whose cost papers count and which is timed."""
     copied = copy.deepcopy(network)
     for module in list(copied.modules()):
         for name, child in list(module.named_children()):
@@ -47,14 +47,14 @@ def as_deployed(network: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs at one scale.
+    """The cost of a network at one scale.
 
     Attributes:
-        params: trainable numbers, every one of them, of the network as it is deployed.
+        params: number of trainable parameters of the deployed network.
         macs: multiply-accumulates of convolutions, linear layers and attention for an LR image of
             256x256, as papers count them: no biases, no norms, no resampling of the input.
-        reach: LR pixels beyond which nothing influences an output pixel; an upper bound. None
-            where the network looks at the whole image or through windows (RCAN, SwinIR).
+        reach: radius of the receptive field in LR pixels; an upper bound. None where it is not
+            bounded: networks with global pooling or attention windows (RCAN, SwinIR).
     """
 
     params: int
@@ -63,13 +63,13 @@ class Cost:
 
 
 def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS_SIDE) -> Cost:
-    """Count what `network` does to one LR image, on torch's meta device: no number is computed.
+    """Count a network's cost for one LR image, on torch's meta device, without computing.
 
     Args:
-        network: called as `network(lr_BCHW, scale=scale)`; it is left as it is.
-        channels: of its input, 1 or 3.
-        scale: how many times larger its output is.
-        side: of the square LR image.
+        network: called as `network(lr_BCHW, scale=scale)`; not changed.
+        channels: channels of its input, 1 or 3.
+        scale: output side / input side.
+        side: side in pixels of the square LR image.
 
     Example:
         >>> from trainables.networks import build_network
@@ -85,7 +85,7 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
         ghost(lr_BCHW, scale=scale)
     by_module = counter.get_flop_counts()
     root = type(network).__name__
-    # What the network's own trace multiplies is the resampling of its input; layers are modules.
+    # Products outside of submodules are the resampling of the network's input.
     inside = [ops for name, ops in by_module.items() if _outermost(name, root, by_module)]
     matrix = sum(flops for ops in inside for op, flops in ops.items() if not _convolves(op))
     convolutions = sum(n for op, n in by_module["Global"].items() if _convolves(op))
@@ -97,7 +97,13 @@ def cost_of(network: nn.Module, *, channels: int, scale: int, side: int = PAPERS
 
 
 def latency_ms(network: nn.Module, *, channels: int, scale: int) -> float:
-    """Milliseconds that `network` takes for one LR image of 96x96 where it is, in the median."""
+    """Measure the latency in ms for one LR image of 96x96 on the network's device: the median of 5.
+
+    Args:
+        network: measured in its form after training.
+        channels: channels of its input, 1 or 3.
+        scale: output side / input side.
+    """
     network = as_deployed(network)
     device = next(network.parameters()).device
     lr_BCHW = torch.zeros(1, channels, _TIMED_SIDE, _TIMED_SIDE, device=device)
@@ -123,12 +129,12 @@ COSTS: dict[str, Callable[[nn.Module, int, int], float]] = {
         network, channels=channels, scale=scale
     ),
 }
-"""What of a network's cost a report can say: network, channels, scale -> number. Those of
-`cost_of`, and the one that is measured."""
+"""Functions of network, channels and scale that compute a cost, by report key. All are counted but
+`latency_ms`, which is measured."""
 
 
 def _outermost(name: str, root: str, by_module: Mapping[str, Any]) -> bool:
-    """Whether a module is called by the network itself, and not from inside another module."""
+    """Whether a module is called by the network itself rather than by another module of it."""
     parts = name.split(".")
     above = (".".join(parts[:n]) for n in range(2, len(parts)))
     return len(parts) > 1 and parts[0] == root and not any(part in by_module for part in above)
@@ -139,7 +145,7 @@ def _convolves(operation: object) -> bool:
 
 
 class _Reach(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Adds up how far each convolution that runs looks, in LR pixels."""
+    """Adds up the kernel radii, in LR pixels, of all convolutions that run in the context."""
 
     def __init__(self, side: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -163,5 +169,8 @@ class _Reach(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
         return func(*args, **(kwargs or {}))
 
     def bound(self) -> int | None:
-        """The reach of all convolutions in a row, and of a bicubic enlargement before them."""
+        """Return the reach of all convolutions in a row and of a bicubic upsampling before them.
+
+        None if an operation has no bounded receptive field.
+        """
         return math.ceil(self._sum) + KERNEL_SUPPORT // 2 if self._bounded else None

@@ -1,4 +1,4 @@
-"""Whole held-out images through a network, under a named protocol."""
+"""Scores networks on whole held-out images under a named protocol."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Pixels = NDArray[np.uint8]
 
 
 class HeldoutConfig(Config):
-    """The images a report is made from, none of which is trained on."""
+    """The held-out images on which reports are computed, and their protocol."""
 
     images: str = "photos"
     """A folder of images, or `photos`: four photographs that come with scikit-image."""
     crop: int | None = Field(default=252, ge=16)
-    """Side of the square kept from the middle of each image; 252 divides by 2, 3 and 4. None
-    keeps whole images."""
+    """Side in pixels of the central square of each image; 252 is divisible by 2, 3 and 4. None:
+    whole images."""
     protocol: ProtocolName | None = None
-    """What is compared and how; None: `yfloat` for a luma network, `rgb8` for an RGB network."""
+    """A key of `PROTOCOLS`; None: `yfloat` for a luma network, `rgb8` for an RGB network."""
 
 
 class Named(Structure):
@@ -42,27 +42,27 @@ class Named(Structure):
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the files."""
+        """The names of the files."""
         ...
 
     @property
     def arrays(self) -> Sequence[Pixels]:
-        """Their pixels."""
+        """The pixels of each image."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """One image at one scale, as a protocol prepares it.
+    """One image at one scale, prepared under a protocol.
 
     Attributes:
-        name: of its file.
-        scale: how much smaller LR is.
+        name: the name of its file.
+        scale: HR side / LR side.
         hr_HWC: the image's bytes, cropped to a multiple of the scale.
-        lr_BCHW: what the network is given: batch of 1, float32, in the network's colour.
+        lr_BCHW: the network's input: batch of 1, float32, in the network's colour.
         truth_B1HW: luma to compare with, float64, borders shaved.
-        canvas_B3HW: bicubic RGB that lends a luma network's result its chroma; None where the
-            protocol compares luma without going through a picture.
+        canvas_B3HW: bicubic RGB whose chroma is added to a luma network's result; None where the
+            protocol compares luma without making an RGB image.
     """
 
     name: str
@@ -74,29 +74,29 @@ class View:
 
 
 class Heldout:
-    """Images prepared once for being evaluated on often, under one protocol.
+    """Held-out images, prepared once under one protocol for repeated evaluation.
 
-    What is prepared has equal bits for any number of CPU threads.
+    Prepared tensors are bitwise equal for any number of CPU threads.
 
     Args:
         images: names and RGB bytes.
-        colour: of the network's input and output.
-        scales: at which to evaluate.
-        protocol: a key of `PROTOCOLS`; None for the colour's own.
-        crop: side of the square kept from the middle of each image; None for all of it.
+        colour: colour of the network's input and output.
+        scales: the scales to evaluate at.
+        protocol: a key of `PROTOCOLS`; None: the colour's own.
+        crop: side in pixels of the central square of each image; None: all of it.
         device: where the network is.
-        lr: by scale, RGB bytes of LR images to use, one for each image; None to make them. Only
-            protocols of byte images take them.
+        lr: RGB bytes of LR images by scale, one for each image; None: make them. Only protocols
+            with byte images accept them.
 
     Raises:
-        ValueError: an image is smaller than the crop, or than the SSIM's window, or an LR image
-            does not have the size that belongs to it, by the image's name.
-        ConfigError: a protocol for luma networks with colour `rgb`, or one that makes its own LR
-            together with `lr`.
+        ValueError: an image is smaller than the crop or than the SSIM's window, or an LR image has
+            the wrong size; names the image.
+        ConfigError: a protocol for luma networks with colour `rgb`, or `lr` with a protocol that
+            makes its own LR.
     """
 
     keys: ClassVar[tuple[str, ...]] = ("psnr_y_db", "ssim")
-    """What `score` gives, as a report names it."""
+    """The report keys of the values that `score` returns."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Heldout:
         colour: Colour,
         device: torch.device | str = "cpu",
     ) -> Self:
-        """`images` as `config` says; raises as the class does, with the path `heldout`."""
+        """Prepare `images` by a configuration; a `ConfigError`'s path begins with `heldout`."""
         protocol, crop = config.protocol, config.crop
         try:
             return cls(
@@ -149,20 +149,20 @@ class Heldout:
             raise ConfigError(f"heldout.{error.path}", error.rule) from None
 
     def score(self, view: View, sr_BCHW: Tensor) -> Tensor:
-        """PSNR in dB and SSIM of a network's result for `view.lr_BCHW`: 2 values, on the device."""
+        """Return PSNR in dB and SSIM of a result for `view.lr_BCHW`: shape (2,), on the device."""
         luma = self.luma(view, sr_BCHW)
         return torch.cat(
             (psnr_db(luma, view.truth_B1HW), ssim(luma, view.truth_B1HW, self._rules.ssim))
         )
 
     def luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
-        """What the protocol compares of a result: luma, rounded as it says, borders shaved."""
+        """Return the luma of a result as compared: rounded by the protocol, borders shaved."""
         return _shaved(self._luma(view, sr_BCHW), view.scale)
 
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
-        """A network's result for `view.lr_BCHW` as a person sees it: RGB bytes, H W 3.
+        """Convert a network's result for `view.lr_BCHW` to RGB bytes, H W 3.
 
-        The chroma of a luma network's picture is bicubic's.
+        A luma network's result gets the chroma of bicubic upsampling.
         """
         rgb = sr_BCHW.detach().double()
         if self.colour == "y":
@@ -208,7 +208,7 @@ class Heldout:
         )
 
     def _luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
-        """The luma of a result, with the roundings of the protocol."""
+        """Return the luma of a result, rounded by the protocol."""
         if view.canvas_B3HW is not None:
             sr_BCHW = with_luma_B3HW(view.canvas_B3HW.double(), sr_BCHW.double())
         if self._rules.byte_images:
@@ -234,12 +234,10 @@ class Heldout:
 
 @torch.no_grad()
 def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
-    """How well `upscale` restores the held-out images.
-
-    Waits for the device once, at the end.
+    """Score `upscale` on the held-out images; synchronises with the device once, at the end.
 
     Args:
-        upscale: the network; it must return images `scale` times the size of what it is given.
+        upscale: the network; it returns images `scale` times the size of its input.
         heldout: images, scales and protocol.
 
     Returns:
@@ -289,7 +287,7 @@ def _multiple_of(array: Pixels, scale: int, *, cumulative: bool) -> Pixels:
 
 
 def _unit(hr_HWC: Pixels) -> Tensor:
-    """Bytes as a batch of one, float64 in [0, 1]."""
+    """Convert bytes to a batch of one, float64 in [0, 1]."""
     planes_CHW = torch.tensor(hr_HWC).permute(2, 0, 1).contiguous()  # while they are bytes
     return planes_CHW[None].double().div_(255)
 

@@ -1,4 +1,4 @@
-"""PSNR, SSIM, and the named protocols under which published tables report them."""
+"""Computes PSNR and SSIM, and defines the protocols under which published tables report them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from trainables.values import Colour, ConfigError
 
 PSNR_CEILING_DB = 100.0
-"""PSNR of equal images, which would be infinite: no mean and no search could use that."""
+"""PSNR reported for equal images, for which it is infinite: no mean or search could use that."""
 
 
 @dataclass(frozen=True)
 class SsimWindow:
-    """How an SSIM looks at its surroundings.
+    """The window and constants of an SSIM.
 
     Attributes:
         taps: weights along one side of the square window, which is their outer product.
@@ -37,16 +37,17 @@ def _gaussian(side: int, sigma: float) -> tuple[float, ...]:
 
 
 STANDARD_SSIM = SsimWindow(_gaussian(11, 1.5), data_range=1.0, sample_covariance=False)
-"""Of Wang et al., IEEE TIP 2004: Gaussian 11x11, sigma 1.5."""
+"""The window of Wang et al., IEEE TIP 2004: Gaussian 11x11, sigma 1.5."""
 
 LEGACY_SSIM = SsimWindow((1 / 7,) * 7, data_range=2 / 255, sample_covariance=True)
-"""Of old scikit-image on float images of 0..255: it took L for 2, so C1 and C2 nearly vanish."""
+"""The window of old scikit-image for float images of 0..255: it set L to 2, so C1 and C2 nearly
+vanish."""
 
 _STRIP_ROWS = {"cpu": 16}
-"""Of an SSIM's map that are computed at a time: few, or they outgrow a processor's cache."""
+"""Rows of an SSIM map computed at a time, by device: few enough for a processor's cache."""
 
 _STRIP_ROWS_ELSEWHERE = 64
-"""A GPU waits for calls rather than for memory."""
+"""The same on other devices: a GPU is limited by kernel launches rather than by memory."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ class Protocol:
     two protocols cannot be compared: PSNR differs by up to 0.04 dB, SSIM by far more.
 
     Attributes:
-        byte_images: LR images and results are RGB files of 8 bits; else nothing is ever rounded
-            and LR is made from what the network sees.
+        byte_images: LR images and results are RGB of 8 bits; else nothing is rounded, and LR is
+            made in the network's colour.
         byte_luma: both lumas are rounded to whole levels before they are compared.
         cumulative_crop: an image is cropped to a multiple of 2, then of 3, then of 4, up to the
-            scale, as the script does that wrote pytorch-vdsr's test files.
-        ssim: the SSIM's window.
-        rgb: whether an RGB network can be evaluated so.
+            scale, as by the script that wrote pytorch-vdsr's test files.
+        ssim: the window of the SSIM.
+        rgb: whether RGB networks can be evaluated under it.
     """
 
     byte_images: bool = False
@@ -89,7 +90,7 @@ assert set(PROTOCOLS) == set(get_args(ProtocolName)), "the type lists the table'
 
 
 def protocol_for(name: ProtocolName | None, colour: Colour) -> ProtocolName:
-    """`name`, or what a network of this colour is compared by if there is none.
+    """Return `name`, or the default protocol of a colour if it is None.
 
     Raises:
         ConfigError: the protocol is for luma networks, and the network is not one.
@@ -103,11 +104,11 @@ def protocol_for(name: ProtocolName | None, colour: Colour) -> ProtocolName:
 
 
 def psnr_db(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image: `10 log10(1 / MSE)`.
+    """Compute the peak signal-to-noise ratio of each image: `10 log10(1 / MSE)`.
 
     Args:
         a_BCHW: images in [0, 1].
-        b_BCHW: what they should have been, same shape.
+        b_BCHW: reference images of the same shape.
 
     Returns:
         B values in dB, float64, at most `PSNR_CEILING_DB`; nan where an image holds a nan.
@@ -122,18 +123,18 @@ def psnr_db(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
 
 
 def ssim(a_BCHW: Tensor, b_BCHW: Tensor, window: SsimWindow = STANDARD_SSIM) -> Tensor:
-    """Structural similarity of each image: eq. (13) of Wang et al., IEEE TIP 2004, K 0.01, 0.03.
+    """Compute the SSIM of each image: eq. (13) of Wang et al., IEEE TIP 2004, K 0.01 and 0.03.
 
-    The mean over channels and over the places where the window lies wholly inside the image.
+    The mean over channels and over the positions where the window lies wholly inside the image.
 
     Args:
         a_BCHW: images in [0, 1], no side shorter than the window's.
-        b_BCHW: what they should have been, same shape.
-        window: its weights and constants.
+        b_BCHW: reference images of the same shape.
+        window: weights and constants.
 
     Returns:
-        B values up to 1, float64: with the legacy window, float32 would lose the small variances
-        that its small constants let count.
+        B values up to 1, float64: with the legacy window's small constants, small variances count,
+        which float32 would lose.
     """
     assert a_BCHW.shape == b_BCHW.shape, f"{tuple(a_BCHW.shape)} != {tuple(b_BCHW.shape)}"
     side = len(window.taps)
@@ -146,14 +147,14 @@ def ssim(a_BCHW: Tensor, b_BCHW: Tensor, window: SsimWindow = STANDARD_SSIM) -> 
 
 
 def _mean_similarity(strip: _Strip, a_HW: Tensor, b_HW: Tensor, window: SsimWindow) -> Tensor:
-    """The mean of the map of one plane: a number on the device.
+    """Return the mean of the SSIM map of one plane, a scalar on the device.
 
     With windowed means m, m_a m_b = p and m_a² + m_b² = q, the paper's formula is
 
         (p + C1 / 2) (m_ab - p + C2 / 2) / ((q + C1) (m_aa + m_bb - q + C2)) * 4,
 
-    which takes the fewest passes over memory: that is where the time goes. The strip has added
-    its share of C2 to the means already.
+    which takes the fewest passes over memory, the bottleneck. The strip's means already contain
+    their share of C2.
     """
     rows, side = strip.rows, len(window.taps)
     height, width = len(a_HW) - side + 1, a_HW.shape[1] - side + 1
@@ -174,7 +175,7 @@ def _mean_similarity(strip: _Strip, a_HW: Tensor, b_HW: Tensor, window: SsimWind
 
 
 class _Strip:
-    """Windowed means of a few rows at a time, in buffers that stay in the processor's cache.
+    """Computes windowed means of a few rows at a time, in buffers that fit the processor's cache.
 
     A weighted mean over a window is one over rows and then one over columns. The rows' is the
     product of a band matrix and the strip. For the columns' the strip is cut into blocks as it
@@ -182,16 +183,16 @@ class _Strip:
     two products with what the band matrix has there. In float64 far faster than a convolution.
 
     Args:
-        window: its taps and constants.
-        height: of the planes.
-        width: of the planes.
-        device: where they are.
+        window: taps and constants.
+        height: height of the planes.
+        width: width of the planes.
+        device: where the planes are.
 
     Attributes:
-        rows: places below each other for which one `fill` finds the means.
-        mean_a: of the first plane, a buffer: rows, width.
-        mean_b: of the second.
-        mean_products: rows, 2, width: of a b with C2 / 2 added, and of a² + b² with C2 added.
+        rows: number of rows of means that one `fill` computes.
+        mean_a: means of the first plane, a buffer: rows, width.
+        mean_b: means of the second plane, a buffer: rows, width.
+        mean_products: rows, 2, width: means of a b plus C2 / 2, and of a² + b² plus C2.
     """
 
     def __init__(self, window: SsimWindow, height: int, width: int, device: torch.device) -> None:
@@ -226,7 +227,7 @@ class _Strip:
         self.mean_a, self.mean_b, self.mean_products = whole[:, 0], whole[:, 1], whole[:, 2:]
 
     def fill(self, a_HW: Tensor, b_HW: Tensor, top: int) -> None:
-        """Put the windowed means at the `rows` places below `top` into the buffers."""
+        """Compute the windowed means of the `rows` rows from `top` on into the buffers."""
         a, b = (plane[top : top + self._height] for plane in (a_HW, b_HW))
         torch.mul(a, b, out=self._ab)
         torch.mul(a, a, out=self._aa_bb).addcmul_(b, b)
@@ -239,8 +240,8 @@ class _Strip:
 
 @lru_cache(maxsize=16)
 def _band_on(window: SsimWindow, step: int, device: torch.device) -> Tensor:
-    """The taps, once for each of `step` neighbouring results: row i weighs inputs i, i + 1, ..."""
-    # Copying it for every image would make the host wait for the device as often.
+    """Return the band matrix of the taps: row i of `step` weights inputs i, i + 1, ..."""
+    # Cached: copying it to the device for every image would synchronise with it.
     with torch.inference_mode(mode=False):
         band = torch.zeros(step, step + len(window.taps) - 1, dtype=torch.float64)
         for offset, tap in enumerate(window.taps):

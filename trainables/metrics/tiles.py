@@ -1,4 +1,4 @@
-"""Ways of running a network over one image: in tiles, or in all eight orientations."""
+"""Runs a network over large images in tiles, or over all eight orientations of an image."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from itertools import product
 from torch import Tensor
 
 Upscale = Callable[[Tensor, int], Tensor]
-"""LR images and a scale, to SR images."""
+"""A function from LR images (B C H W) and a scale to SR images."""
 
 USUAL_OVERLAP = 32
-"""LR pixels that tiles overlap where a network's reach has no bound (as SwinIR's users do)."""
+"""Overlap of tiles in LR pixels for a network of unbounded reach (as usual for SwinIR)."""
 
 _MOST_CUTS = 64
-"""Rows or columns of tiles among which the cheapest grid is looked for."""
+"""Largest number of rows or columns of tiles that is tried."""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Along one side: what a tile is given, and the part of its result that is kept."""
+    """One side of a tile, in LR pixels: its input, and the part whose result is kept."""
 
     begin: int
     end: int
@@ -29,21 +29,20 @@ class _Span:
 
 
 def tiled(upscale: Upscale, *, pixels: int, overlap: int, multiple_of: int = 1) -> Upscale:
-    """`upscale`, with images above a budget computed in overlapping tiles.
+    """Wrap `upscale` so that images above a budget are computed in overlapping tiles.
 
-    A pixel of the result is taken from the tile in whose middle part it lies. Where `overlap` is at
-    least the network's reach, that pixel is what the whole image would have given, up to the order
-    in which floating-point numbers are added; at the image's own border nothing is cut.
+    Each pixel of the result is taken from the tile whose inner part contains it. If `overlap` is at
+    least the network's reach, it equals the pixel computed from the whole image, up to the order of
+    floating-point additions.
 
-    Of all grids whose tiles fit the budget, the one with the least work is chosen. What is kept of
-    a tile is at least as long as `overlap`, so that the work is at most nine times that of the
-    whole image; where no such grid fits, the one with the smallest tiles is taken, and the budget
-    gives way: seams and time go before memory.
+    Of all grids whose tiles fit the budget, the one with the least work is chosen. The inner part
+    of a tile is at least as long as `overlap`, so the work is at most nine times that of the whole
+    image. If no such grid fits, the one with the smallest tiles is used and exceeds the budget.
 
     Args:
-        upscale: a network.
-        pixels: of output, that may be computed at a time.
-        overlap: LR pixels that a tile is given beyond what is kept of it, on each inner side.
+        upscale: the network.
+        pixels: output pixels that may be computed at a time.
+        overlap: LR pixels of a tile beyond its inner part, on each side within the image.
         multiple_of: tiles begin and end at multiples of this (8 for SwinIR's windows).
     """
     assert pixels > 0 and overlap >= 0 and multiple_of > 0
@@ -70,10 +69,10 @@ def tiled(upscale: Upscale, *, pixels: int, overlap: int, multiple_of: int = 1) 
 
 
 def self_ensemble(upscale: Upscale) -> Upscale:
-    """The mean of `upscale` over the eight flips and rotations of its input, turned back.
+    """Wrap `upscale` by the geometric self-ensemble, which papers mark with a plus: EDSR+.
 
-    The geometric self-ensemble of EDSR (Lim et al., CVPRW 2017, section 3.3), which papers mark
-    with a plus: EDSR+.
+    The mean over the eight flips and rotations of the input, each result turned back (Lim et al.,
+    CVPRW 2017, section 3.3).
     """
 
     def upscale_eightfold(lr_BCHW: Tensor, scale: int) -> Tensor:
@@ -92,7 +91,7 @@ def self_ensemble(upscale: Upscale) -> Upscale:
 def _grid(
     height: int, width: int, budget: int, overlap: int, multiple_of: int
 ) -> tuple[list[_Span], list[_Span]]:
-    """Rows and columns of tiles: the least work that fits the budget, else the smallest tiles."""
+    """Choose rows and columns of tiles: least work within the budget, else the smallest tiles."""
     options = {
         side: [
             list(_spans(side, cuts, overlap, multiple_of))
@@ -111,7 +110,7 @@ def _grid(
 
 
 def _spans(side: int, cuts: int, overlap: int, multiple_of: int) -> Iterator[_Span]:
-    """`side` in about `cuts` equal parts, each with its overlap."""
+    """Divide `side` into about `cuts` equal parts, each with its overlap."""
     part = -(-side // cuts)
     part = -(-part // multiple_of) * multiple_of
     margin = -(-overlap // multiple_of) * multiple_of

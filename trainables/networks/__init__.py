@@ -1,4 +1,4 @@
-"""The networks that can teach or learn."""
+"""Super-resolution networks for students and teachers, and how to build them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NetworkConfig = Annotated[
     VDSRConfig | EDSRConfig | RCANConfig | SwinIRConfig | CompactConfig | SPANConfig,
     Field(discriminator="name"),
 ]
-"""Any network's configuration, told apart by `name`."""
+"""The configuration of a network of this project, discriminated by `name`."""
 
 TEACHERS: dict[str, type[SRNet]] = {**NETWORKS, "spandrel": SpandrelTeacher}
 
@@ -57,15 +57,23 @@ TeacherConfig = Annotated[
     | SpandrelConfig,
     Field(discriminator="name"),
 ]
-"""A network's, or that of a file which only another library can read."""
+"""The configuration of a teacher: one of this project's networks, or one of spandrel's."""
 
 
 def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
-    """The network that `config` describes, on the CPU: drawn from `generator`, or its weights."""
+    """Build the network of a configuration on the CPU, with its weights or random parameters.
+
+    Args:
+        config: the network's configuration.
+        generator: the source of random parameters, unused where `config` names weights.
+
+    Raises:
+        ConfigError: the weights cannot be used or do not fit.
+    """
     if isinstance(config, SpandrelConfig):
         return channels_innermost(SpandrelTeacher(config))
     weights = None if config.weights is None else fitting(outline(config), config.weights)
-    with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
+    with torch.random.fork_rng(devices=[]):  # modules draw unused numbers from the global stream
         network = NETWORKS[config.name](config)
     network.initialise(generator)
     if weights is not None:
@@ -74,13 +82,17 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
 
 
 def outline(config: NetworkConfig) -> SRNet:
-    """The network that `config` describes without its numbers, on torch's meta device."""
+    """Build the network of a configuration on torch's meta device, without parameter values."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         return NETWORKS[config.name](config)
 
 
 def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:
-    """A network from a plain mapping, such as `{name: vdsr, features: 32, blocks: 18, scale: 2}`.
+    """Build a network from a mapping such as `{name: vdsr, features: 32, blocks: 18, scale: 2}`.
+
+    Args:
+        config: the fields of a network's configuration.
+        seed: the seed of random parameters.
 
     Raises:
         ConfigError: the mapping is not a network, or its `weights` do not fit it.

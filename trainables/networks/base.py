@@ -1,4 +1,4 @@
-"""What every super-resolution network offers: a head, a body of countable units, a tail."""
+"""The interface of all super-resolution networks: a head, a body of numbered units, a tail."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SCALES = (2, 3, 4)
 """The upscaling factors of all papers."""
 
 Tap = int | Literal["before_skip", "after_skip"]
-"""Where a trace can be tapped: behind a unit of the body, by number from 0; or behind the whole
-body and the convolution that closes it, before or after the skip around both is added. Where a
-network has no such convolution and no such skip, both are its last unit."""
+"""A feature map that a trace can return: the output of a unit of the body, by number from 0; or
+that of the body's closing convolution, before or after the skip around body and convolution is
+added. In a network without these, both are the output of the last unit."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class ScaledConfig(Config):
-    """The rules of `scales`, which every network has and every teacher."""
+    """Validates `scales`, the field that every network's configuration has."""
 
-    if TYPE_CHECKING:  # declared by each, so that its own keys come first where keys are listed
+    if TYPE_CHECKING:  # declared by subclasses, so that their own keys are listed first
         scales: tuple[int, ...]
 
     @model_validator(mode="before")
@@ -53,26 +53,26 @@ class ScaledConfig(Config):
 
 
 class SRNetConfig(ScaledConfig):
-    """What all networks of ours are configured by."""
+    """The fields that the configurations of all this project's networks share."""
 
     features: int = Field(ge=1, le=FEATURES)
     """Width: feature channels of the body."""
     blocks: int = Field(ge=1, le=BLOCKS)
-    """Depth: units of the body, or blocks in each of them where the network says so."""
+    """Depth: units of the body; in RCAN, blocks in each of its groups."""
     scales: tuple[int, ...] = Field(strict=False, min_length=1)
     """Upscaling factors, out of 2, 3, 4; `scale: s` is short for `scales: [s]`."""
     weights: str | None = None
-    """A file of trained parameters to start from; `shipped`, for what ships of this kind and
-    scale; `shipped:NAME`; None for a random start."""
+    """A file of trained parameters to start from; `shipped`: the file of this network and scale
+    that comes with the project; `shipped:NAME`; None: random parameters."""
 
     @property
     def units(self) -> int:
-        """Length of the body, which progressive distillation counts."""
+        """Number of units in the body, in which progressive distillation is measured."""
         return self.blocks
 
     @property
     def convolutions(self) -> int:
-        """About how many convolutions of 3x3, from features to features, the body has."""
+        """Approximate number of 3x3 convolutions, from features to features, in the body."""
         return self.blocks
 
     @model_validator(mode="after")
@@ -88,15 +88,16 @@ class SRNetConfig(ScaledConfig):
 
 
 class SRNet(nn.Module, ABC):
-    """A super-resolution network: LR image in, image `scale` times larger out."""
+    """A super-resolution network: maps LR images to images `scale` times as large."""
 
     config_class: ClassVar[type[ScaledConfig]]
-    """What it is built from."""
+    """The class of its configuration."""
     colour: Colour
+    """Colour of input and output: `rgb` or `y`."""
     multiple_of: int
-    """Input sides are padded to a multiple of this and cropped back."""
+    """Input sides are padded to a multiple of this, and the output is cropped."""
     micro_batch: int | None = None
-    """Images that pass at a time, None: all there are. The result is the same."""
+    """Images that are processed at a time; None: the whole batch. The result is the same."""
     passes_through: ClassVar[bool] = True
     """Whether a unit of the body can be set to return its input: see `near_identity`."""
 
@@ -112,23 +113,23 @@ class SRNet(nn.Module, ABC):
     @property
     @abstractmethod
     def head(self) -> nn.Module:
-        """Image to features."""
+        """The layer that maps the image to features."""
 
     @property
     @abstractmethod
     def body(self) -> nn.ModuleList:
-        """The units that distillation counts and taps."""
+        """The units, which progressive distillation adds and feature distillation taps."""
 
     @property
     @abstractmethod
     def tail(self) -> nn.Module:
-        """Features to image."""
+        """The layer that maps features to the image."""
 
     @abstractmethod
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """`trace`, all images together."""
+        """Compute `trace` for all images together."""
 
     @final
     def trace(
@@ -139,10 +140,17 @@ class SRNet(nn.Module, ABC):
         taps: Sequence[Tap] = (),
         active: int | None = None,
     ) -> Trace:
-        """Run the first `active` body units (all if None) and keep the outputs named in `taps`.
+        """Upscale images by the first `active` body units, and return feature maps too.
 
-        `lr_BCHW` lies in [0, 1]. `scale` may be left out where the network serves one. What is
-        kept is as large as the image at the body's input, however the network may pad.
+        Args:
+            lr_BCHW: images in [0, 1], in the network's colour.
+            scale: the upscaling factor; None: the only one that the network serves.
+            taps: the feature maps to return, of the image's size at the body's input, without
+                padding.
+            active: number of body units to run; None: all.
+
+        Raises:
+            ValueError: the network does not serve `scale`.
         """
 
         def at_once(part_BCHW: Tensor) -> tuple[Tensor, ...]:
@@ -154,32 +162,37 @@ class SRNet(nn.Module, ABC):
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw every parameter afresh, in place."""
+        """Draw all parameters from `generator`, in place."""
 
     def near_identity(self, first: int) -> None:
-        """Make the units from number `first` on pass their input through, in place.
+        """Set the units from number `first` on to return their input, in place.
 
         Raises:
-            ValueError: no unit of this network can; see `passes_through`.
+            ValueError: no weights make a unit of this network do so; see `passes_through`.
         """
         raise ValueError(f"no unit of {type(self).__name__} passes its input through; from {first}")
 
     def settled(self, active: int) -> SRNet:
-        """The network that the first `active` units make up, to be saved and used whole.
+        """Return a network equal to this one's first `active` units, to be saved and used whole.
 
-        Where units can pass their input through it is this one, those behind changed in place.
+        It is this network, with the other units set to return their input, in place, or where units
+        cannot do so a shallower copy.
         """
         self.near_identity(active)
         return self
 
     @final  # type: ignore[misc]  # to torch, forward is an attribute that may be assigned
     def forward(self, lr_BCHW: Tensor, *, scale: int | None = None) -> Tensor:
-        """The super-resolved image B C (scale H) (scale W)."""
+        """Upscale images: B C H W to B C (scale H) (scale W)."""
         return self.trace(lr_BCHW, scale=scale).sr_BCHW
 
     @final
     def chosen_scale(self, scale: int | None) -> int:
-        """`scale`, or the only one there is; refuses one that this network does not serve."""
+        """Return `scale`; for None, the only scale of this network.
+
+        Raises:
+            ValueError: the network does not serve it, or serves several and it is None.
+        """
         if scale is None and len(self.scales) == 1:
             return self.scales[0]
         if scale not in self.scales:
@@ -189,7 +202,7 @@ class SRNet(nn.Module, ABC):
 
     @final
     def run_body(self, features_BFHW: Tensor, keep: Keeper, active: int | None) -> Tensor:
-        """The first `active` units in turn (0 = first)."""
+        """Run the first `active` units of the body (None: all), passing each output to `keep`."""
         units = self.body[: len(self.body) if active is None else active]
         for number, unit in enumerate(units):
             features_BFHW = keep(number, unit(features_BFHW))
@@ -197,7 +210,7 @@ class SRNet(nn.Module, ABC):
 
 
 class Keeper:
-    """Keeps, of all features that pass by, those that are asked for."""
+    """Stores the requested feature maps of one pass, without padding."""
 
     def __init__(self, taps: Sequence[Tap], image_BCHW: Tensor) -> None:
         self.taps = taps
@@ -205,31 +218,34 @@ class Keeper:
         self._kept: dict[Tap, Tensor] = {}
 
     def __call__(self, tap: Tap, features_BFHW: Tensor) -> Tensor:
-        """`features_BFHW` itself; of it, the part without padding is kept if `tap` is asked for."""
+        """Store `features_BFHW`, cropped to the image's size, if `tap` is requested; return it."""
         if tap in self.taps:
             height, width = self.size
             self._kept[tap] = features_BFHW[..., :height, :width]
         return features_BFHW
 
     def kept(self) -> tuple[Tensor, ...]:
-        """All that was asked for, in the order of asking."""
+        """Return the requested feature maps in the order of the request."""
         return tuple(self._kept[tap] for tap in self.taps)
 
 
 def channels_innermost(network: Network) -> Network:
-    """`network` itself, laid out so that convolutions run fastest, on CPU and GPU alike."""
+    """Convert a network to the memory format channels_last, in place, and return it.
+
+    Convolutions run fastest in it, on CPUs and GPUs alike.
+    """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
     return network
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Without gradients for the parameters of `network`, which pass through it all the same."""
-    moving = [each for each in network.parameters() if each.requires_grad]
-    for parameter in moving:
+    """A context in which parameters of `network` get no gradients; its inputs still do."""
+    trained = [each for each in network.parameters() if each.requires_grad]
+    for parameter in trained:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in moving:
+        for parameter in trained:
             parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Parts that the RGB networks share: colours around zero, pixel-shuffle, torch's own start."""
+"""Layers that RGB networks share: mean shift, pixel-shuffle upsampling, initialisation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
 
 class Colours(nn.Module):
-    """Images in [0, 1] to and from what a body computes on: `(x - mean) * img_range`.
+    """Converts images in [0, 1] to a network's internal range, `(x - mean) * img_range`, and back.
 
-    The mean is a buffer that stays out of the state dict, as no file of ours or BasicSR's has it.
+    The mean is a buffer outside of the state dict, since neither our files nor BasicSR's have it.
     """
 
     mean: Tensor
@@ -26,23 +26,23 @@ class Colours(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
 
     def forward(self, rgb_B3HW: Tensor) -> Tensor:
-        """What the network's first convolution sees."""
+        """Convert images in [0, 1] to the input of the network's first convolution."""
         return (rgb_B3HW - self.mean) * self.img_range
 
     def back(self, x_B3HW: Tensor) -> Tensor:
-        """What the network's last convolution gives, as an image in [0, 1]."""
+        """Convert the output of the network's last convolution to images in [0, 1]."""
         return x_B3HW / self.img_range + self.mean
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution with bias that keeps height and width."""
+    """Make a 3x3 convolution with bias that keeps height and width."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def upsampler(features: int, scale: int) -> nn.Sequential:
-    """F H W to F (scale H) (scale W) by pixel shuffle; x4 is x2 twice.
+    """Make an upsampler by pixel shuffle, F H W to F (scale H) (scale W); x4 is x2 twice.
 
-    The convolutions stand at numbers 0 and 2, as all official files have them.
+    The convolutions have numbers 0 and 2, as in all official files.
     """
     steps = [2, 2] if scale == 4 else [scale]
     parts: list[nn.Module] = []
@@ -53,7 +53,7 @@ def upsampler(features: int, scale: int) -> nn.Sequential:
 
 @torch.no_grad()
 def start_as_torch_does(module: nn.Conv2d, generator: torch.Generator) -> None:
-    """Weights and biases uniform within 1/sqrt(fan in): torch's default, from a given stream."""
+    """Draw weights and biases uniformly within 1/sqrt(fan in), as torch does, from `generator`."""
     bound = 1.0 / math.sqrt(module.weight[0].numel())
     module.weight.uniform_(-bound, bound, generator=generator)
     if module.bias is not None:
@@ -62,7 +62,7 @@ def start_as_torch_does(module: nn.Conv2d, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def silence(module: nn.Conv2d) -> None:
-    """Make a convolution give zero, so that the skip around it passes everything."""
+    """Zero a convolution, so that only the skip around it remains."""
     module.weight.zero_()
     if module.bias is not None:
         module.bias.zero_()

@@ -1,4 +1,4 @@
-"""What may be looked at of a file of torch's before it is known to be sound."""
+"""Limits what is read of an untrusted torch file before it is known to be sound."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from typing import IO, Any
 from trainables.limits import HEADER_BYTES, NESTING, NODES, READS
 
 _DIRECTORY = {b"PK\x05\x06": ("<12xL", 22), b"PK\x06\x06": ("<40xQ", 56)}
-"""An archive's last record, or the one before it of a 64-bit archive: where the size of its
-directory stands in it, and how long it is at least."""
+"""The end records of zip archives (32 and 64 bits) by signature: the struct format that finds the
+size of the directory, and the record's least length in bytes."""
 
 
 class Described:
-    """The part of a file that describes its tensors, up to the budget for it."""
+    """A readable file that allows at most `HEADER_BYTES` bytes and `READS` reads.
+
+    Raises:
+        ValueError: from any read that exceeds a limit.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._left, self._reads = HEADER_BYTES, READS
 
     def read(self, count: int) -> bytes:
-        """As a file's."""
+        """Read `count` bytes, as a file's `read`."""
         if count < 0:
             raise ValueError("it is damaged")
         self._take(count)
         return self._file.read(count)
 
     def readline(self) -> bytes:
-        """As a file's."""
+        """Read a line, as a file's `readline`."""
         line = self._file.readline(self._left + 1)
         self._take(len(line))
         return line
@@ -44,10 +48,10 @@ class Described:
 
 
 def checked_keys(pairs: Iterable[Any]) -> list[Any]:
-    """Pairs of key and value, whose keys are words or numbers of 64 bits.
+    """Check that the keys of key-value pairs are strings, or numbers of at most 64 bits.
 
     Raises:
-        ValueError: another key, of which a file could make a hundred thousand with one hash.
+        ValueError: a key is of another kind, of which a file could make 100,000 with equal hashes.
     """
     listed = list(pairs)
     for key, _ in listed:
@@ -58,7 +62,7 @@ def checked_keys(pairs: Iterable[Any]) -> list[Any]:
 
 
 def directory_bytes(path: Path) -> int:
-    """How long an archive's own list of its entries is, as its last record has it."""
+    """Return the bytes of a zip archive's directory, from its end record; 0 if not found."""
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 2**17, 0))
         end = file.read()
@@ -72,16 +76,16 @@ def directory_bytes(path: Path) -> int:
 
 
 class Budget:
-    """Counts down what is reached of a pickle, which may hold one thing at many places."""
+    """Counts the objects reached in a pickle's content, which may contain one object many times."""
 
     def __init__(self) -> None:
         self._left = NODES
 
     def take(self, depth: int) -> None:
-        """One more, inside `depth` others.
+        """Count one more object, nested in `depth` others.
 
         Raises:
-            ValueError: there are too many, or too many inside each other.
+            ValueError: there are more than `NODES`, or more than `NESTING` levels.
         """
         self._left -= 1
         if self._left < 0:

@@ -1,4 +1,4 @@
-"""Trained parameters in and out of files, one way; nothing here ever runs what a file says."""
+"""Reads and writes trained parameters; no code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -26,31 +26,37 @@ _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 
 
 def save_network(path: Path, network: SRNet, notes: Mapping[str, str] | None = None) -> None:
-    """Write parameters and architecture as safetensors; `notes` go into the metadata beside it."""
+    """Write a network's parameters as safetensors, with its architecture in the metadata.
+
+    Args:
+        path: the file; its folder is created.
+        network: the network to write.
+        notes: further entries of the metadata.
+    """
     architecture = network.config.model_dump(mode="json", exclude={"weights"})
     metadata = {**(notes or {}), "architecture": json.dumps(architecture)}
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not save_file, whose files nobody but their owner may read.
+    # Not save_file, which makes files readable by their owner alone.
     path.write_bytes(save(tensors, metadata=metadata))
 
 
 def read_caveat(path: Path) -> str | None:
-    """What a student's file says must be known to hold it against its paper; None if nothing.
+    """Read the caveat in a file's metadata: what keeps the student from comparing with its paper.
 
-    One line, of at most 500 characters: it comes with the file, from whoever made that.
+    One line of at most 500 characters, as the file may be anyone's; None without one.
     """
     caveat = _metadata(path).get("caveat") if _is_safetensors(path) else None
     return " ".join(caveat.split())[:500] or None if caveat else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file under our names, wrappers and `module.` taken off.
+    """Read a weights file's tensors under our keys, without wrappers and the prefix `module.`.
 
-    The file is safetensors, or torch's with plain tensors in it, or the released VDSR's pickled
-    module; keys are those of BasicSR, EDSR-PyTorch, RCAN, SwinIR, KAIR or pytorch-vdsr.
+    The file is safetensors, a torch file of plain tensors, or the released VDSR's pickled module;
+    its keys are those of BasicSR, EDSR-PyTorch, RCAN, SwinIR, KAIR or pytorch-vdsr.
 
     Raises:
         ConfigError: the file is missing, unreadable, or holds anything but tensors.
@@ -64,10 +70,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of anyone's under the names it has, wrappers and `module.` taken off.
+    """Read any weights file's tensors under its own keys, without wrappers and `module.`.
 
     Raises:
-        ConfigError: as `read_weights`.
+        ConfigError: the file is missing, unreadable, or holds anything but tensors.
     """
     _check_file(path)
     content = _read_safetensors(path) if _is_safetensors(path) else _read_pickled(path)
@@ -75,22 +81,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(network: SRNet, weights: str) -> None:
-    """Fill `network` from `shipped`, `shipped:NAME` or a file, all parameters or none.
+    """Load all parameters of `network` from `shipped`, `shipped:NAME` or a file; on error none.
 
     Raises:
-        ConfigError: nothing of that kind ships; or names what is missing, what is unexpected, the
-            nearest match, and which network the file holds where its tensors say so.
+        ConfigError: no shipped file fits; or the file does not: names missing and unexpected keys,
+            the nearest match, and the network in the file if its tensors identify one.
     """
     network.load_state_dict(fitting(network, weights))
 
 
 def fitting(network: SRNet, weights: str) -> dict[str, Tensor]:
-    """What `load_into` fills `network` with; only its names and shapes are looked at.
+    """Read the parameters of a network from `shipped`, `shipped:NAME` or a file, and check them.
 
-    So a network on torch's meta device serves, and a file is refused before anything is built.
+    Args:
+        network: only its keys and shapes are used, so it may be on torch's meta device.
+        weights: the file.
 
     Raises:
-        ConfigError: as `load_into`; or numbers of the file are not finite.
+        ConfigError: no shipped file fits; or the file does not, or has numbers that are not finite.
     """
     name = getattr(network.config, "name", "")
     scales = network.config.scales
@@ -104,10 +112,10 @@ def fitting(network: SRNet, weights: str) -> dict[str, Tensor]:
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a file whose network could only give what is no number.
+    """Check that all tensors of a file are finite.
 
     Raises:
-        ConfigError: names the file and the first tensor that is not finite.
+        ConfigError: names the file and the first tensor that is not.
     """
     for key, value in tensors.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -127,10 +135,10 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, after a look at how long its header says that it is.
+    """Open a safetensors file, after checking the length of its header.
 
     Raises:
-        ConfigError: it cannot be read, then or by whoever asks for what is in it.
+        ConfigError: it cannot be read, now or within the context.
     """
     _check_file(path)
     try:
@@ -142,7 +150,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except ConfigError:
         raise
-    except Exception as error:  # OSError, SafetensorError, and whatever a type torch lacks raises
+    except Exception as error:  # OSError, SafetensorError, or the error of a dtype torch lacks
         raise ConfigError("weights", f"{path}: cannot be read ({_first_line(error)})") from None
 
 
@@ -159,7 +167,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickled(path: Path) -> Any:
     try:
         return read_pickled_network(path)
-    except Exception as error:  # so does a malformed pickle
+    except Exception as error:  # a malformed pickle raises anything
         rule = f"{path}: not a file of plain tensors, and nothing else is loaded"
         raise ConfigError("weights", f"{rule} ({_first_line(error)})") from None
 

@@ -1,8 +1,8 @@
-"""Compact (SRVGGNet), the small network of Real-ESRGAN that most published fast models use.
+"""Compact (SRVGGNet): the small network of Real-ESRGAN that most published fast models use.
 
 [Compact] Wang et al., "Real-ESRGAN", ICCVW 2021, arXiv 2107.10833; its network `SRVGGNetCompact`.
-Key names are those of the released files, one flat list of convolutions and PReLUs, but for the
-list's: theirs is `body`, which here are the units that distillation counts; ours is `layers`.
+Key names are those of the released files, one flat list of convolutions and PReLUs, except for the
+list's name: theirs is `body`, which is here the units of distillation; ours is `layers`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainables.networks.residual import OneScaleConfig
 from trainables.values import Trace
 
 _FIRST_SLOPE = 0.25
-"""The slope with which torch starts a PReLU."""
+"""Torch's initial slope of a PReLU."""
 
 
 class CompactConfig(OneScaleConfig):
@@ -37,8 +37,8 @@ class CompactConfig(OneScaleConfig):
 class Compact(SRNet):
     """Convolutions and PReLUs on the LR grid, pixel shuffle, plus the nearest-neighbour image.
 
-    RGB in [0, 1], no mean shift. The upsampling is the last layer's alone, so that nothing is
-    computed at the size of the output.
+    RGB in [0, 1], without mean shift. Only the last layer upsamples, so no convolution runs at the
+    size of the output.
     """
 
     colour = "rgb"
@@ -54,7 +54,7 @@ class Compact(SRNet):
             layers += [conv3x3(features, features), nn.PReLU(features)]
         layers.append(conv3x3(features, 3 * config.scale**2))
         self.layers = nn.ModuleList(layers)
-        # Views that share its modules, outside of torch's registry, so that no key exists twice.
+        # Views of the same modules, outside of torch's registry, so that no key occurs twice.
         pairs = zip(layers[0:-1:2], layers[1:-1:2], strict=True)
         first, *units = (nn.Sequential(*pair) for pair in pairs)
         self.__dict__["_views"] = (first, nn.ModuleList(units), layers[-1])
@@ -67,7 +67,7 @@ class Compact(SRNet):
 
     @property
     def body(self) -> nn.ModuleList:
-        """The inner units: a convolution and a PReLU each."""
+        """The inner units, each a convolution and a PReLU."""
         body: nn.ModuleList = self.__dict__["_views"][1]
         return body
 
@@ -80,7 +80,7 @@ class Compact(SRNet):
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`."""
+        """Compute `SRNet.trace` for all images together."""
         times = self.chosen_scale(scale)
         keep = Keeper(taps, lr_BCHW)
         features_BFHW = self.run_body(self.head(lr_BCHW), keep, active)
@@ -91,7 +91,7 @@ class Compact(SRNet):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Torch's default for every convolution and PReLU, as in the released code."""
+        """Initialise every convolution and PReLU by torch's default, as in the released code."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)
@@ -100,7 +100,7 @@ class Compact(SRNet):
 
     @torch.no_grad()
     def near_identity(self, first: int) -> None:
-        """Dirac kernels, and a slope of 1 on both sides of zero."""
+        """Set units from `first` on to Dirac kernels and slopes of 1: they return their input."""
         for unit in self.body[first:]:
             assert isinstance(unit, nn.Sequential)
             convolution, activation = unit

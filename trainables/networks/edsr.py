@@ -1,4 +1,4 @@
-"""EDSR, the residual network that most distillation papers teach with.
+"""EDSR: the residual network that is the teacher in most distillation papers.
 
 [EDSR] Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
 arXiv 1707.02921. Key names are BasicSR's, whose body convolution is a module of its own, so that
@@ -30,13 +30,13 @@ class EDSRConfig(OneScaleConfig):
     blocks: int = Field(default=16, ge=1, le=BLOCKS)
     """Depth: residual blocks of two convolutions; 16 in [EDSR]'s baseline, 32 in the large one."""
     res_scale: float = Field(default_factory=_usual_res_scale, gt=0.0)
-    """What a block's residual is multiplied by; no file of weights says it. [EDSR]: 0.1 for 256
-    features, 1 for the baseline 64/16. If left out: 0.1 from 128 features or 32 blocks on (CSD's
-    64/32 is a slice of a 0.1 teacher; DUKD does not say), else 1."""
+    """Factor of a block's residual; it is not in weights files. [EDSR]: 0.1 for 256 features, 1 for
+    the baseline 64/16. Default: 0.1 from 128 features or 32 blocks on (CSD's 64/32 is a slice of a
+    0.1 teacher; DUKD does not give it), else 1."""
 
     @property
     def convolutions(self) -> int:
-        """Two in each block."""
+        """Number of 3x3 convolutions in the body: two in each block."""
         return 2 * self.blocks
 
 
@@ -67,6 +67,6 @@ class EDSR(ResidualSRNet):
         super().__init__(config, (ResidualBlock(config.features, config.res_scale) for _ in blocks))
 
     def last_convolution(self, unit: nn.Module) -> nn.Conv2d:
-        """A block's second."""
+        """Return the second convolution of a residual block."""
         assert isinstance(unit, ResidualBlock)
         return unit.conv2

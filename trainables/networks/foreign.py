@@ -1,7 +1,7 @@
-"""Any super-resolution architecture that the optional library spandrel knows, as a frozen teacher.
+"""Frozen teachers of any RGB architecture that the optional library spandrel supports.
 
-`pip install 'tune-sr[spandrel]'` brings it and torchvision, which it needs. It recognises the
-architecture by the tensors. The file is read by us, not by spandrel, which would run TorchScript.
+`pip install 'tune-sr[spandrel]'` installs it and torchvision, which it needs. It recognises the
+architecture by the tensors. The file is read here, not by spandrel, which would run TorchScript.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _EXTRA = "pip install 'tune-sr[spandrel]'"
 
 
 class SpandrelConfig(ScaledConfig):
-    """A teacher of any architecture of spandrel's: its file, and the scale it must have."""
+    """The configuration of a teacher of spandrel's: its weights file, and its scale."""
 
     name: Literal["spandrel"]
     scales: tuple[int, ...] = Field(strict=False, min_length=1, max_length=1)
-    """The file's upscaling factor, as a list of one; a teacher takes its student's if left out."""
+    """The file's upscaling factor, as a list of one; default: the student's."""
     weights: str
     """The file of trained parameters."""
 
 
 @final
 class SpandrelTeacher(SRNet):
-    """An RGB network of spandrel's; it has no body that anyone here could count or tap."""
+    """An RGB network of spandrel's; it has no body whose units can be counted or tapped."""
 
     colour = "rgb"
     multiple_of = 1
@@ -43,7 +43,7 @@ class SpandrelTeacher(SRNet):
     config_class = SpandrelConfig
 
     def __init__(self, config: SpandrelConfig) -> None:
-        """Read the file and recognise what it holds.
+        """Read the weights file and build the network that spandrel recognises in it.
 
         Raises:
             ConfigError: spandrel or torchvision is missing or broken, the file is not plain
@@ -57,10 +57,10 @@ class SpandrelTeacher(SRNet):
         self._padding: Callable[[int, int], tuple[int, int]]
         self._padding = described.size_requirements.get_padding
         channels = described.input_channels, described.output_channels
-        kind, said = described.architecture.name, described.scale
-        if described.purpose != "SR" or channels != (3, 3) or (said,) != config.scales:
+        kind, scale = described.architecture.name, described.scale
+        if described.purpose != "SR" or channels != (3, 3) or (scale,) != config.scales:
             rule = f"{config.weights}: spandrel finds a {kind} for {described.purpose}"
-            rule += f" of scale {said}, {channels[0]} channels in and {channels[1]} out"
+            rule += f" of scale {scale}, {channels[0]} channels in and {channels[1]} out"
             raise ConfigError("weights", f"{rule}; needed: SR of scale {config.scales[0]}, 3 and 3")
 
     @property
@@ -70,21 +70,21 @@ class SpandrelTeacher(SRNet):
 
     @property
     def body(self) -> nn.ModuleList:
-        """Nothing: its parts are its own affair."""
+        """An empty list: the network's parts are not known."""
         return nn.ModuleList()
 
     @property
     def tail(self) -> nn.Module:
-        """Nothing that is not in the head."""
+        """An identity: the head is the whole network."""
         return nn.Identity()
 
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`, whole only; padded as the architecture needs it, and cropped back.
+        """Compute `SRNet.trace` by the whole network, padded as it needs, and cropped.
 
         Raises:
-            ValueError: taps or a part of the body are asked for.
+            ValueError: feature maps or a part of the body are requested.
         """
         if taps or active is not None:
             raise ValueError("a teacher of spandrel's has no body to tap: use one of our networks")
@@ -97,11 +97,11 @@ class SpandrelTeacher(SRNet):
         return Trace(sr_BCHW[..., : times * height, : times * width], ())
 
     def initialise(self, generator: torch.Generator) -> NoReturn:
-        """Refuses: it is never drawn afresh."""
+        """Raise AssertionError: a frozen teacher is never initialised at random."""
         raise AssertionError(f"a frozen teacher, drawn from {generator}")
 
     def near_identity(self, first: int) -> NoReturn:
-        """Refuses: it never grows."""
+        """Raise AssertionError: a frozen teacher never grows."""
         raise AssertionError(f"a frozen teacher, growing from {first}")
 
 
@@ -114,7 +114,7 @@ def _described(path: Path) -> Any:
     except spandrel.UnsupportedModelError:
         rule = f"{path}: spandrel knows no architecture with these tensors"
         raise ConfigError("weights", rule) from None
-    except Exception as error:  # each architecture has its own way to fail
+    except Exception as error:  # architectures raise errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ConfigError("weights", f"{path}: spandrel cannot load it ({reason})") from None
     if not isinstance(described, spandrel.ImageModelDescriptor):
@@ -127,7 +127,7 @@ def _spandrel() -> Any:
         import spandrel
     except ModuleNotFoundError as error:
         raise ConfigError("name", f"{error.name} is not installed: {_EXTRA}") from None
-    except Exception as error:  # torchvision fails so where it was built for another torch
+    except Exception as error:  # as of torchvision built for another torch
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         rule = f"spandrel cannot be imported ({reason}); torchvision must fit torch"
         raise ConfigError("name", f"{rule} {torch.__version__}: {_EXTRA}") from None
@@ -135,7 +135,7 @@ def _spandrel() -> Any:
 
 
 def _padded(x_BCHW: Tensor, right: int, below: int) -> Tensor:
-    """Mirrored to the right and below as far as the image goes, then repeated."""
+    """Pad on the right and below by mirroring, and by repeating where the image is too small."""
     height, width = x_BCHW.shape[-2:]
     mirrored = min(right, width - 1), min(below, height - 1)
     if any(mirrored):

@@ -1,4 +1,4 @@
-"""A network from its file: its architecture as the file or the caller has it, or inferred."""
+"""Loads a network from its file, with the architecture given, stored in the file, or inferred."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainables.values import ConfigError
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
-    """The network configuration that a file of ours carries in its metadata.
+    """Read the network configuration in the metadata of a file of this project.
 
     Raises:
-        ConfigError: the file is not safetensors or carries no architecture.
+        ConfigError: the file is not safetensors or has no architecture.
     """
-    architecture = _said_architecture(path)
+    architecture = _stored_architecture(path)
     if architecture is None:
         raise ConfigError("weights", f"{path}: carries no architecture; name it in the network")
     return architecture
@@ -32,22 +32,25 @@ def read_architecture(path: Path) -> dict[str, Any]:
 def load_network(
     path: Path, config: Mapping[str, Any] | None = None, scale: int | None = None
 ) -> SRNet:
-    """The network in a file, ready for use, without its study.
+    """Load the network of a weights file.
 
-    A file of ours says what it holds; of any other the architecture is inferred from its tensors.
-    `config` overrides single fields of that, such as `res_scale`, which no tensor tells: an EDSR
-    takes the usual one for its size (0.1 for 256 features, 1 for the baseline). `scale` is the
-    one to serve, where the file serves several, and must be the file's own elsewhere. With
-    `name: spandrel` nothing is inferred here.
+    A file of this project stores its architecture; for others it is inferred from the tensors.
+
+    Args:
+        path: the file.
+        config: fields that override the architecture's, such as `res_scale`, which no tensor
+            determines: an EDSR has the usual one for its size (0.1 for 256 features, 1 for the
+            baseline). With `name: spandrel` nothing is inferred here.
+        scale: the scale to serve; for a file of one scale it must be that one.
 
     Raises:
-        ConfigError: the file holds no network of ours, or not one of that scale.
+        ConfigError: the file holds no network of this project, or none of that scale.
     """
     wanted = {**(config or {}), **({} if scale is None else {"scale": scale})}
     if wanted.get("name") == "spandrel":
         return build_network({**wanted, "weights": str(path)})
-    said = _said_architecture(path) if _is_safetensors(path) else None
-    found = _checked(path, _inferred(path)) if said is None else said
+    stored = _stored_architecture(path) if _is_safetensors(path) else None
+    found = _checked(path, _inferred(path)) if stored is None else stored
     if wanted.get("name") in set(NETWORKS) - {found.get("name")}:
         raise ConfigError("name", f"{path} holds {found.get('name')}, not {wanted['name']}")
     if "scale" in wanted or "scales" in wanted:
@@ -66,30 +69,35 @@ def _inferred(path: Path) -> dict[str, Any]:
         raise ConfigError("weights", f"{path}: {error}") from None
 
 
-def _said_architecture(path: Path) -> dict[str, Any] | None:
+def _stored_architecture(path: Path) -> dict[str, Any] | None:
     metadata = _metadata(path)
     if "architecture" not in metadata:
         return None
     try:
-        said = dict(json.loads(metadata["architecture"]))
+        stored = dict(json.loads(metadata["architecture"]))
     except (ValueError, TypeError, RecursionError):
         raise ConfigError("weights", f"{path}: its architecture cannot be read") from None
-    said.pop("weights", None)
-    return _checked(path, said)
+    stored.pop("weights", None)
+    return _checked(path, stored)
 
 
-def _checked(path: Path, said: dict[str, Any]) -> dict[str, Any]:
-    """An architecture that a file says or implies, which must be one of ours."""
-    name = said.get("name")
+def _checked(path: Path, architecture: dict[str, Any]) -> dict[str, Any]:
+    """Return the architecture stored in or inferred from a file, if it is one of this project's.
+
+    Raises:
+        ConfigError: it is unknown or invalid.
+    """
+    name = architecture.get("name")
     if not isinstance(name, str) or name not in NETWORKS:
         rule = f"its architecture is an unknown network {name!r:.60}; known: {', '.join(NETWORKS)}"
         raise ConfigError("weights", f"{path}: {rule}")
     kind = NETWORKS[name].config_class
-    # What a file's tensors do not say is the user's to say.
-    known = said if {"scale", "scales"} & set(said) or name == "vdsr" else {**said, "scale": 2}
+    # A scale that the tensors do not determine is given by the user: any will do for the check.
+    has_scale = {"scale", "scales"} & set(architecture) or name == "vdsr"
+    known = architecture if has_scale else {**architecture, "scale": 2}
     try:
         kind.model_validate(known)
     except ValidationError as error:
         problem = first_problem(kind, error, known)
         raise ConfigError("weights", f"{path}: its architecture: {problem}") from None
-    return said
+    return architecture

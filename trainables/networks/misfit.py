@@ -1,4 +1,4 @@
-"""How the tensors of a file differ from those of a network, in one line that helps."""
+"""Describes in one line how the tensors of a weights file differ from those of a network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from trainables.networks.official import infer
 
 _NAME_SHOWN, _COMPARED = 60, 200
-"""Characters that are shown of a name in a file, and names among which the nearest is sought."""
+"""Characters of a tensor's name that are shown, and names among which the nearest is searched."""
 
 
 def misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    """What is missing, unexpected or of another shape in `found`; None if it fits.
+    """Describe what is missing, unexpected or of another shape in `found`; None if it fits.
 
-    Only names and shapes are looked at. Where they tell which network `found` is, that is added.
+    Only names and shapes are compared. If they identify the network in `found`, it is named.
     """
     missing = [key for key in wanted if key not in found]
     unexpected = [key for key in found if key not in wanted]
@@ -31,7 +31,7 @@ def misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | N
 
 
 def shortened(name: str) -> str:
-    """A name out of a file, cut where it would fill the line.
+    """Shorten a name from a file to at most 60 characters and dots.
 
     >>> shortened("body.0.conv1.weight")
     'body.0.conv1.weight'
@@ -42,7 +42,7 @@ def shortened(name: str) -> str:
 def _held(found: Mapping[str, Tensor]) -> str:
     try:
         return "; the file holds " + ", ".join(f"{k}: {v}" for k, v in infer(found).items())
-    except ValueError:  # it holds something else
+    except ValueError:  # no network of this project
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Key names of official weight files to ours and back, and the architecture that tensors imply.
+"""Converts keys of official weights files to ours and back, and infers architectures from tensors.
 
 Our names are BasicSR's. Files of EDSR-PyTorch and of RCAN differ in names only, plus two 1x1
 convolutions that shift by the mean colour; files of SwinIR and KAIR carry two buffers that depend
@@ -38,24 +38,24 @@ _RCAN = (
     ("body.{i}.body.{inner}.{leaf}", "body.{i}.conv.{leaf}"),
     *_OUTSIDE,
 )
-"""(official, ours); `depth` and `inner` are numbers that follow from the keys."""
+"""Pairs of official key and ours; `depth` and `inner` are counted from the keys."""
 
 _RGB_RANGE = 255.0
-"""The range that official EDSR and RCAN were trained on, and ours compute on."""
+"""The range of pixel values inside official EDSR and RCAN, and ours."""
 _SIZE_BUFFERS = (".attn_mask", ".attn.relative_position_index")
 _MERGED = ".eval_conv."
 _COMPACT = "body.", "layers."
-"""Beginnings of Compact's keys, official and ours."""
+"""Prefixes of Compact's keys, official and ours."""
 _NONE = "holds none of the networks here: VDSR, EDSR, RCAN, SwinIR, Compact or SPAN"
 _FIRST_SWIN = "layers.0.residual_group.blocks.0"
 
 
 def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` under our names; keys that no official file has stay as they are.
+    """Rename the tensors of an official file to our keys; unknown keys are unchanged.
 
-    Mean shifts are checked and dropped, as are SwinIR's `attn_mask` and
-    `relative_position_index`, which our network computes for the size it is given, and SPAN's
-    merged kernels `eval_conv`, which follow from the others.
+    Mean shifts are checked and dropped. Dropped are also SwinIR's `attn_mask` and
+    `relative_position_index`, which our network computes for each image size, and SPAN's merged
+    kernels `eval_conv`, which follow from the others.
 
     Raises:
         ValueError: the mean shifts are not those of DIV2K on a range of 255, or two keys of the
@@ -77,10 +77,11 @@ def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our EDSR or RCAN under the names of EDSR-PyTorch and RCAN, mean shifts included.
+    """Rename our tensors to the keys of official files.
 
-    Compact gets the released files' names, SPAN its merged kernels. Other networks come back as
-    they are: their official names are ours.
+    EDSR and RCAN get the keys of EDSR-PyTorch and RCAN and their mean shifts, Compact those of the
+    released files, SPAN its merged kernels in addition. Other networks are unchanged: their
+    official keys are ours.
     """
     if "conv_1.sk.weight" in tensors:
         return {**tensors, **dict(merged_kernels(tensors))}
@@ -96,13 +97,12 @@ def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def infer(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The configuration, without weights, of the network that tensors under our names make up.
+    """Infer a network's configuration, without weights, from tensors under our keys.
 
-    What no tensor says is left to the network's own defaults: EDSR's `res_scale`, and the scales
-    that one VDSR serves.
+    Fields that no tensor determines are left out: EDSR's `res_scale`, and VDSR's scales.
 
     Raises:
-        ValueError: they are no network of ours, with the reason.
+        ValueError: the tensors are no network of this project; gives the reason.
     """
     if "residual_layer.0.conv.weight" in tensors and "input.weight" in tensors:
         blocks = _count(tensors, "residual_layer.{n}.conv.weight")
@@ -180,12 +180,12 @@ def _scale(tensors: Mapping[str, Tensor], features: int) -> dict[str, int]:
 
 
 def _direct_scale(tensors: Mapping[str, Tensor], layer: str) -> dict[str, int]:
-    """From the one convolution before the shuffle to RGB."""
+    """Infer the scale from the outputs of the only convolution before a pixel shuffle to RGB."""
     return _one_scale(_width(tensors, layer) // 3, 1)
 
 
 def _one_scale(times: int, steps: int) -> dict[str, int]:
-    """From the last convolution before a shuffle: how many times its input it puts out."""
+    """Infer the scale from the outputs per input, `times`, of a convolution before a shuffle."""
     scales = {(4, 1): 2, (9, 1): 3, (16, 1): 4, (4, 2): 4}
     if (times, steps) not in scales:
         raise ValueError("holds a network of another scale than 2, 3 or 4")
@@ -200,7 +200,7 @@ def _width(tensors: Mapping[str, Tensor], layer: str) -> int:
 
 
 def _count(tensors: Iterable[str], key: str, step: int = 1, first: int = 0) -> int:
-    """How many of the keys with n = first, first + step, ... there are without a gap."""
+    """Count the keys with n = first, first + step, ... up to the first that is missing."""
     number = 0
     while key.replace("{n}", str(first + number * step)) in tensors:
         number += 1

@@ -1,9 +1,9 @@
-"""A batch through a network, a few images at a time: the same result in less memory.
+"""Runs a batch through a network in micro-batches: the same result in less memory.
 
-Images do not influence each other inside a network, so it can take them in portions. What backward
-needs of a portion is not kept: it is computed again when its turn comes, and the gradients of all
-portions add up. What exists at once is that of one portion, and all results. The loss is still that
-of the whole batch, whatever it is: it may couple the images, and has one logarithm and one clip.
+Images do not influence each other inside a network, so they can be processed in portions.
+Activations of a portion are not stored but recomputed in backward, and the gradients of all
+portions add up; memory holds the activations of one portion, and all results. The loss is still
+that of the whole batch, so it may couple images, and is clipped once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from torch.utils.checkpoint import checkpoint
 def in_portions(
     network: Callable[[Tensor], tuple[Tensor, ...]], x_BCHW: Tensor, micro_batch: int | None
 ) -> tuple[Tensor, ...]:
-    """What `network` makes of `x_BCHW`, of at most `micro_batch` images at a time; None: of all.
+    """Run `network` on at most `micro_batch` images at a time, and concatenate its results.
 
-    Every result has the images in its first dimension. `network` may be called again in backward,
-    so what it depends on must be the same then.
+    Args:
+        network: returns tensors with the images in their first dimension. It may be called again in
+            backward, and must compute the same then.
+        x_BCHW: the batch.
+        micro_batch: images at a time; None: all.
 
     >>> in_portions(lambda x: (2 * x, x + len(x)), torch.arange(3.0), micro_batch=2)
     (tensor([0., 2., 4.]), tensor([2., 3., 3.]))
@@ -35,7 +38,7 @@ def in_portions(
 def _passed(network: Callable[[Tensor], tuple[Tensor, ...]], x_BCHW: Tensor) -> tuple[Tensor, ...]:
     if not torch.is_grad_enabled():
         return network(x_BCHW)
-    # No network draws random numbers: there is no state of theirs to bring back.
+    # Networks draw no random numbers, so no state of a generator need be restored.
     result: tuple[Tensor, ...] = checkpoint(
         network, x_BCHW, use_reentrant=False, preserve_rng_state=False
     )

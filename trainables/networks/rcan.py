@@ -1,4 +1,4 @@
-"""RCAN, the very deep network whose blocks weigh their channels.
+"""RCAN: a very deep residual network with channel attention.
 
 [RCAN] Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks",
 ECCV 2018, arXiv 1807.02758. Key names are BasicSR's. Deviations: none; the released code's
@@ -22,7 +22,7 @@ class RCANConfig(OneScaleConfig):
 
     name: Literal["rcan"]
     groups: int = Field(default=10, ge=1, le=BLOCKS)
-    """Depth: residual groups, which progressive distillation counts; 10 in [RCAN]."""
+    """Depth: residual groups, the units of progressive distillation; 10 in [RCAN]."""
     blocks: int = Field(default=20, ge=1, le=BLOCKS)
     """Residual channel attention blocks in each group; 20 in [RCAN], 6 in DUKD's and FAKD's
     student."""
@@ -31,17 +31,17 @@ class RCANConfig(OneScaleConfig):
 
     @property
     def units(self) -> int:
-        """The groups."""
+        """Number of residual groups, the units of the body."""
         return self.groups
 
     @property
     def convolutions(self) -> int:
-        """Two in each block, and one that closes each group."""
+        """Number of 3x3 convolutions in the body: two in each block, one at each group's end."""
         return self.groups * (2 * self.blocks + 1)
 
 
 class ChannelAttention(nn.Module):
-    """Weighs each channel by what all channels are on average, over the whole image."""
+    """Weights each channel by a function of all channels' means over the whole image."""
 
     def __init__(self, features: int, reduction: int) -> None:
         super().__init__()
@@ -105,6 +105,6 @@ class RCAN(ResidualSRNet):
         super().__init__(config, (ResidualGroup(config) for _ in range(config.groups)))
 
     def last_convolution(self, unit: nn.Module) -> nn.Conv2d:
-        """A group's own."""
+        """Return the convolution at the end of a residual group."""
         assert isinstance(unit, ResidualGroup)
         return unit.conv

@@ -1,7 +1,7 @@
-"""What EDSR and RCAN have in common: everything but the units of the body.
+"""The common part of EDSR and RCAN: everything but the units of the body.
 
-One convolution in, a body of residual units, one convolution that closes the body, a skip around
-both, pixel-shuffle, one convolution out; in RGB of range 0..255, less DIV2K's mean.
+One convolution, a body of residual units, a closing convolution, a skip around both, pixel shuffle,
+one convolution; on RGB in 0..255 minus DIV2K's mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trainables.values import ConfigError, Trace
 
 
 class OneScaleConfig(SRNetConfig):
-    """Of a network whose upsampler is made for one scale."""
+    """The configuration of a network whose upsampler serves one scale."""
 
     features: int = Field(default=64, ge=1, le=FEATURES)
     """Width: feature channels of the body."""
@@ -42,7 +42,7 @@ class OneScaleConfig(SRNetConfig):
 
 
 class ResidualSRNet(SRNet):
-    """Everything of EDSR and RCAN but the units of the body; key names are BasicSR's."""
+    """The base of EDSR and RCAN, without the units of the body; key names are BasicSR's."""
 
     colour = "rgb"
     multiple_of = 1
@@ -61,7 +61,7 @@ class ResidualSRNet(SRNet):
 
     @property
     def head(self) -> nn.Module:
-        """Colours to features."""
+        """The convolution that maps colours to features."""
         return self.conv_first
 
     @property
@@ -73,16 +73,16 @@ class ResidualSRNet(SRNet):
 
     @property
     def tail(self) -> nn.Module:
-        """Enlarged features to colours."""
+        """The convolution that maps upsampled features to colours."""
         return self.conv_last
 
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`."""
+        """Compute `SRNet.trace` for all images together."""
         self.chosen_scale(scale)
         shifted_BCHW = self.colours(lr_BCHW)
-        # Under autocast the skips add up in float32, where small residuals are not rounded away.
+        # Under autocast skips are added in float32, which keeps small residuals.
         first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
         keep = Keeper(taps, lr_BCHW)
         features_BFHW = self.run_body(first_BFHW, keep, active)
@@ -92,16 +92,16 @@ class ResidualSRNet(SRNet):
         return Trace(self.colours.back(sr_BCHW), keep.kept())
 
     def initialise(self, generator: torch.Generator) -> None:
-        """The default of torch for every convolution, as in all released code."""
+        """Initialise every convolution by torch's default, as in all released code."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)
 
     def near_identity(self, first: int) -> None:
-        """Zero the last convolution of each unit: its skip passes everything."""
+        """Zero the last convolution of each unit from `first` on: only its skip remains."""
         for unit in self.body[first:]:
             silence(self.last_convolution(unit))
 
     @abstractmethod
     def last_convolution(self, unit: nn.Module) -> nn.Conv2d:
-        """The convolution of a unit whose output is added to the unit's input."""
+        """Return the convolution of a unit whose output is added to the unit's input."""

@@ -1,4 +1,4 @@
-"""The small teachers that this project trained and ships, picked by network and scale."""
+"""Finds the trained teachers that come with the project, by network and scale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from trainables.networks.base import SCALES
 from trainables.values import ConfigError
 
 SHIPPED = Path(__file__).parent / "weights"
-"""`NAME.safetensors` serves every scale, `NAME_x2.safetensors` scale 2 alone; each with its card,
-`NAME.md`."""
+"""The folder of weights: `NAME.safetensors` serves every scale, `NAME_x2.safetensors` only scale 2;
+each has a model card, `NAME.md`."""
 
 
 def is_shipped(weights: str) -> bool:
-    """Whether `weights` means something that ships, `shipped` or `shipped:NAME`, and not a file.
+    """Whether `weights` is `shipped` or `shipped:NAME` rather than a file's path.
 
     >>> is_shipped("shipped"), is_shipped("shipped:edsr_x2"), is_shipped("shipped.pth")
     (True, True, False)
@@ -23,22 +23,22 @@ def is_shipped(weights: str) -> bool:
 
 
 def shipped_names() -> list[str]:
-    """All that ships, in the order of the alphabet."""
+    """List the names of all shipped weights in alphabetical order."""
     return sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
 
 
 def shipped_file(
     weights: str, network: str | None = None, scales: Collection[int] | None = None
 ) -> Path:
-    """The file that `weights` means for a network of this kind at these scales.
+    """Return the shipped file for a network and scales.
 
     Args:
-        weights: `shipped`, or `shipped:NAME`, where the name must fit the kind and the scales.
+        weights: `shipped`; or `shipped:NAME`, which must fit the network and the scales.
         network: a key of `NETWORKS`; None: any.
-        scales: which it has to serve; None: whichever the file serves.
+        scales: the scales that it must serve; None: any.
 
     Raises:
-        ConfigError: nothing of that kind ships, or more than one; lists what does.
+        ConfigError: no shipped file fits, or more than one; lists all.
     """
     _, _, name = weights.partition(":")
     shipped = shipped_names()

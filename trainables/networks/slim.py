@@ -1,4 +1,4 @@
-"""The same network, narrower, sharing weights: it is the leading channels of a wide one.
+"""Slices: narrow networks that share the weights of a wide one, as its leading channels.
 
 [CSD] calls this channel splitting. Every parameter of the narrow network is the leading part, in
 each dimension, of the wide one's of the same name: heads are cut in their outputs, inner
@@ -19,12 +19,12 @@ from trainables.networks.base import ScaledConfig, SRNet, SRNetConfig
 from trainables.networks.portions import in_portions
 
 CUT = ("vdsr", "edsr", "rcan", "compact")
-"""Networks whose channels can be cut; SwinIR's are shared out among attention heads, and SPAN lays
-four maps side by side, of which no leading part is a narrower one's."""
+"""Networks that can be sliced. SwinIR's channels are divided among attention heads, and SPAN
+concatenates four maps, so leading channels of these do not make a narrower network."""
 
 
 def leading(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """The first `shape[d]` entries of each dimension d, as a view.
+    """Return the first `shape[d]` entries of each dimension d of a tensor, as a view.
 
     Raises:
         ValueError: `tensor` has another number of dimensions, or is smaller in one of them.
@@ -39,9 +39,13 @@ def leading(tensor: Tensor, shape: torch.Size) -> Tensor:
 
 
 def slice_refusals(narrow: SRNetConfig, wide: ScaledConfig) -> Iterator[tuple[str, str]]:
-    """Why a student `narrow` is no slice of a teacher `wide`: a trial's dotted path, and the rule.
+    """Yield dotted path and rule of each reason why a student is no slice of a teacher.
 
     It must be the same network, of the same depth, with fewer features and no weights of its own.
+
+    Args:
+        narrow: the student's configuration.
+        wide: the teacher's configuration.
     """
     ours, theirs = narrow.model_dump(), wide.model_dump()
     for part, name in (("student", ours["name"]), ("teacher", theirs["name"])):
@@ -61,10 +65,10 @@ def slice_refusals(narrow: SRNetConfig, wide: ScaledConfig) -> Iterator[tuple[st
 
 
 def live_inside(narrow: SRNet, wide: SRNet) -> None:
-    """Turn every parameter of `narrow` into a view of the storage of `wide`'s of the same name.
+    """Make every parameter of `narrow` a view of the storage of `wide`'s of the same name.
 
-    From here on `narrow` is current whatever updates `wide`, in place, and the other way round; it
-    can be evaluated, averaged and saved like any network. What is saved is as small as it is.
+    From then on, in-place updates of one network change the other. `narrow` can be evaluated,
+    averaged and saved like any network; only its own entries are saved.
 
     Raises:
         ValueError: `narrow` is not `wide` with fewer channels.
@@ -78,10 +82,10 @@ def live_inside(narrow: SRNet, wide: SRNet) -> None:
 
 
 def through_slice(narrow: SRNet, wide: SRNet, lr_BCHW: Tensor, scale: int | None = None) -> Tensor:
-    """What `narrow`, living inside `wide`, makes of `lr_BCHW`, with its gradient on `wide`.
+    """Upscale `lr_BCHW` by `narrow`, a slice of `wide`, with gradients for `wide`'s parameters.
 
-    The gradient adds to that of `wide`'s own passes; outside of the slice it is zero. `narrow`'s
-    own parameters get none.
+    They add to those of `wide`'s own passes and are zero outside of the slice. `narrow`'s own
+    parameters get no gradient.
     """
     shapes = {name: parameter.shape for name, parameter in narrow.named_parameters()}
     views = {name: leading(value, shapes[name]) for name, value in wide.named_parameters()}
@@ -89,5 +93,5 @@ def through_slice(narrow: SRNet, wide: SRNet, lr_BCHW: Tensor, scale: int | None
     def at_once(part_BCHW: Tensor) -> tuple[Tensor]:
         return (functional_call(narrow, views, (part_BCHW,), {"scale": scale}),)
 
-    # Portions are made out here: inside, what is computed again would find other parameters.
+    # Split here rather than inside: the recomputation there would find other parameters.
     return in_portions(at_once, lr_BCHW, narrow.micro_batch)[0]

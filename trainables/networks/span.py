@@ -1,8 +1,8 @@
-"""SPAN, the parameter-free attention network that won NTIRE 2024's efficiency challenge.
+"""SPAN: the network with parameter-free attention that won NTIRE 2024's efficiency challenge.
 
 [SPAN] Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", CVPRW
-2024, arXiv 2311.12770. Key names are those of the released files, whose `eval_conv`, the merged
-kernel of each convolution, is written for other programs and computed anew by ours.
+2024, arXiv 2311.12770. Key names are those of the released files. Their `eval_conv`, the merged
+kernel of each convolution, is not read here, but computed and written for other programs.
 Deviations: any number of blocks, where the paper has six; trained and run through merged kernels.
 """
 
@@ -23,7 +23,7 @@ from trainables.networks.residual import OneScaleConfig
 from trainables.values import Trace
 
 _GAIN = 2
-"""How many times wider a convolution is inside than outside while it is trained."""
+"""Ratio of the inner to the outer channels of a convolution in training."""
 
 
 class SPANConfig(OneScaleConfig):
@@ -33,18 +33,18 @@ class SPANConfig(OneScaleConfig):
     features: int = Field(default=48, ge=1, le=FEATURES)
     """Width: feature channels of the body."""
     blocks: int = Field(default=6, ge=1, le=BLOCKS)
-    """Depth: attention blocks (SPAB); other programs read files of 6 alone."""
+    """Depth: attention blocks (SPAB); other programs read only files of 6."""
     norm: bool = True
-    """Whether images are shifted by DIV2K's mean and enlarged to a range of 255 on their way in;
-    files without carry an entry `no_norm`."""
+    """Whether input images are shifted by DIV2K's mean and scaled to a range of 255; files of
+    networks without it have an entry `no_norm`."""
 
 
 class MergedConv(nn.Module):
-    """A 3x3 convolution that learns as three in a row and one of 1x1 beside them (`Conv3XC`).
+    """A 3x3 convolution parametrised in training as a sum of linear layers (`Conv3XC`).
 
-    1x1, 3x3 and 1x1 of twice the width with nothing between them, plus a 1x1: all linear, so one
-    3x3 kernel has the same output ([SPAN] Section 3.3). Its gradient flows through the merging,
-    which costs a few small products where the wide convolutions would cost four times the step.
+    A chain of 1x1, 3x3 and 1x1 convolutions of twice the width, plus a 1x1 convolution: all linear,
+    so one 3x3 kernel has the same output ([SPAN] Section 3.3). Gradients flow through the merging,
+    a few small products; computing the wide convolutions would take four times as long a step.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -57,7 +57,7 @@ class MergedConv(nn.Module):
         )
 
     def merged(self) -> tuple[Tensor, Tensor]:
-        """The kernel (outputs, inputs, 3, 3) and bias (outputs,) with the same output."""
+        """Return the kernel (outputs, inputs, 3, 3) and bias (outputs,) with the same output."""
         return merge(dict(self.named_parameters()))
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class MergedConv(nn.Module):
 
     @torch.no_grad()
     def deployed(self) -> nn.Conv2d:
-        """The one convolution that it is once trained."""
+        """Return the single 3x3 convolution of the same output, for use after training."""
         kernel, bias = self.merged()
         convolution = nn.Conv2d(
             kernel.shape[1], kernel.shape[0], 3, padding=1, device=kernel.device, dtype=kernel.dtype
@@ -80,12 +80,12 @@ class MergedConv(nn.Module):
 
 
 def merge(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of the one 3x3 convolution that a `MergedConv` of these tensors equals.
+    """Compute kernel and bias of the 3x3 convolution that equals a `MergedConv`.
 
     Args:
         tensors: `sk.weight`, `sk.bias`, and `conv.N.weight`, `conv.N.bias` for N in 0, 1, 2.
     """
-    # A teacher's weights are held in bfloat16; they are merged in the precision of the biases.
+    # A teacher's weights may be bfloat16; they are merged in the precision of the biases.
     tensors = {key: value.to(tensors["sk.bias"].dtype) for key, value in tensors.items()}
     first, middle, last = (tensors[f"conv.{n}.weight"] for n in range(3))
     first_b, middle_b, last_b = (tensors[f"conv.{n}.bias"] for n in range(3))
@@ -98,7 +98,7 @@ def merge(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class AttentionBlock(nn.Module):
-    """SPAB: three convolutions whose output also weighs itself and the input ([SPAN] Eq. 3-5)."""
+    """SPAB: three convolutions, whose output weights itself plus the input ([SPAN] Eq. 3-5)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ class AttentionBlock(nn.Module):
         self.c3_r = MergedConv(features, features)
 
     def with_first(self, x_BFHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Its output, and that of its first convolution behind the activation; both B F H W.
+        """Return the output, and the first convolution's output after the activation: B F H W.
 
-        Behind it, because the released code activates in place what it then hands on.
+        After it, because the released code applies the activation in place.
         """
         first_BFHW = F.silu(self.c1_r(x_BFHW))
         inner_BFHW = self.c2_r(first_BFHW)
-        # Added up in float32 under autocast, as the other networks' skips are.
+        # Under autocast skips are added in float32, which keeps small residuals.
         last_BFHW = self.c3_r(F.silu(inner_BFHW)).to(x_BFHW.dtype)
         return (last_BFHW + x_BFHW) * (torch.sigmoid(last_BFHW) - 0.5), first_BFHW
 
@@ -124,10 +124,10 @@ class AttentionBlock(nn.Module):
 
 @final
 class SPAN(SRNet):
-    """Attention blocks on the LR grid, early and late features side by side, pixel shuffle.
+    """SPAN for RGB: attention blocks at LR size, early and late features combined, pixel shuffle.
 
-    RGB. The last active block's first convolution goes past the blocks behind it ([SPAN] Fig. 2),
-    so a shallower SPAN is what the first blocks alone make up.
+    The output of the last active block's first convolution is among the concatenated features
+    ([SPAN] Fig. 2), so the first `active` blocks are exactly a shallower SPAN.
     """
 
     colour = "rgb"
@@ -151,12 +151,12 @@ class SPAN(SRNet):
         )
         if not config.norm:
             self.register_buffer("no_norm", torch.zeros(1))
-        # Outside of torch's registry: each block has its key already.
+        # Outside of torch's registry: each block is registered by its own key already.
         self.__dict__["_units"] = nn.ModuleList(units)
 
     @property
     def head(self) -> nn.Module:
-        """Colours to features."""
+        """The convolution that maps colours to features."""
         return self.conv_1
 
     @property
@@ -167,13 +167,13 @@ class SPAN(SRNet):
 
     @property
     def tail(self) -> nn.Module:
-        """Features to the image."""
+        """The layers that map features to the image."""
         return self.upsampler
 
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`."""
+        """Compute `SRNet.trace` for all images together."""
         self.chosen_scale(scale)
         image_BCHW = self.colours(lr_BCHW) if self.config.norm else lr_BCHW
         first_BFHW = self.conv_1(image_BCHW).to(image_BCHW.dtype)
@@ -191,10 +191,10 @@ class SPAN(SRNet):
 
     @torch.no_grad()
     def settled(self, active: int) -> SRNet:
-        """A SPAN of `active` blocks, with copies of their weights.
+        """Return a SPAN of the first `active` blocks with copies of their weights, or this one.
 
-        A block's output is (o + x) (sigmoid(o) - 0.5), which no weights make x, so the rest is
-        left out in place of passing through.
+        A block's output is (o + x) (sigmoid(o) - 0.5), which no weights make equal to x, so the
+        other blocks are left out.
         """
         if active == len(self.body):
             return self
@@ -206,14 +206,14 @@ class SPAN(SRNet):
         return channels_innermost(shallower.to(some.device, some.dtype))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """The default of torch for every convolution, as in the released code."""
+        """Initialise every convolution by torch's default, as in the released code."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)
 
 
 def merged_kernels(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The `eval_conv` entries that other programs want of a SPAN's tensors, by their names."""
+    """Yield key and tensor of the `eval_conv` entries that other programs read of a SPAN's file."""
     ends = ".sk.weight"
     for layer in (key.removesuffix(ends) for key in tensors if key.endswith(ends)):
         parts = {

@@ -1,4 +1,4 @@
-"""SwinIR, the transformer whose pixels attend to each other inside small windows.
+"""SwinIR: a transformer with self-attention inside small windows.
 
 [SwinIR] Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021,
 arXiv 2108.10257. Key names are those of the released files under `params`.
@@ -44,7 +44,7 @@ class SwinIRConfig(OneScaleConfig):
     features: int = Field(default=180, ge=1, le=FEATURES)
     """Width, a multiple of `heads`: 180 in [SwinIR], 60 in the light one and DUKD's student."""
     blocks: int = Field(default=6, ge=1, le=BLOCKS)
-    """Depth: residual Swin transformer blocks, which progressive distillation counts."""
+    """Depth: residual Swin transformer blocks, the units of progressive distillation."""
     layers: int = Field(default=6, ge=1, le=BLOCKS)
     """Swin transformer layers in each block; every second one has shifted windows."""
     heads: int = Field(default=6, ge=1, le=FEATURES)
@@ -53,12 +53,12 @@ class SwinIRConfig(OneScaleConfig):
     """`pixelshuffle`: classical, by way of 64 features; `pixelshuffledirect`: [SwinIR]'s
     lightweight one, in a single convolution."""
     swinir_pad: Literal["network", "official"] = "network"
-    """How sides become multiples of 8: mirrored by the network where needed; or as [SwinIR]'s
-    test script does, at least one window more, for its published digits."""
+    """Padding to multiples of 8: `network`: mirrored, only as far as necessary; `official`: as in
+    [SwinIR]'s test script, at least one window more, to reproduce its published digits."""
 
     @property
     def convolutions(self) -> int:
-        """One in each block, and as much again in the 8 F * F numbers of each layer."""
+        """Number of 3x3 convolutions of equal parameters: one a block, and one for each layer."""
         return self.blocks * (self.layers + 1)
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class SwinIRConfig(OneScaleConfig):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention of the 64 pixels of each window, biased by where they lie."""
+    """Multi-head self-attention of the 64 pixels of each window, with relative position bias."""
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(features, features)
 
     def forward(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
-        """(B windows) 64 F to the same; `mask_NKK` has the windows of one image."""
-        # The fused kernel is faster, but gives the bias its gradient by a slower way round.
+        """(B windows) 64 F to the same; `mask_NKK`: windows of one image, 64, 64, or None."""
+        # The fused kernel is faster, but its gradient of the bias is slow.
         mixed = self._mixed if torch.is_grad_enabled() else self._mixed_at_once
         result: Tensor = self.proj(mixed(x_NKF, mask_NKK))
         return result
@@ -103,7 +103,7 @@ class WindowAttention(nn.Module):
     def _mixed_at_once(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
         windows, pixels, features = x_NKF.shape
         bias, group = self.bias(), 1
-        if mask_NKK is not None:  # all windows of an image as if they were its heads
+        if mask_NKK is not None:  # all windows of an image are treated as its heads
             bias, group = (bias + mask_NKK[:, None]).flatten(0, 1), len(mask_NKK)
         images = windows // group
         split = self.qkv(x_NKF).view(windows, pixels, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -115,14 +115,14 @@ class WindowAttention(nn.Module):
         return apart_NKHF.reshape(windows, pixels, features)
 
     def bias(self) -> Tensor:
-        """What each head adds to the logit of each pair of pixels: heads 64 64."""
+        """Return the bias that each head adds to the logits of pairs of pixels: heads 64 64."""
         table = self.relative_position_bias_table
         rows = table[relative_positions(table.device)]
         return rows.view(WINDOW**2, WINDOW**2, self.heads).permute(2, 0, 1)
 
 
 class MLP(nn.Module):
-    """Two linear layers, pixel by pixel, with a GELU between them."""
+    """Two linear layers applied to each pixel, with a GELU between them."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class MLP(nn.Module):
 
 
 class SwinLayer(nn.Module):
-    """Attention inside windows, then an MLP, each normalised before and added to its input."""
+    """Window attention, then an MLP, each on normalised input and with a skip."""
 
     def __init__(self, features: int, heads: int, *, shifted: bool) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class SwinIR(SRNet):
 
     @property
     def head(self) -> nn.Module:
-        """Colours to features."""
+        """The convolution that maps colours to features."""
         return self.conv_first
 
     @property
@@ -219,18 +219,18 @@ class SwinIR(SRNet):
 
     @property
     def tail(self) -> nn.Module:
-        """Features to colours: the last of it."""
+        """The last layer, which maps features to colours."""
         return self.upsample if self.config.upsampler == "pixelshuffledirect" else self.conv_last
 
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`."""
+        """Compute `SRNet.trace` for all images together, padded to multiples of 8."""
         times = self.chosen_scale(scale)
         height, width = lr_BCHW.shape[-2:]
         padded_BCHW = mirrored(lr_BCHW, official=self.config.swinir_pad == "official")
         shifted_BCHW = self.colours(padded_BCHW)
-        # Under autocast the skips add up in float32, where small residuals are not rounded away.
+        # Under autocast skips are added in float32, which keeps small residuals.
         first_BFHW = self.conv_first(shifted_BCHW).to(shifted_BCHW.dtype)
         features_BFHW = _normalised(self.patch_embed["norm"], first_BFHW)
         keep = Keeper(taps, lr_BCHW)
@@ -246,7 +246,7 @@ class SwinIR(SRNet):
         return Trace(self.colours.back(sr_BCHW), keep.kept())
 
     def initialise(self, generator: torch.Generator) -> None:
-        """As released: linear layers and bias tables N(0, 0.02), convolutions as torch does."""
+        """Initialise as released: linear layers and bias tables N(0, 0.02), else as torch does."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_as_torch_does(module, generator)
@@ -261,13 +261,13 @@ class SwinIR(SRNet):
                 nn.init.trunc_normal_(table, std=0.02, generator=generator)
 
     def near_identity(self, first: int) -> None:
-        """Zero the convolution of each block: its skip passes everything."""
+        """Zero the last convolution of each block from `first` on: only its skip remains."""
         for unit in self.layers[first:]:
             assert isinstance(unit, SwinBlock)
             silence(unit.conv)
 
 
 def _normalised(norm: nn.Module, x_BFHW: Tensor) -> Tensor:
-    """A LayerNorm over the features of each pixel."""
+    """Apply a LayerNorm over the features of each pixel."""
     normalised: Tensor = norm(x_BFHW.permute(0, 2, 3, 1))
     return normalised.permute(0, 3, 1, 2)

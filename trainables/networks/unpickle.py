@@ -1,10 +1,9 @@
-"""The tensors of a file of torch's, read without running anything that its pickle names.
+"""Reads the tensors of a torch file without running anything that its pickle names.
 
 twtygqyy/pytorch-vdsr released VDSR as `{"epoch": n, "model": Net}`: a pickle that names classes,
-which plain unpickling would import and call. Here a short list of names becomes inert stand-ins,
-made anew for each file so that no file can change them for the next; any other name ends the
-reading before anything is called. Storages are read as numbers, in torch's old format and in
-its zip format alike.
+which plain unpickling would import and call. Here the names of a short list become inert stand-ins,
+created for each file so that no file can change them for the next; any other name is an error
+before anything is called. Storages are read as numbers, in torch's old format and its zip format.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 _WORDS = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8")
-"""Types of torch's that settings beside the tensors may name; each becomes its name."""
+"""Torch dtypes that settings beside the tensors may name; each becomes its name."""
 _OLD_FORMAT = 0x1950A86A20F9469CFC6C
-"""What torch wrote first into every file before it wrote zip archives."""
+"""The magic number at the start of torch's files from before zip archives."""
 
 
 def read_pickled_network(path: Path) -> Any:
-    """What the file holds, with every module in it as a flat mapping of key to tensor.
+    """Read a file's content, with every module in it as a flat mapping of key to tensor.
 
     Raises:
         ValueError: the file names anything but the classes of a VDSR and of its parts, or is
-            damaged. Nothing that it names has been imported or called.
+            damaged. Nothing that it names is imported or called.
     """
     if zipfile.is_zipfile(path):
         return _from_zip(path)
@@ -62,7 +61,7 @@ def read_pickled_network(path: Path) -> Any:
 
 
 class _Module:
-    """Stands for any module: keeps its parts, its parameters and its buffers, and does nothing."""
+    """Stands in for any module: stores its parameters, buffers and submodules, and has no code."""
 
     parts: tuple[Mapping[str, Any], ...] = ()
 
@@ -71,7 +70,7 @@ class _Module:
 
 
 class _Storage:
-    """Numbers that the file holds elsewhere, filled in once the pickle has been read."""
+    """A storage whose values are read from the file after the pickle."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -81,19 +80,19 @@ class _Storage:
 
 
 class _Held:
-    """A tensor that the rest of the pickle cannot touch."""
+    """Wraps a tensor so that the rest of the pickle cannot change it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
     def __setstate__(self, state: object) -> None:
-        """A parameter's flags and hooks, which nobody needs."""
+        """Ignore a parameter's flags and hooks."""
 
 
 class _Reader(pickle._Unpickler):
-    """Unpickles names off the list into stand-ins, and refuses all others.
+    """An unpickler that maps the names of the list to stand-ins and refuses all others.
 
-    The unpickler written in Python: that in C takes as much memory as a file tells it to.
+    It is based on the one in Python, since that in C allocates as much memory as a file claims.
     """
 
     stack: list[Any]  # what the stubs of pickle leave out
@@ -103,7 +102,7 @@ class _Reader(pickle._Unpickler):
         super().__init__(file, encoding="latin1")  # names that Python 2 wrote
         self._bytes_left = size
         self.storages: dict[str, _Storage] = {}
-        # A pickle may assign to what it is given: no class or function of ours is handed out.
+        # A pickle may assign to objects: it gets no class or function that is used elsewhere.
         self._stand_ins: dict[str, object] = {
             "collections.OrderedDict": lambda pairs=(): OrderedDict(checked_keys(pairs)),
             "collections.Counter": lambda *counts: None,
@@ -126,14 +125,22 @@ class _Reader(pickle._Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of that name; never the thing itself."""
+        """Return the stand-in of a name; never the named object.
+
+        Raises:
+            ValueError: the name is not on the list.
+        """
         try:
             return self._stand_ins[f"{module}.{name}"]
         except KeyError:
             raise ValueError(f"it names {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        """A module's class, which the old format wrote with its source, or a storage."""
+        """Return a module's class, which the old format stored with its source, or a storage.
+
+        Raises:
+            ValueError: its form is unknown, or it claims more numbers than the file can hold.
+        """
         if pid[0] == "module":
             return pid[1]
         word, kind, key, _device, numel, *view = pid
@@ -152,28 +159,32 @@ class _Reader(pickle._Unpickler):
     # pickle's own tables call these by the first byte of an instruction.
 
     def load_setitem(self) -> None:
-        """As pickle's; keys are words or numbers, which no file can make collide."""
+        """Set an item, after checking that its key cannot be made to collide."""
         checked_keys([self.stack[-2:]])
         super().load_setitem()  # type: ignore[misc]  # the stubs leave it out
 
     dispatch[pickle.SETITEM[0]] = load_setitem
 
     def load_setitems(self) -> None:
-        """As `load_setitem`, of many."""
+        """Set several items, after checking their keys."""
         checked_keys(zip(self.stack[::2], self.stack[1::2], strict=False))
         super().load_setitems()  # type: ignore[misc]  # the stubs leave it out
 
     dispatch[pickle.SETITEMS[0]] = load_setitems
 
     def load_dict(self) -> None:
-        """As `load_setitem`, of a mapping made at once."""
+        """Create a mapping, after checking its keys."""
         checked_keys(zip(self.stack[::2], self.stack[1::2], strict=False))
         super().load_dict()  # type: ignore[misc]  # the stubs leave it out
 
     dispatch[pickle.DICT[0]] = load_dict
 
     def load_frozenset(self) -> None:
-        """No network holds one."""
+        """Refuse a set, which no network contains.
+
+        Raises:
+            ValueError: always.
+        """
         raise ValueError("it holds a set")
 
     dispatch[pickle.FROZENSET[0]] = load_frozenset
@@ -237,7 +248,7 @@ def _fill(values: Tensor, raw: bytes) -> None:
 
 
 def _plain(content: Any, budget: Budget | None = None, depth: int = 0) -> Any:
-    """`content` with every module as its state dict; wrappers around modules stay."""
+    """Convert every module in `content` to its state dict; mappings around modules stay."""
     budget = budget or Budget()
     budget.take(depth)
     if isinstance(content, _Module):

@@ -1,4 +1,4 @@
-"""VDSR, the luma network of the data-free papers.
+"""VDSR: the luma network of the data-free papers.
 
 [VDSR] Kim, Lee, Lee, "Accurate Image Super-Resolution Using Very Deep Convolutional Networks",
 CVPR 2016, arXiv 1511.04587. Key names and initialisation follow twtygqyy/pytorch-vdsr, the base
@@ -54,7 +54,7 @@ class ConvReLU(nn.Module):
 
 @final
 class VDSR(SRNet):
-    """Upsample by bicubic, predict what is missing, add it."""
+    """VDSR: bicubic upsampling, plus a residual predicted from it."""
 
     colour = "y"
     multiple_of = 1
@@ -69,7 +69,7 @@ class VDSR(SRNet):
 
     @property
     def head(self) -> nn.Module:
-        """Luma to features."""
+        """The convolution that maps luma to features."""
         return self.input
 
     @property
@@ -79,16 +79,16 @@ class VDSR(SRNet):
 
     @property
     def tail(self) -> nn.Module:
-        """Features to what bicubic missed."""
+        """The convolution that maps features to the residual."""
         return self.output
 
     def trace_at_once(
         self, lr_BCHW: Tensor, *, scale: int | None, taps: Sequence[Tap], active: int | None
     ) -> Trace:
-        """As `SRNet.trace`; `scale=1` means that `lr_BCHW` is already upsampled.
+        """Compute `SRNet.trace`; with `scale=1`, `lr_BCHW` is already upsampled.
 
-        The upsampled image is clamped to [0, 1], in training and evaluation alike: the released
-        DFSR does so between generator and networks, and no published anchor moves by it.
+        The upsampled image is clamped to [0, 1], in training and evaluation: the released DFSR
+        does so between generator and networks, and no published score changes by it.
         """
         times = 1 if scale == 1 else self.chosen_scale(scale)
         up_BCHW = upsample_BCHW(lr_BCHW, times).clamp(0.0, 1.0)
@@ -100,7 +100,7 @@ class VDSR(SRNet):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """N(0, sqrt(2 / (9 c_out))) for every convolution, as released."""
+        """Draw every convolution from N(0, sqrt(2 / (9 c_out))), as released."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 deviation = math.sqrt(2.0 / (9 * module.out_channels))
@@ -108,7 +108,7 @@ class VDSR(SRNet):
 
     @torch.no_grad()
     def near_identity(self, first: int) -> None:
-        """Dirac kernels: a ReLU of what is already a ReLU's output changes nothing."""
+        """Set units from `first` on to Dirac kernels: on a ReLU's output they change nothing."""
         for unit in self.residual_layer[first:]:
             assert isinstance(unit, ConvReLU)
             nn.init.dirac_(unit.conv.weight)

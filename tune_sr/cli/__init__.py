@@ -1,1 +1,1 @@
-"""What the commands share: parser, exit codes, signals, formatting. Imports nothing of tune_sr."""
+"""Shared by all commands: parser, exit codes, signals, formatting. Imports no other part."""

@@ -1,4 +1,4 @@
-"""Values, counts, costs and durations as a person reads them."""
+"""Formats values, counts, costs, durations and footnote marks for tables and log lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def footnote_marks(caveats: Iterable[str | None]) -> dict[str, str]:
-    """Each different caveat with the mark of its footnote, in order of appearance.
+    """Give each distinct caveat its footnote mark, in order of appearance; None and "" get none.
 
     >>> footnote_marks([None, "of CSD", "of CSD", "of FAKD"])
     {'of CSD': '*', 'of FAKD': '**'}
@@ -17,7 +17,7 @@ def footnote_marks(caveats: Iterable[str | None]) -> dict[str, str]:
 
 
 def format_value(value: Any) -> str:
-    """A searched value in few characters: a float to four digits.
+    """Format a searched value in few characters: a float to four significant digits.
 
     >>> format_value(0.0123456), format_value(2), format_value(1.0), format_value("new")
     ('0.01235', '2', '1', 'new')
@@ -26,7 +26,7 @@ def format_value(value: Any) -> str:
 
 
 def format_cost(key: str, value: float) -> str:
-    """What a student costs, for a person.
+    """Format a student's cost: milliseconds for `latency_ms`, else a count (parameters, MACs).
 
     >>> format_cost("params", 1369859.0), format_cost("latency_ms", 12.3456)
     ('1.37 M', '12.3 ms')
@@ -35,7 +35,7 @@ def format_cost(key: str, value: float) -> str:
 
 
 def format_count(number: int) -> str:
-    """A count as papers write it.
+    """Format a count as papers write it, in thousands (K), millions (M) or billions (G).
 
     >>> format_count(664704), format_count(1517571), format_count(612), format_count(174218280960)
     ('664.7 K', '1.52 M', '612', '174.22 G')
@@ -47,7 +47,7 @@ def format_count(number: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as hours, minutes and seconds.
+    """Format a duration in seconds as `h:mm:ss`, or `m:ss` below an hour.
 
     >>> format_duration(75), format_duration(3 * 3600 + 62)
     ('1:15', '3:01:02')

@@ -1,4 +1,4 @@
-"""The parser of the commands: one-line refusals, types of arguments, exit codes."""
+"""The commands' argument parser, its argument types, one-line refusals and exit codes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from tune_sr.cli.redaction import redacted_words
 from tune_sr.cli.streams import one_line, tell
 
 DONE, FAILED, REFUSED = 0, 1, 2
-"""Beside these: 130, 143, 138 after SIGINT, SIGTERM, SIGUSR1, the work saved and resumable."""
+"""Exit codes of success, of failed work and of a refused command line or setting.
+
+The others are 130, 143, 138 and 129, after SIGINT, SIGTERM, SIGUSR1 and SIGHUP: the work is saved
+and can be resumed."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one line, as every refusal of these commands is one line.
+    """An `ArgumentParser` whose refusals are one line and hide the secrets of the command line.
 
-    A flag is written out: what `--sp` means today, another flag may mean tomorrow.
+    Flags cannot be abbreviated: a flag added later could make an abbreviation ambiguous.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -26,29 +29,31 @@ class Parser(argparse.ArgumentParser):
         self._words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; a refusal shows none of the secrets of these words."""
+        """Parse as argparse does, and keep the words so that `error` can redact them."""
         self._words = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(self._words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Name the mistake and where to read on; exit code 2."""
+        """Print the mistake and a pointer to `--help` in one line, and exit with code 2."""
         for word, shown in zip(self._words, redacted_words(self._words), strict=True):
             message = message.replace(word, shown) if word != shown else message
         raise SystemExit(refuse(self.prog, ValueError(f"{message} (--help lists what there is)")))
 
 
 def refuse(prog: str, error: Exception) -> int:
-    """Print the user's mistake in one line; the exit code."""
+    """Print the user's mistake in one line on stderr, and return exit code 2."""
     tell(f"{prog}: {one_line(str(error))}", error=True)
     return REFUSED
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Around preparations: what the machine refuses a user's settings is refused in one line.
+    """Turn file system errors and lack of memory within the context into one-line refusals.
+
+    For preparations: both then follow from the user's settings.
 
     Raises:
-        ValueError: a file system had an error, or there is too little memory for what was asked.
+        ValueError: in place of an `OSError`, or of an error that means too little memory.
     """
     try:
         yield
@@ -65,7 +70,11 @@ def refusing() -> Iterator[None]:
 
 
 def positive(text: str) -> int:
-    """A type of argument: a whole number from 1 on."""
+    """Parse an argument that is a whole number of at least 1.
+
+    Raises:
+        ValueError: it is not.
+    """
     number = int(text)
     if number < 1:
         raise ValueError
@@ -73,7 +82,7 @@ def positive(text: str) -> int:
 
 
 def number_or_auto(kind: Callable[[str], float]) -> Callable[[str], float | str]:
-    """A type of argument: a number of its kind, or the word auto."""
+    """Make a parser of arguments that are a number (read by `kind`: int or float) or `auto`."""
 
     def read(text: str) -> float | str:
         if text == "auto":

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, nothing anywhere else."""
+"""A progress bar on stderr, shown where stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from typing import TextIO
 
 @contextmanager
 def bar(total: int, stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
-    """Within it, the function given is told what is done next, `total` times in all.
+    """Show a progress bar of `total` steps; yields a function to call before each step.
 
-    The bar goes to stderr, so that a table on stdout can be redirected, and is gone at the end.
+    The function takes the step's description. The bar is removed when the context is left. Where
+    the stream is no terminal, nothing is shown.
+
+    Args:
+        total: how many steps there are.
+        stream: where to draw; None: stderr, so that a table on stdout can be redirected.
     """
     stream = stream or sys.stderr
     if not stream.isatty():

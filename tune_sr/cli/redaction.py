@@ -1,4 +1,4 @@
-"""Addresses and texts without the secrets in them: what may be written down, and shown."""
+"""Removes secrets (passwords, tokens, keys) from addresses, texts and command lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 from urllib.parse import unquote_plus
 
 HIDDEN = "***"
-"""Stands in an address for what is not kept."""
+"""Replaces each secret."""
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/*)")
 _WRITTEN_DOWN = re.compile(
@@ -16,29 +16,29 @@ _WRITTEN_DOWN = re.compile(
 )
 _VARIABLES = re.compile(r"(?:\$\{[^}]*\})+")
 _FROM_ENVIRONMENT = re.compile(r"(?:[^:@/?#]*:)?(?:\$\{[^}]*\})+")
-"""User info whose password the environment gives, or that it gives whole."""
+"""User info whose password is a `${VARIABLE}`, or all of which is one."""
 _PARTS = (
     "password", "passwd", "passphrase", "pwd", "token", "secret", "credential", "odbc_connect",
 )  # fmt: skip
-"""A query key that has one of these in it is secret; so is one that has a word of these."""
+"""A query key is secret if it contains one of these, or has one of `_WORDS` as a whole word."""
 _WORDS = {"pass", "pw", "key", "apikey", "accesskey", "auth", "authorization", "sig", "signature"}
 _WORDS |= {"jwt", "sas"}
 _BETWEEN, _LEAST = re.compile(r"[@/:?#;=&${}\[\]\s]+"), 4
-"""What parts of a secret stand between, and how long they are: shorter ones are words of any text.
-"""
+"""The separators at which a secret is split, and the shortest part that is hidden alone: shorter
+parts occur in any text."""
 _QUERY = re.compile(r"[?#]")
 _URL_IN_TEXT = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//+")
 _PAIR_IN_TEXT = re.compile(r"(?P<before>[?&;#])(?P<key>[^=&;#?\s]+)=(?P<value>[^&\s'\"]+)")
 
 
 def without_secrets(address: str) -> str:
-    r"""An address with `***` in place of its user info and of the values of secret query keys.
+    r"""Replace an address's user info, and the values of its secret query keys, by `***`.
 
-    Left as they are: `${VARIABLES}` that the environment gives in their place, and an address
-    that holds none. User info ends at the last `@`, since a password may hold `/`, `?`, a blank or
-    another `@` (RFC 3986 wants them escaped, database clients take them); an address that holds an
-    `@` elsewhere is therefore shown shorter than it need be, never longer. Secret keys are those
-    that name a password, token, key, signature or whole connection string.
+    `${VARIABLES}`, which the environment replaces later, stay as they are. User info ends at the
+    last `@`, since a password may contain `/`, `?`, a blank or another `@` (RFC 3986 wants them
+    escaped, database clients accept them); an address with an `@` elsewhere is therefore hidden
+    further than necessary, never less. Secret keys are those that name a password, token, key,
+    signature or whole connection string.
 
     >>> without_secrets("postgresql://me:pa/s@s@host/db?sslmode=require")
     'postgresql://***@host/db?sslmode=require'
@@ -58,7 +58,7 @@ def without_secrets(address: str) -> str:
 
 
 def lacks_secrets(address: str) -> bool:
-    """Whether an address is one that was written down without the secrets it had.
+    """Whether an address was stored with `***` in place of its secrets, so cannot be used as it is.
 
     >>> lacks_secrets("http://***@host"), lacks_secrets("sqlite:////runs/***/mlflow.db")
     (True, False)
@@ -67,10 +67,10 @@ def lacks_secrets(address: str) -> bool:
 
 
 def secrets_in(address: str) -> set[str]:
-    """The words of an address that nobody else may read: as they stand, unquoted, and in parts.
+    """Collect the secrets of an address: as written, percent-decoded, and split at separators.
 
-    A client that takes an unescaped password for something else quotes a part of it, as in
-    `no such host: "half-of-the-password@host"`.
+    The parts are needed because a client that misreads an unescaped password quotes a part of it,
+    as in `no such host: "half-of-the-password@host"`.
 
     >>> sorted(secrets_in("http://me:a%20b@host?token=xyz-1/x"))
     ['a b', 'a%20b', 'me:a b', 'me:a%20b', 'xyz-1', 'xyz-1/x']
@@ -87,13 +87,13 @@ def secrets_in(address: str) -> set[str]:
 
 
 def redacted(text: str, *addresses: str) -> str:
-    """A text of any kind, such as an error's, without the secrets of the addresses in it.
+    """Remove the secrets of all addresses in a text, such as an error message.
 
     Args:
         text: what is to be shown.
-        *addresses: those that it may quote, whole or in parts; they may be given with secrets.
-            Others in the text are found by their `://`; where their user info ends on its line is
-            then the last `@`, and a secret value in their query ends at a blank.
+        *addresses: with their secrets; they are removed wherever the text quotes them, whole or in
+            parts. Any other address is found by its `//`: its user info is taken to end at the
+            line's last `@`, and a secret value in its query at a blank.
 
     >>> redacted("no route to http://me:pw@host/x?token=1 (refused)")
     'no route to http://***@host/x?token=*** (refused)'
@@ -106,7 +106,7 @@ def redacted(text: str, *addresses: str) -> str:
 
 
 def redacted_words(words: Sequence[str]) -> list[str]:
-    """The words of a command line without secrets: each may hold an address, after a `=` too.
+    """Remove the secrets from the words of a command line; an address may follow a `=`.
 
     >>> redacted_words(["--tracking-uri", "http://me:p w@h", "--set", "study.tracking_uri=http://a@b"])
     ['--tracking-uri', 'http://***@h', '--set', 'study.tracking_uri=http://***@b']
@@ -124,7 +124,7 @@ def _redacted_word(word: str) -> str:
 
 
 def _secret_values(address: str, begin: int) -> list[tuple[int, int]]:
-    """Where the values of secret keys of an address's query or fragment begin and end."""
+    """Find the spans of the values of secret keys in an address's query and fragment."""
     mark = _QUERY.search(address, begin)
     if mark is None:
         return []

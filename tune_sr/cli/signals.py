@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGUSR1 end a command's work, saved, with an exit code that tells which."""
+"""Turns SIGINT, SIGTERM, SIGUSR1 and SIGHUP into an exception: a command ends, its work saved."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""A person's Ctrl-C, a cluster's stop, what SLURM sends some time before a job's end, and the end
-of the terminal or connection; the last one is left alone where it is ignored, as under nohup."""
+"""Ctrl-C; a cluster's stop; SLURM's warning before a job's end; the end of the terminal or
+connection. SIGHUP is left alone where it is ignored, as under nohup."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of `STOP_SIGNALS` arrived: the work ends where it is, saved, and can be resumed."""
+    """Raised when one of `STOP_SIGNALS` arrives: the work so far is saved and can be resumed.
+
+    Attributes:
+        exit_code: 128 plus the signal's number.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -26,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it those signals raise `Interrupted` in the main thread, wherever that is."""
+    """Raise `Interrupted` in the main thread when one of `STOP_SIGNALS` arrives in the context."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         leave_terminal(number)
@@ -44,11 +48,11 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Delay those signals while Ray starts: the first one arrives when the context is left.
+    """Delay `STOP_SIGNALS` while Ray starts: the first one is delivered when the context is left.
 
-    An exception raised by a signal inside Ray's compiled code ends the process by SIGSEGV. Ray
-    takes SIGTERM itself as it starts; that is passed over. Processes started within ignore SIGHUP,
-    so that Ray outlives its terminal and a study can be saved.
+    An exception raised by a signal inside Ray's compiled code ends the process by SIGSEGV. Ray's
+    own SIGTERM handler, which it installs as it starts, is not installed. Processes started within
+    the context ignore SIGHUP, so that Ray outlives its terminal and a study can be saved.
     """
     if not in_main_thread():
         yield
@@ -77,13 +81,13 @@ def held_back() -> Iterator[None]:
 
 
 def signals_taken() -> list[signal.Signals]:
-    """Those of `STOP_SIGNALS` that this process takes."""
+    """List the `STOP_SIGNALS` that this process handles: all but a SIGHUP that is ignored."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [each for each in STOP_SIGNALS if not (each == signal.SIGHUP and ignored)]
 
 
 def end_this_process() -> None:
-    """End this process as Ctrl-C does; from any thread."""
+    """Send this process SIGINT, as Ctrl-C does; callable from any thread."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -93,7 +97,13 @@ def in_main_thread() -> bool:
 
 
 def leave_terminal(number: int) -> None:
-    """After SIGHUP, drop what is printed to a terminal that is gone, for an error loses results."""
+    """After SIGHUP, redirect stdout and stderr from a closed terminal to the null device.
+
+    Printing to it would raise an error and lose results.
+
+    Args:
+        number: the signal that arrived; nothing happens for any other.
+    """
     if number != signal.SIGHUP:
         return
     nowhere = os.open(os.devnull, os.O_RDWR)

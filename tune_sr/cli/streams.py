@@ -1,4 +1,4 @@
-"""Printing for a person: streams that cannot fail, and texts that change no terminal."""
+"""Prints lines so that a closed or full stream raises no error and no text controls a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _ERRORS = "tune_sr.plain"
 _PLAIN = {
     "━": "=", "─": "-", "●": "*", "…": "...", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
 }  # fmt: skip
-"""What a terminal shows that has no such character: of the live table, and of rich's boxes."""
+"""Replacements on a terminal that lacks a character of the live table or of rich's boxes."""
 
 
 def one_line(text: str) -> str:
-    r"""`text` as one line that changes no terminal; of a screenful, its beginning and its end.
+    r"""Join `text` to one line, escape control characters, and cut out the middle if it is long.
+
+    At most `LINE_LENGTH` characters are kept, half from each end.
 
     >>> one_line("a\x1b[2J\n  b")
     'a\\x1b[2J b'
@@ -30,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""`text` with what is no character on a screen written as Python writes it.
+    r"""Replace the unprintable characters of `text` by their Python escape sequences.
 
     >>> printable("caf\xe9 \x1b\u202e")
     'caf\xe9 \\x1b\\u202e'
@@ -44,37 +46,41 @@ def printable(text: str) -> str:
 
 
 def tell(text: str, *, error: bool = False) -> None:
-    """Print lines for the person; what becomes of them is no matter of the work.
+    """Print lines; a stream that fails is never an error.
 
-    Where nobody listens any more (`| head`, a terminal that was closed, a full disk) nothing is
-    printed from now on. No secret of an address goes to stderr, which service managers keep.
+    After a failure (`| head`, a closed terminal, a full disk) nothing more is printed there. The
+    secrets of addresses are removed from what goes to stderr, which service managers store.
 
     Args:
         text: one line or more.
-        error: to stderr, not to stdout.
+        error: print to stderr in place of stdout.
     """
     say(sys.stderr if error else sys.stdout, redacted(text) if error else text)
 
 
 def say(stream: TextIO | None, text: str) -> bool:
-    """Write lines to a stream and see them off; whether somebody listens there."""
+    """Write lines to a stream and flush it.
+
+    Returns:
+        Whether that worked; False where the stream is None, closed or failed.
+    """
     if stream is None:
         return False
     try:
         stream.write(f"{text}\n")
         stream.flush()
-    except (OSError, ValueError):  # also closed; or no such character, where nobody settled it
+    except (OSError, ValueError):  # ValueError: closed, or it cannot encode a character
         _discard(stream)
         return False
     return True
 
 
 def settle_streams() -> None:
-    """Give this process stdin, stdout and stderr that can be written to, come what may.
+    """Open stdin, stdout and stderr where they are closed; escape what output cannot be encoded.
 
-    Service managers may close them; the files that are opened next would then take their numbers,
-    and what libraries write to stderr would stand in a ledger. A terminal that lacks a character is
-    given another in its place.
+    Service managers may close them; the files opened next would then take descriptors 0 to 2, and
+    what libraries write to stderr would end up in a ledger. A character that the terminal's
+    encoding lacks is printed as ASCII.
     """
     for number in range(3):
         try:
@@ -100,7 +106,7 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is left in a stream that failed go nowhere: else Python's last flush fails too."""
+    """Redirect a failed stdout or stderr to the null device: else Python's last flush fails too."""
     with contextlib.suppress(OSError, ValueError):
         number = stream.fileno()
         if number in (1, 2):

@@ -1,1 +1,1 @@
-"""A study on a cluster: the files that Kubernetes, Ray's launcher and SLURM start it from."""
+"""Deployment: writes the file from which Kubernetes, Ray's launcher or SLURM runs a study."""

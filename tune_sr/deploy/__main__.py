@@ -1,4 +1,4 @@
-"""`python -m tune_sr.deploy`: a search space -> the file that a cluster runs its study from."""
+"""The command `python -m tune_sr.deploy`: writes the file from which a cluster runs a study."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tune_sr.deploy.template import check_plain
 
 PROG = "python -m tune_sr.deploy"
 _EPILOG = (
-    "After -- stands what the search is told besides, such as "
+    "Further arguments of the search follow after --, such as "
     "-- --trials 64 --hours 48 --gpus-per-trial 0.5 --tracking-uri http://mlflow:5000"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what `argv` asks for; the exit code."""
+    """Run the command with the arguments `argv` (None: of the process); return the exit code."""
     settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line as far as `--`."""
+    """Parse the part of the command line before `--`; a mistake exits with code 2."""
     description = "Write the file from which a cluster runs a study, and goes on with it."
     parser = Parser(prog=PROG, description=description, epilog=_EPILOG)
     add = parser.add_argument
@@ -61,7 +61,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--name", help="of the study; default: the space's, or its file's")
     add("--output", type=Path, metavar="FILE", help="where to write; default: to the terminal")
     add("--env", type=_variable, action="append", default=[], metavar="NAME=VALUE",
-        help="what nodes find in their environment, such as TUNE_SR_DATA; repeatable")  # fmt: skip
+        help="an environment variable of every node, such as TUNE_SR_DATA; repeatable")  # fmt: skip
     add("--workers", type=_at_least(1), metavar="N",
         help="rayjob, slurm: nodes on which trials run; default: 2")  # fmt: skip
     add("--cpus", type=_at_least(1), metavar="N", help="of a node; default: 8, or all")
@@ -74,7 +74,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--hosts", nargs="+", type=_word(r"[A-Za-z0-9_:][\w.:%-]*", "names or IP addresses"),
         metavar="HOST", help="cluster: its machines, the head first")  # fmt: skip
     add("--user", type=_word(r"[A-Za-z0-9_][\w.@+-]*", "the name of a user"),
-        help="cluster: who is known there to ssh; default: as here")  # fmt: skip
+        help="cluster: the user name for ssh; default: yours on this machine")  # fmt: skip
     add("--time", type=_time, metavar="D-HH:MM:SS", help="slurm: of one job; default: 1-00:00:00")
     add("--bin", type=Path, metavar="DIR",
         help="cluster, slurm: where python and ray are on a node; default: as here")  # fmt: skip
@@ -82,7 +82,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_plain(arguments: argparse.Namespace) -> None:
-    """Refuse what would not stand in a file as it is said here."""
+    """Check all values for characters that the file's readers would interpret.
+
+    Raises:
+        ValueError: names the flag and the first such character.
+    """
     for flag, given in vars(arguments).items():
         if flag == "output":
             continue
@@ -93,9 +97,12 @@ def _check_plain(arguments: argparse.Namespace) -> None:
 
 
 def _write(text: str, output: Path | None) -> None:
-    """To a file that its owner alone may read: what nodes find in their environment may be secret.
+    """Write `text` to a new file that only its owner can read, or to stdout in UTF-8.
 
-    To the terminal it goes in UTF-8 whatever that is, since it is meant for a file.
+    The environment of the nodes, which is in the text, may be secret.
+
+    Raises:
+        ValueError: the file exists or cannot be written.
     """
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -110,7 +117,7 @@ def _write(text: str, output: Path | None) -> None:
 
 
 def _word(pattern: str, meaning: str) -> Callable[[str], str]:
-    """Reads a word that goes into commands of a shell which others write, as it is."""
+    """Make a parser of words that reach a shell unquoted: those that match `pattern` in full."""
 
     def read(text: str) -> str:
         if not re.fullmatch(pattern, text):

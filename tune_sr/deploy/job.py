@@ -1,4 +1,4 @@
-"""What a cluster is to run: a study, begun where there is none yet and gone on with where it is."""
+"""The job of a cluster: a study, as a command that starts it, or resumes it where it exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tune_sr import search
 from tune_sr.deploy.template import check_plain, fill_in
 
-_OURS = {
+_SET_BY_DEPLOY = {
     "space": "say it before the --",
     "name": "say it before the --",
     "storage": "say it before the --",
@@ -20,28 +20,28 @@ _OURS = {
     "address": "a deployment sees to this itself",
     "dry_run": "try it with the search itself",
 }
-"""Flags of the search that are not for the words behind a deployment's, each with a way out."""
+"""Flags of `search` refused after `--` in the command line of `deploy`, each with the way out."""
 
-_UNSAID = "\0"
-"""A space that no word of a command line can name."""
+_NO_SPACE = "\0"
+"""A value of --space that no command line can contain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A study, and what one node of the cluster that runs it has."""
+    """A study to run on a cluster, and the environment of its nodes."""
 
     name: str
-    """Of the study; checked."""
+    """The study's name; checked."""
     space: str
-    """The text of its space, as it was written."""
+    """The text of the space's YAML file."""
     storage: Path
-    """The folder that studies lie in, absolute, the same on every node."""
+    """The folder of all studies: absolute, and the same on every node."""
     words: tuple[str, ...] = ()
-    """Further arguments of the search."""
+    """Further arguments of `search`."""
     probes_gpu: bool = False
-    """Whether its driver tries a trial on a GPU first, to see how much of one each needs."""
+    """Whether the driver first measures a trial's GPU memory (`gpus_per_trial: auto`)."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """What every node finds in its environment."""
+    """The environment variables of every node."""
 
     @property
     def study(self) -> Path:
@@ -49,18 +49,23 @@ class Job:
         return self.storage / self.name
 
     def command(self, space: str, address: str) -> str:
-        """The search in words of a shell.
+        """Return the `search` command as shell source.
 
         Args:
-            space: where its file will lie, and
-            address: of the cluster; both as a shell is to read them.
+            space: the path of the space's file on the node, as shell source.
+            address: the cluster's address, as shell source.
         """
         name, storage = shlex.quote(self.name), shlex.quote(str(self.storage))
         words = [f"{search.PROG} --space {space} --name {name} --storage {storage}"]
         return " ".join([*words, f"--address {address}", *map(shlex.quote, self.words)])
 
     def script(self, space: str, address: str) -> str:
-        """A shell script that begins the study or goes on with it; see `command`."""
+        """Return a shell script that starts the study, or resumes it where it exists.
+
+        Args:
+            space: the path of the space's file on the node, as shell source.
+            address: the cluster's address, as shell source.
+        """
         command = self.command(space, address)
         return fill_in("study.sh", {"study": shlex.quote(str(self.study)), "command": command})
 
@@ -75,20 +80,21 @@ def make_job(
     cpus: int | None = None,
     gpus: int | None = None,
 ) -> Job:
-    """A study that a cluster can run.
+    """Read and check the space and the arguments of a study, and make its job.
 
     Args:
-        space: its file, on this machine.
-        storage: a folder that every node of the cluster sees.
-        name: of the study; None: what its space says, else its file's name.
-        words: further arguments of the search. Where nodes have GPUs and neither these nor the
-            space say how much of one a trial takes, it is given one.
-        env: variables of every node, which the space may refer to.
-        cpus: of a node; None: not known.
-        gpus: of a node; None: not known.
+        space: the space's file on this machine.
+        storage: an absolute path to a folder that every node of the cluster shares.
+        name: the study's name; None: the space's `study.name`, else the name of its file.
+        words: further arguments of `search`. Where nodes have GPUs and neither these nor the space
+            set `gpus_per_trial`, each trial gets one GPU.
+        env: environment variables of every node, which the space may refer to.
+        cpus: CPUs of a node; None: not known.
+        gpus: GPUs of a node; None: not known.
 
     Raises:
-        ValueError: one line: the space, or what is asked of a node, cannot be used.
+        ValueError: one line: the space or an argument cannot be used, or a trial needs more than a
+            node has.
     """
     from tune_sr.study.space_file import load_study
 
@@ -96,23 +102,23 @@ def make_job(
         raise ValueError(f"--storage {storage}: not absolute; every node finds it by this path")
     for word in words:
         check_plain(f"-- {word}", word)
-    unsaid, said = (search.parse_arguments(["--space", _UNSAID, *more]) for more in ((), words))
-    for flag, way_out in _OURS.items():
-        if getattr(said, flag) != getattr(unsaid, flag):
+    defaults, given = (search.parse_arguments(["--space", _NO_SPACE, *w]) for w in ((), words))
+    for flag, way_out in _SET_BY_DEPLOY.items():
+        if getattr(given, flag) != getattr(defaults, flag):
             raise ValueError(f"--{flag.replace('_', '-')}: {way_out}")
     with _environment(env or {}):
-        loaded, settings = load_study(space, said.overrides)
+        loaded, settings = load_study(space, given.overrides)
     name = name or settings.name or space.stem
-    flags = {key: value for key, value in vars(said).items() if key in settings.to_dict()}
+    flags = {key: value for key, value in vars(given).items() if key in settings.to_dict()}
     settings = settings.with_overrides({**flags, "name": name}, loaded)
     words, auto = tuple(words), settings.gpus_per_trial == "auto"
     if auto and gpus == 0:
         raise ValueError("--gpus-per-trial auto: a node has 0; leave it out")
-    for what, there in (("cpus", cpus), ("gpus", gpus)):
-        needed = getattr(settings, f"{what}_per_trial")
-        if there is not None and isinstance(needed, int | float) and needed > there:
-            rule = f"a node has {there}; no trial could start"
-            raise ValueError(f"--{what}-per-trial {needed:g}: {rule}")
+    for resource, available in (("cpus", cpus), ("gpus", gpus)):
+        needed = getattr(settings, f"{resource}_per_trial")
+        if available is not None and isinstance(needed, int | float) and needed > available:
+            rule = f"a node has {available}; no trial could start"
+            raise ValueError(f"--{resource}-per-trial {needed:g}: {rule}")
     if gpus and not settings.gpus_per_trial:
         words += ("--gpus-per-trial", "1")
     text = check_plain(str(space), space.read_text(encoding="utf-8"), lines=True)
@@ -121,7 +127,7 @@ def make_job(
 
 @contextmanager
 def _environment(env: Mapping[str, str]) -> Iterator[None]:
-    """The variables that the nodes will have, for as long as their space is read here."""
+    """Add the nodes' environment variables to this process's while the context is in use."""
     before = dict(os.environ)
     os.environ.update(env)
     try:

@@ -1,4 +1,4 @@
-"""The kinds of cluster that a study is deployed to: what each takes, and its file filled in."""
+"""The kinds of cluster a study can be deployed to: the flags of each, and its file."""
 
 from __future__ import annotations
 
@@ -15,50 +15,56 @@ from typing import Any
 from tune_sr.deploy.job import Job
 from tune_sr.deploy.template import fill_in, quoted, written_to
 
-_HERE = Path(sys.executable).parent
-"""Where python and ray are, on nodes that share their file system with this machine."""
-_LONGEST = 47
-"""Characters of a RayJob's name: KubeRay makes longer ones of it."""
+_BIN = Path(sys.executable).parent
+"""The folder of python and ray on nodes that share their file system with this machine."""
+_LONGEST_NAME = 47
+"""Largest length of a RayJob's name, to which KubeRay appends more."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of cluster."""
+    """A kind of cluster: its flags, and the function that writes its file."""
 
     requires: tuple[str, ...]
-    """Flags without which there is no such file."""
+    """The flags that must be given."""
     defaults: Mapping[str, Any]
-    """Its other flags, and what holds without them."""
+    """The optional flags and their defaults."""
     write: Callable[[Job, Path, Mapping[str, Any]], str]
-    """The file, of a job, the space's file and every flag of this kind."""
+    """Returns the text of the file, from a job, the path of its space and all flags of this kind.
+    """
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Every one that it takes."""
+        """The names of all flags of this kind."""
         return (*self.requires, *self.defaults)
 
     def complete_flags(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every flag of this kind, as given or as it holds without.
+        """Complete the given flags by defaults.
+
+        Args:
+            kind: the key of this target in `TARGETS`, for refusals.
+            given: flags by name; None means not given.
 
         Raises:
-            ValueError: one line: a flag is missing, or is another kind's.
+            ValueError: one line: a required flag is missing, or a flag belongs to another kind.
         """
         known = ", ".join(f"--{flag}" for flag in self.flags)
-        said = {flag: value for flag, value in given.items() if value is not None}
-        for flag in said:
+        flags = {flag: value for flag, value in given.items() if value is not None}
+        for flag in flags:
             if flag not in self.flags:
                 raise ValueError(f"--{flag}: not of {kind}, which takes {known}")
         for flag in self.requires:
-            if flag not in said:
+            if flag not in flags:
                 raise ValueError(f"{kind} needs --{flag}; it takes {known}")
-        return {**self.defaults, **said}
+        return {**self.defaults, **flags}
 
 
 def rayjob(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
-    """A KubeRay RayJob, with the space in a ConfigMap.
+    """Write the manifest of a KubeRay RayJob, with the space in a ConfigMap.
 
     Raises:
-        ValueError: the study's name is too long for one, or its driver needs a GPU.
+        ValueError: the study's name is too long for a RayJob, or its driver needs a GPU, which the
+            head has not.
     """
     if job.probes_gpu:
         rule = "tries one trial where the driver runs, on the head, which has no GPU: say a number"
@@ -84,13 +90,18 @@ def rayjob(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
 
 
 def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
-    """A cluster of Ray's own launcher, over ssh."""
+    """Write the file of a cluster for Ray's launcher (`ray up`), which reaches machines by ssh.
+
+    Raises:
+        ValueError: docker cannot mount the storage folder, or no `--user` is given and this process
+            has no user name.
+    """
     head, *workers = flags["hosts"]
     folder = f"tune_sr-{job.name}"
     resources = "".join(
         f" --num-{what}={flags[what]}" for what in ("cpus", "gpus") if flags[what] is not None
     )
-    # A secret that all nodes read: nobody else who reaches them may use the cluster.
+    # The token that all nodes read: without it nobody who reaches them can use the cluster.
     token = shlex.quote(str(job.storage / ".ray_token"))
     environment = [
         *_exports(job, None if flags["image"] else flags["bin"]),
@@ -123,7 +134,7 @@ def cluster(job: Job, _: Path, flags: Mapping[str, Any]) -> str:
 
 
 def slurm(job: Job, space: Path, flags: Mapping[str, Any]) -> str:
-    """A batch script that makes the cluster of its own nodes."""
+    """Write a batch script for `sbatch`, which starts a Ray cluster on the nodes of its own job."""
     values = {
         "name": job.name,
         "workers": str(flags["workers"]),
@@ -144,28 +155,28 @@ TARGETS: dict[str, Target] = {
     ),
     "cluster": Target(
         ("hosts",),
-        {"user": None, "image": None, "cpus": None, "gpus": None, "bin": _HERE},
+        {"user": None, "image": None, "cpus": None, "gpus": None, "bin": _BIN},
         cluster,
     ),
     "slurm": Target(
         (),
-        {"workers": 2, "cpus": 8, "gpus": 1, "memory": None, "time": "1-00:00:00", "bin": _HERE},
+        {"workers": 2, "cpus": 8, "gpus": 1, "memory": None, "time": "1-00:00:00", "bin": _BIN},
         slurm,
     ),
 }
-"""By the word that the command takes."""
+"""The kinds of cluster, by the command's first argument."""
 
 
 def _kubernetes_name(name: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     slug = slug if slug[0].isalpha() else f"study-{slug}"
-    if len(slug) > _LONGEST:
-        raise ValueError(f"--name {name}: at most {_LONGEST} characters for a RayJob")
+    if len(slug) > _LONGEST_NAME:
+        raise ValueError(f"--name {name}: at most {_LONGEST_NAME} characters for a RayJob")
     return slug
 
 
 def _exports(job: Job, folder: Path | None) -> list[str]:
-    """Lines of a shell that set what a job's nodes find in their environment."""
+    """Return shell lines that export a job's environment, with `folder` first in PATH if given."""
     path = [f'export PATH={shlex.quote(str(folder))}:"$PATH"'] if folder else []
     return path + [f"export {name}={shlex.quote(value)}" for name, value in job.env.items()]
 

@@ -1,4 +1,4 @@
-"""Text with places to fill in, as the files in `templates/` have them."""
+"""Fills in the templates of `templates/`, and quotes text for YAML and shells."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 _BLOCK = re.compile(r"(?P<indent> *)@\{(?P<name>\w+)\}")
-_ODD = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of characters that are refused."""
+_REFUSED = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories refused in text: control, surrogate, line and paragraph separator."""
 _PLACE = re.compile(r"@\{(\w+)\}")
 
 
 def fill_in(name: str, values: Mapping[str, str]) -> str:
-    """The template called `name` with every `@{place}` replaced by its value."""
+    """Read the template called `name` and replace every `@{place}` by its value; see `fill`."""
     template = files("tune_sr.deploy") / "templates" / name
     return fill(template.read_text(encoding="utf-8"), values)
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    r"""`text` with every `@{place}` replaced by its value.
+    r"""Replace every `@{place}` of `text` by its value.
 
-    A place that has a line to itself takes any number of lines, each indented as it is; none
-    leaves no line. What looks like a place in a value is left as it is.
+    A place alone on its line takes a value of any number of lines, each indented like the place; an
+    empty value removes the line. A `@{place}` within a value is left as it is.
 
     >>> fill("env:\n  @{env}\nname: @{name}\n", {"env": "A: 1\nB: 2", "name": "night"})
     'env:\n  A: 1\n  B: 2\nname: night\n'
@@ -43,7 +43,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def quoted(text: str) -> str:
-    r"""`text` as a string of YAML, whatever is in it.
+    r"""Quote any `text` as a YAML string.
 
     >>> print(quoted('a "b": c'))
     "a \"b\": c"
@@ -52,13 +52,13 @@ def quoted(text: str) -> str:
 
 
 def written_to(path: str, text: str) -> str:
-    r"""A command of a POSIX shell that writes `text`, whatever is in it, to a file.
+    r"""Return a POSIX shell command that writes any `text` to a file that only its owner can read.
 
-    Nobody but the file's owner can read it. There is no line of the text at which it could end.
+    Unlike a here-document it has no end mark that could occur in the text.
 
     Args:
-        path: of the file, as the shell is to read it.
-        text: exactly what the file will hold.
+        path: the file, as shell source: already quoted where it needs to be.
+        text: the exact content of the file.
 
     >>> print(written_to("~/a", "it's\nEND\n"))
     umask 077; rm -f ~/a; printf %s 'it'"'"'s
@@ -69,28 +69,28 @@ def written_to(path: str, text: str) -> str:
 
 
 def check_plain(what: str, text: str, *, lines: bool = False) -> str:
-    """`text`, which holds no character that YAML, a shell or a terminal takes for something else.
+    """Return `text` if it has no character that YAML, a shell or a terminal would interpret.
 
     Args:
-        what: it is, for the refusal.
+        what: the text's name, for the refusal.
         text: anything that goes into a deployed file.
-        lines: whether it may have lines and tabs.
+        lines: whether line ends and tabs are allowed.
 
     Raises:
-        ValueError: names the first control character, separator of lines, or undecodable byte.
+        ValueError: names the first control character, line separator, or undecodable byte.
 
     >>> check_plain("--bin", "/opt/é b")
     '/opt/é b'
     """
     for number, line in enumerate(text.split("\n") if lines else [text], start=1):
         for each in line:
-            odd = unicodedata.category(each) in _ODD or each in "\ufeff\ufffe\uffff"
-            if odd and not (lines and each in "\t\r"):
+            refused = unicodedata.category(each) in _REFUSED or each in "\ufeff\ufffe\uffff"
+            if refused and not (lines and each in "\t\r"):
                 where = f"{what}, line {number}" if lines else what
                 raise ValueError(f"{where}: holds the control character U+{ord(each):04X}")
     return text
 
 
 def _indented(text: str, indent: str) -> str:
-    """Every line after `indent`, those of blanks alone too: in a shell's quotes they count."""
+    """Indent every line that is not empty; lines of blanks alone too, which count in quotes."""
     return "\n".join(indent + line if line else line for line in text.split("\n"))

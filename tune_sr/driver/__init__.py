@@ -1,1 +1,1 @@
-"""The process that works on a study or trains one configuration. Imports all other parts."""
+"""The driver: the process that runs a study or one training. Imports all other parts."""

@@ -1,4 +1,4 @@
-"""The part of a GPU that each trial is given where nobody has said it: what one trial needs."""
+"""Resolves `gpus_per_trial: auto`: measures the first point's peak memory in a short training."""
 
 from __future__ import annotations
 
@@ -18,43 +18,51 @@ if TYPE_CHECKING:
     from tune_sr.driver.preflight import Prepared
 
 _MARGIN = 1.2
-"""How much more than the one that was tried a trial may need: points differ."""
+"""Memory reserved for a trial, as a multiple of the probed one's: other points may need more."""
 _CONTEXT_BYTES = 600_000_000
-"""About what CUDA takes of a GPU for each process that uses it, beside its tensors."""
-_MOST = 16
-"""Trials on one GPU: more would only wait for each other."""
-_FINEST = 10_000
-"""Ray counts GPUs in parts of so many."""
+"""Approximate GPU memory of a process's CUDA context, beside its tensors."""
+_MOST_TRIALS = 16
+"""Largest number of trials on one GPU: beyond it they only slow each other down."""
+_RAY_UNITS = 10_000
+"""Ray's resolution of a GPU: multiples of 1/10000."""
 _UPDATES, _REPORTS = 120, 2
-"""Of a trial that is only tried: its student grows, and a generator (each 50th update) as well."""
+"""Budget of the probe run: enough for its student to grow, and for a generator (each 50th update).
+"""
 
 _log = logging.getLogger(__name__)
 
 
 def fraction_of_gpu(peak_bytes: int, free_bytes: int) -> float:
-    """The part of a GPU for each trial, so that as many whole ones as fit share it.
+    """Return the share of a GPU to give each trial, so that as many trials as fit run on it.
 
     Args:
-        peak_bytes: that the tensors of a trial take at most.
-        free_bytes: of the GPU.
+        peak_bytes: peak memory of a trial's tensors.
+        free_bytes: free memory of the GPU.
 
     Returns:
-        One over their number, rounded down to what Ray can count; 1 where no two fit, also for a
-        trial that will not fit alone.
+        One over the number of trials that fit (at most 16), rounded down to a multiple of 1/10000;
+        1 where no two fit, even if not one does.
 
     >>> fraction_of_gpu(peak_bytes=20 * 10**9, free_bytes=80 * 10**9)
     0.3333
     """
     fit = int(free_bytes / (_MARGIN * peak_bytes + _CONTEXT_BYTES))
-    trials = max(1, min(fit, _MOST))
-    return math.floor(_FINEST / trials) / _FINEST
+    trials = max(1, min(fit, _MOST_TRIALS))
+    return math.floor(_RAY_UNITS / trials) / _RAY_UNITS
 
 
 def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConfig:
-    """The same study with a number where it says `gpus_per_trial: auto`.
+    """Replace `gpus_per_trial: auto` in a study's configuration by a number, and log it.
+
+    Args:
+        config: returned unchanged if it has a number.
+        prepared: the images and the first point's run, whose device is probed.
+
+    Returns:
+        The configuration with the measured share; with 0 where trials run on CPUs.
 
     Raises:
-        ValueError: a cluster's study is started where there is no GPU to try a trial on.
+        ValueError: the study runs on a cluster and this machine has no GPU to probe.
     """
     import torch
 
@@ -65,8 +73,8 @@ def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConf
         peak = probe_peak_bytes(prepared)
         free, whole = torch.cuda.mem_get_info()
         gpus = fraction_of_gpu(peak, free)
-        told = f"a trial takes {megabytes(peak)} of a GPU's {megabytes(whole)}"
-        _log.warning("--gpus-per-trial auto: %s: %g of one for each", told, gpus)
+        measured = f"a trial takes {megabytes(peak)} of a GPU's {megabytes(whole)}"
+        _log.warning("--gpus-per-trial auto: %s: %g of one for each", measured, gpus)
     elif config.address is not None:
         rule = "tries one trial on this machine's GPU, and there is none: say a number"
         raise ValueError(f"--gpus-per-trial auto: {rule}")
@@ -77,7 +85,10 @@ def resolve_gpus_per_trial(config: StudyConfig, prepared: Prepared) -> StudyConf
 
 
 def probe_peak_bytes(prepared: Prepared) -> int:
-    """The GPU memory that tensors take at most in a short trial of the study's first point."""
+    """Train the study's first point for 120 updates; return the peak bytes of GPU memory reserved.
+
+    If the training diverges or exceeds the memory, the peak until then.
+    """
     import torch
 
     device, config = prepared.run.device, prepared.run.config
@@ -85,7 +96,7 @@ def probe_peak_bytes(prepared: Prepared) -> int:
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved(device)
     torch.cuda.reset_peak_memory_stats(device)
-    with suppress(Diverged, torch.cuda.OutOfMemoryError):  # what it took until then counts
+    with suppress(Diverged, torch.cuda.OutOfMemoryError):  # the peak until then counts
         for _ in Run(
             config.model_copy(update={"budget": budget}), images=prepared.images
         ).reports():

@@ -1,4 +1,4 @@
-"""What a study is worked on with, found out to be sound before anything is started."""
+"""Checks images, weights, sizes and disk space before Ray starts, and keeps what it loaded."""
 
 from __future__ import annotations
 
@@ -25,31 +25,33 @@ from tune_sr.study.resume import check_nothing_lost
 from tune_sr.tracking.store import TrackingStore
 
 ReferenceScores = dict[str, dict[str, float] | None]
-"""The held-out figures of `bicubic` and of the `teacher`."""
+"""Scores on the held-out images of `bicubic` and of the `teacher` (None without one)."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a study is worked on with."""
+    """What the checks before a study have loaded."""
 
     images: RunImages
-    """Decoded once; every trial shares them."""
+    """The decoded images, shared by all trials."""
     run: Run
-    """That of the first point, never advanced: held-out set and teacher, ready."""
+    """The `Run` of the first point, untrained: it holds the held-out set and the loaded teacher."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Of all files that trials read, as `trainables.digests` has them."""
+    """Digests of all files that trials read, by file; see `trainables.digests`."""
 
     def shared(self) -> RunImages:
-        """The images for the trials, with the digests of all files that they read."""
+        """Return the images to share with trials, with the digests of all files that they read."""
         return replace(self.images, digests=self.digests)
 
 
 def prepare(config: StudyConfig) -> Prepared:
-    """Find out what can be found out before anything is started: images, weights, sizes, room.
+    """Check everything that can be checked before Ray starts, and load images and the first run.
+
+    Checked are this machine's CPUs and GPUs, the study's folder and its disk space, MLflow's store,
+    images, weights, sizes and, for a study that exists, that its files have not changed.
 
     Raises:
-        ValueError: names, in one line, what cannot be used, or what is no longer what a study
-            that exists was begun with.
+        ValueError: one of them cannot be used or has changed; one line that names it.
     """
     check_this_machine(config)
     check_writable(config.folder)
@@ -67,7 +69,7 @@ def prepare(config: StudyConfig) -> Prepared:
             *configs_of_files(config.space),
         ]
         images = RunImages.of(first, *others)
-        run = Run(first, images=images)  # its refusals tell more of a file than a digest does
+        run = Run(first, images=images)  # first: its refusals explain more than a changed digest
         check_teacher(run)
         prepared = Prepared(images, run, found_digests([first, *others], images))
         check_digests(config.folder, events, prepared.digests)
@@ -78,42 +80,42 @@ def prepare(config: StudyConfig) -> Prepared:
 
 
 def measure_references(prepared: Prepared) -> ReferenceScores:
-    """What the students will be held against; takes seconds for a large teacher."""
+    """Score bicubic and the teacher on the held-out images; takes seconds for a large teacher."""
     return marks(prepared.run)
 
 
 def _located(space: Path, error: ConfigError) -> SpaceError:
-    """The refusal with the line of the space that it is about."""
+    """Add to a refusal the line of the space's file that it is about."""
     keys = tuple(error.path.split("."))
     return read_yaml(space).error(("fixed", *keys), error.path, error.rule)
 
 
 def seconds_of_report(prepared: Prepared) -> float | None:
-    """Seconds that a trial of `prepared` trains from one report to the next, on this machine.
+    """Measure how many seconds a trial trains between two reports on this machine.
 
-    That of the fastest of a few updates. None where a CPU takes more than a second beyond doubt:
-    that is known from the multiplications of the student's convolutions, without an update.
+    The fastest of a few updates, times the updates between two reports. None where a CPU certainly
+    needs more than a second: that follows from the number of multiplications, without an update.
     """
     config, student = prepared.run.config, prepared.run.student
     updates = config.budget.steps_per_report
     pixels = config.batch.images * config.batch.patch**2
     least = 6 * sum(each.numel() for each in student.parameters()) * pixels * updates
     cpu = prepared.run.device.type == "cpu"
-    if cpu and least > _A_SECOND_OF_A_THREAD * torch.get_num_threads():
+    if cpu and least > _FLOPS_OF_A_THREAD * torch.get_num_threads():
         return None
     run = Run(config, images=prepared.images)
     with run.replay.here(), run.numerics():
-        # A GPU repeats what it recorded from the fourth on.
+        # On a GPU updates are replayed from a recorded graph from the fourth on.
         return min(_timed(run) for _ in range(4 if cpu else 8)) * updates
 
 
 def _timed(run: Run) -> float:
-    """Seconds of the next update."""
+    """Do the next update and return its duration in seconds."""
     began = time.perf_counter()
     for loss in run.update().values():
         loss.item()
     return time.perf_counter() - began
 
 
-_A_SECOND_OF_A_THREAD = 2e11
-"""More floating-point operations than one thread of a CPU does in a second."""
+_FLOPS_OF_A_THREAD = 2e11
+"""Upper bound of the floating-point operations that one CPU thread does in a second."""

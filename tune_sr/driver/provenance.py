@@ -1,4 +1,4 @@
-"""What made a study: versions, machine, commit."""
+"""Writes `study.json`: the versions, the machine and the commit that a study ran with."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tune_sr.storage.layout import PROVENANCE
 
 _PACKAGES = ("tune-sr", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-image", "pydantic")
 _BITS = ("processor", "instruction_set", "threads", "gpus")
-"""Those of `devices` on which the last bits of a result depend."""
+"""Keys of `devices` on which the last bits of a result depend."""
 
 
 def record(folder: Path, argv: Sequence[str], threads: int, **study: object) -> None:
     """Write `study.json` for a start of the study in `folder`.
 
-    Logs one warning where the last start was on another kind of machine: from here on bits may
-    differ from those that it would have found.
+    Logs one warning if the last start was on another kind of machine: the last bits of results may
+    then differ from those of an uninterrupted study.
 
     Args:
-        folder: the study's own.
+        folder: the study's folder.
         argv: the command line.
         threads: CPU threads of each trial.
-        study: what else to write, such as its name.
+        **study: further keys to write, such as the study's name.
     """
     path = folder / PROVENANCE
     now = provenance(argv, threads)
@@ -41,12 +41,17 @@ def record(folder: Path, argv: Sequence[str], threads: int, **study: object) -> 
     ]
     write_atomically(path, json.dumps({**study, **now}, indent=1) + "\n")
     if changes:
-        told = "another machine than the last start's (%s): bits may differ from here on"
-        logging.getLogger(__name__).warning(told, "; ".join(changes))
+        warning = "another machine than the last start's (%s): bits may differ from here on"
+        logging.getLogger(__name__).warning(warning, "; ".join(changes))
 
 
 def provenance(argv: Sequence[str], threads: int) -> dict[str, Any]:
-    """For `study.json`: what cannot be found out afterwards."""
+    """Collect versions, commit, platform, CPU and GPUs: what cannot be found out afterwards.
+
+    Args:
+        argv: the command line.
+        threads: CPU threads of each trial.
+    """
     import torch
 
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -69,7 +74,7 @@ def provenance(argv: Sequence[str], threads: int) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What the last start wrote; nothing where there was none, or it cannot be read."""
+    """Read the last start's `study.json`; empty where there is none or it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -80,7 +85,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _differences(
     before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[tuple[str, object, object]]:
-    """On what bits depend, as it was and as it is; what an older version did not write is left."""
+    """List the changed properties on which bits depend: name, before, now.
+
+    Keys that an older version did not write are left out.
+    """
     there, here = before.get("devices", {}), now["devices"]
     found = [(key, there[key], here[key]) for key in _BITS if key in there]
     if "torch" in before.get("packages", {}):
@@ -93,7 +101,7 @@ def _shown(value: object) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, as the system has it; its architecture where it has none."""
+    """Return the processor's model name; its architecture where the system gives none."""
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     try:
@@ -112,7 +120,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether files differ from it; None outside a checkout."""
+    """Return the commit, and whether tracked files differ from it; None outside a checkout."""
     commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
     if commit is None:
         return None

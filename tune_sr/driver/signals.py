@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGUSR1 while Ray's loop runs."""
+"""Handles SIGINT, SIGTERM, SIGUSR1 and SIGHUP while Ray's loop runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from tune_sr.cli.signals import Interrupted, in_main_thread, leave_terminal, sig
 
 
 class LoopSignals:
-    """The same signals while Ray's loop runs: the loop ends its step, then all is put away.
+    """A context that ends Ray's loop in order when one of `STOP_SIGNALS` arrives.
 
-    Ray's loop itself ends in order on SIGUSR1, so the first signal is handed on as that one and
-    remembered in `number`; a second SIGINT or SIGTERM raises `Interrupted` at once. Only the main
-    thread can receive signals: elsewhere this does nothing.
+    Ray's loop ends after its current step on SIGUSR1, so the first signal is stored in `number` and
+    sent on as SIGUSR1; a second SIGINT or SIGTERM raises `Interrupted` at once. Only the main
+    thread can receive signals: in another thread this does nothing.
 
-    Between `await_loop` and `overhear` Ray's compiled code may be at work, in which an exception
-    would end the process by SIGSEGV: a signal is only remembered, and ends the loop's first step.
+    Between `await_loop` and `wrap_ray_handler` Ray's compiled code may be running, in which an
+    exception would end the process by SIGSEGV: a signal is only stored, and ends the loop after its
+    first step.
+
+    Attributes:
+        number: the first signal that arrived; None before.
     """
 
     def __init__(self) -> None:
@@ -31,33 +35,37 @@ class LoopSignals:
         return self
 
     def listen(self) -> None:
-        """Take the signals, again where something else has taken them since (Ray takes SIGTERM)."""
+        """Install the handlers; call again where they were replaced, as Ray does with SIGTERM's."""
         if not in_main_thread():
             return
         for number in signals_taken():
-            handler = self._early if number == signal.SIGUSR1 else self._hand_on
+            handler = self._on_early_sigusr1 if number == signal.SIGUSR1 else self._on_signal
             before = signal.signal(number, handler)
             self._before.setdefault(number, before)
 
     def arrived(self) -> bool:
-        """Whether one of them has arrived."""
+        """Whether one of the signals has arrived."""
         return self.number is not None
 
     def await_loop(self) -> None:
-        """From now on, until `overhear`, only remember what arrives."""
+        """From now on, until `wrap_ray_handler`, only store a signal that arrives."""
         self._awaiting = True
 
     def wrap_ray_handler(self) -> None:
-        """Hear SIGUSR1 beside Ray's loop, which by now has taken it, and would not say so."""
+        """Wrap Ray's SIGUSR1 handler so that the signal is also stored in `number`.
+
+        Ray does not report the signal to its caller. A signal that arrived since `await_loop` is
+        delivered now. Call it once Ray's loop has installed its handler.
+        """
         if not in_main_thread():
             return
         loop: Any = signal.getsignal(signal.SIGUSR1)
 
-        def hear(number: int, frame: FrameType | None) -> None:
+        def store_and_pass_on(number: int, frame: FrameType | None) -> None:
             self.number = self.number or number
             loop(number, frame)
 
-        signal.signal(signal.SIGUSR1, hear)
+        signal.signal(signal.SIGUSR1, store_and_pass_on)
         self._awaiting = False
         if self.number is not None:
             os.kill(os.getpid(), signal.SIGUSR1)
@@ -70,14 +78,14 @@ class LoopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        # While Ray starts it answers SIGTERM itself, and ends the process by that number.
+        # Ray's own SIGTERM handler, in place while it starts, exits with the signal's number.
         if isinstance(error, SystemExit) and error.code == signal.SIGTERM:
             raise Interrupted(signal.SIGTERM) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LoopSignals, ()  # Ray pickles what its loop calls; a copy hears nothing
+        return LoopSignals, ()  # Ray pickles what its loop calls; a copy has no handlers
 
-    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         leave_terminal(number)
         if self._awaiting:
             self.number = self.number or number
@@ -87,8 +95,8 @@ class LoopSignals:
         self.number = number
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    def _early(self, number: int, _frame: FrameType | None) -> None:
-        """SIGUSR1, our own or not, before Ray's loop listens to it."""
+    def _on_early_sigusr1(self, number: int, _frame: FrameType | None) -> None:
+        """Handle SIGUSR1, sent by `_on_signal` or from outside, before Ray has its handler."""
         self.number = self.number or number
         if not self._awaiting:
             raise Interrupted(self.number)

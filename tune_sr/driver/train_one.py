@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 def build_run(config: TrialConfig, output: Path) -> SavedRun:
-    """The run, begun or gone on with, and its configuration written down.
+    """Build a training, resumed from its newest checkpoint if it has one; write `config.yaml`.
+
+    Args:
+        config: what to train.
+        output: the training's folder, which exists.
 
     Raises:
-        ValueError: an image, a file of weights or the device cannot be used; nothing was written.
+        ValueError: an image, a weights file or the device cannot be used; nothing was written.
     """
     saved = SavedRun(config, output / CHECKPOINTS)
     (output / CONFIG).write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
@@ -33,10 +37,15 @@ def build_run(config: TrialConfig, output: Path) -> SavedRun:
 
 
 def train_one(saved: SavedRun, output: Path, *, quiet: bool) -> str:
-    """Train a configuration to its end, from its newest checkpoint on; write student and picture.
+    """Train to the end of the budget; write reports, checkpoints, the best student and its panel.
+
+    Args:
+        saved: as `build_run` returns it.
+        output: the training's folder.
+        quiet: whether to print no line for each report.
 
     Returns:
-        The closing line: the best report, what it gains over bicubic, and where it lies.
+        A line for the user: the best report, its gain in dB over bicubic, and the folder.
 
     Raises:
         Diverged: a loss is not finite or explodes.
@@ -56,10 +65,10 @@ def train_one(saved: SavedRun, output: Path, *, quiet: bool) -> str:
 
 
 def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
-    """Write the best student with its picture; the closing line."""
+    """Write the best student and its panel; return the line for the user."""
     best = best_of(find_checkpoints([output / CHECKPOINTS]))
     state = best.state() if best else None
-    if best is None or state is None:  # damaged on disk since: the last student is at hand
+    if best is None or state is None:  # damaged on disk: the last student is in memory
         report = saved.run.evaluate() | {"step": float(saved.run.step)}
     else:
         saved.run.load_state_dict(state)
@@ -80,34 +89,34 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
 
 
 def _ssim(report: Report, before: str) -> str:
-    """That of a report which has one: images that nobody took have none."""
+    """Format a report's SSIM after `before`; empty without one, as for generated images."""
     return f"{before}ssim {report['ssim']:.4f}" if "ssim" in report else ""
 
 
 class _ReportLog:
-    """`reports.jsonl`: one report a line, each step once."""
+    """The file `reports.jsonl`: one report on each line, each step once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._whole = [line for line in lines if line.endswith("}")]
-        if len(self._whole) < len(lines):  # a kill cut the last one short
-            path.write_text("".join(line + "\n" for line in self._whole), encoding="utf-8")
+        self._lines = [line for line in lines if line.endswith("}")]
+        if len(self._lines) < len(lines):  # a kill cut the last one short
+            path.write_text("".join(line + "\n" for line in self._lines), encoding="utf-8")
 
     @property
     def last_step(self) -> int:
-        """The last step that was written; 0 before the first."""
-        return int(json.loads(self._whole[-1])["step"]) if self._whole else 0
+        """The step of the last report written; 0 before the first."""
+        return int(json.loads(self._lines[-1])["step"]) if self._lines else 0
 
     def append(self, report: Report) -> None:
-        if report["step"] > self.last_step:  # else work repeated after a damaged checkpoint
-            self._whole.append(json.dumps(report))
+        if report["step"] > self.last_step:  # else updates repeated after a damaged checkpoint
+            self._lines.append(json.dumps(report))
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(self._whole[-1] + "\n")
+                file.write(self._lines[-1] + "\n")
 
 
 class _Progress:
-    """One line a report, with the time that is left at the pace since the start."""
+    """Formats each report as one line, with the time left at the average speed since the start."""
 
     def __init__(self, config: TrialConfig, begun_at: int, bicubic_db: float) -> None:
         self._steps, self._key = config.budget.steps, config.quality

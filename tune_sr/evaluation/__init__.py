@@ -1,1 +1,1 @@
-"""The papers' table of networks on benchmarks. Imports cli."""
+"""Evaluation of networks on benchmarks: the papers' table. Imports cli."""

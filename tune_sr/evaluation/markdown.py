@@ -1,4 +1,4 @@
-"""The rows of the papers' table as Markdown."""
+"""Formats the rows of the papers' table as Markdown."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 
 def markdown(table: Sequence[Row], mark: str = "") -> str:
-    """The rows as Markdown, one table for each protocol; `mark` follows a network's name.
+    """Format rows as Markdown, one table for each protocol, with caveats as footnotes below.
 
-    So does that of a caveat, whose footnote stands below the tables.
+    Args:
+        table: the rows, in their order.
+        mark: appended to the name of every network, such as `+` for self-ensemble.
     """
     names = _short({row.network for row in table})
     caveats = footnote_marks(row.caveat for row in table)
-    taught = any(row.psnr_to_teacher_db is not None for row in table)
+    with_teacher = any(row.psnr_to_teacher_db is not None for row in table)
     parts = []
     for protocol in dict.fromkeys(row.protocol for row in table):
         heads = ["data", "scale", "network", f"PSNR, dB ({protocol})", f"SSIM ({protocol})"]
-        heads += ["params", "MACs", "images/s", *(["to teacher, dB"] if taught else [])]
+        heads += ["params", "MACs", "images/s", *(["to teacher, dB"] if with_teacher else [])]
         lines = [heads, ["---"] * 3 + ["--:"] * (len(heads) - 3)]
         for row in (row for row in table if row.protocol == protocol):
             name = row.network if row.params is None else names[row.network] + mark
@@ -32,7 +34,8 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
             cells = [row.data, f"x{row.scale}", name, _figure(row.psnr_y_db, ".2f")]
             cells += [_figure(row.ssim, ".4f"), _count(row.params), _count(row.macs)]
             cells += [_figure(row.images_per_second, ".3g")]
-            lines.append(cells + ([_figure(row.psnr_to_teacher_db, ".2f")] if taught else []))
+            to_teacher = [_figure(row.psnr_to_teacher_db, ".2f")] if with_teacher else []
+            lines.append(cells + to_teacher)
         parts.append("\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines))
     if caveats:
         shown = (f"{star} {one_line(caveat)}" for caveat, star in caveats.items())
@@ -41,12 +44,12 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a table, whatever a file or folder is called."""
+    """Escape a text for a table cell: one line, no control characters, no bare `|`."""
     return one_line(text).replace("|", "\\|")
 
 
 def _short(labels: Collection[str]) -> dict[str, str]:
-    """Files by their name alone, where that tells them apart."""
+    """Shorten paths to file names, where the file name is unique among `labels`."""
     names = {label: Path(label).name for label in labels}
     shown = list(names.values())
     return {label: name if shown.count(name) == 1 else label for label, name in names.items()}
@@ -57,5 +60,4 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def _count(number: int | None) -> str:
-
     return "" if number is None else format_count(number)

@@ -1,4 +1,4 @@
-"""What `evaluate --network` may name, as something that upscales and knows what it costs."""
+"""Loads what `evaluate --network` names, with its costs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ BICUBIC = "bicubic"
 
 @dataclass(frozen=True)
 class EvaluatedNetwork:
-    """One row of the table.
+    """A network to evaluate, or bicubic.
 
     Attributes:
-        label: what the user called it.
-        colour: of what it takes and gives; None: of whatever it is compared with.
-        scales: at which it can be asked; None: all.
-        upscale: LR images and a scale, to SR images.
-        costs: by scale; nothing for bicubic.
-        caveat: what must be known to hold it against its paper, which its file says; None if
-            nothing.
+        label: as the user wrote it.
+        colour: colour of its input and output; None: either.
+        scales: the scales that it serves; None: all.
+        upscale: maps LR images (B, C, H, W) and a scale to SR images.
+        costs: parameters and MACs by scale; empty for bicubic.
+        caveat: the footnote from its file on what keeps it from being compared with its paper; None
+            without one.
     """
 
     label: str
@@ -48,26 +48,26 @@ class EvaluatedNetwork:
     caveat: str | None = None
 
     def serves(self, scale: int) -> bool:
-        """Whether it can be asked at a scale."""
+        """Whether the network can upscale by a scale."""
         return self.scales is None or scale in self.scales
 
 
 def bicubic() -> EvaluatedNetwork:
-    """What every network is held against; it goes through the same evaluation."""
+    """Return the bicubic baseline, to be evaluated in the same way as a network."""
     return EvaluatedNetwork(BICUBIC, None, None, upsample_BCHW, {})
 
 
 def load_network_spec(
     spec: str, *, device: torch.device, tile_pixels: int, eightfold: bool = False
 ) -> EvaluatedNetwork:
-    """The network that `spec` names, ready on `device`.
+    """Load the network that `spec` names onto `device`.
 
     Args:
         spec: a file, `shipped` (the VDSR), `shipped:NAME`, or
             `name=edsr,features=64,...,weights=FILE`.
         device: where it runs.
-        tile_pixels: of output, above which an image is computed in tiles.
-        eightfold: whether to average over eight orientations.
+        tile_pixels: output pixels above which an image is computed in tiles.
+        eightfold: whether to average over eight orientations (self-ensemble).
 
     Raises:
         ValueError: there is no such network, or its weights do not fit it.
@@ -102,9 +102,9 @@ def _in_tiles(upscale: Upscale, network: SRNet, cost: Cost, pixels: int) -> Upsc
 
 
 def _named(spec: str) -> tuple[Path, dict[str, Any], Any]:
-    """A network's file, what the user says of it, and the scale that is to be served, if said.
+    """Split `spec` into a network's file, its given configuration, and its scale if given.
 
-    What is not said the file tells.
+    What is not given is read from the file.
     """
     if is_shipped(spec):
         return shipped_file(spec, None if ":" in spec else "vdsr"), {}, None
@@ -121,7 +121,7 @@ def _named(spec: str) -> tuple[Path, dict[str, Any], Any]:
 
 
 def _pairs(spec: str) -> dict[str, Any]:
-    """`name=edsr,scale=2` as a mapping, numbers read as numbers."""
+    """Parse `name=edsr,scale=2` to a mapping, numbers as int or float."""
     config: dict[str, Any] = {}
     for word in spec.split(","):
         key, equals, value = word.partition("=")

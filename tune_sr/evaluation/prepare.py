@@ -1,4 +1,4 @@
-"""What `evaluate` compares, read and checked before the first image."""
+"""Reads and checks the networks and benchmarks of `evaluate` before the first image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def prepare(arguments: argparse.Namespace) -> Evaluation:
-    """What to compare, with everything found out that can be before the first image.
+    """Load networks and benchmarks, and check all that can be checked before the first image.
+
+    Args:
+        arguments: the parsed command line of `evaluate`.
 
     Raises:
         ValueError: a network, a folder, an image or a combination cannot be used.
@@ -64,7 +67,6 @@ def prepare(arguments: argparse.Namespace) -> Evaluation:
 
 
 def _device(name: str) -> torch.device:
-
     try:
         return chosen_device(name)
     except ConfigError as error:
@@ -72,7 +74,6 @@ def _device(name: str) -> torch.device:
 
 
 def _benchmarks(arguments: argparse.Namespace, scales: Sequence[int]) -> list[Benchmark]:
-
     folders = arguments.lr or [None] * len(arguments.data)
     pairs = list(zip(arguments.data, folders, strict=True))
     sets = [Benchmark.read(source, scales, lr) for source, lr in pairs]

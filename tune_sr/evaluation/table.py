@@ -1,4 +1,4 @@
-"""The rows of the papers' table: every network on every set, at every scale, under protocols."""
+"""Computes the papers' table: a row for each network, benchmark, scale and protocol."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from trainables.values import Colour
 from tune_sr.evaluation.networks import EvaluatedNetwork, bicubic
 
 _WARM_UP_SIDE = 32
-"""LR pixels of the corner that a network sees before its time is taken."""
+"""Side, in LR pixels, of the corner that a network upscales once before it is timed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; a figure that does not exist is None.
+    """One row of the table; a figure that does not exist is None.
 
     Attributes:
-        network: as the user called it, or `bicubic`.
-        data: name of the set.
+        network: as the user wrote it, or `bicubic`.
+        data: name of the benchmark.
         scale: 2, 3 or 4.
-        protocol: a key of `PROTOCOLS`; figures of two protocols do not compare.
-        psnr_y_db: mean over the images of the luma's PSNR.
-        ssim: mean over the images.
-        images: how many.
-        params: trainable numbers of the network.
-        macs: its multiply-accumulates for an LR image of 256x256.
-        images_per_second: this set's images at this scale, by the network alone, on this machine.
-        psnr_to_teacher_db: mean over the images of the PSNR between this result and the teacher's.
-        caveat: what must be known to hold the network against its paper; None if nothing.
+        protocol: a key of `PROTOCOLS`; figures of two protocols cannot be compared.
+        psnr_y_db: PSNR of the luma in dB, mean over the images.
+        ssim: SSIM, mean over the images.
+        images: number of images.
+        params: number of trainable parameters.
+        macs: multiply-accumulates for an LR image of 256x256.
+        images_per_second: images of this benchmark at this scale, time of the network alone, on
+            this machine.
+        psnr_to_teacher_db: PSNR in dB between this result and the teacher's, mean over the images.
+        caveat: what keeps the network from being compared with its paper; None if nothing.
     """
 
     network: str
@@ -60,16 +61,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be compared, on what, and how.
+    """An evaluation to run: networks, benchmarks, scales and protocol.
 
     Attributes:
-        networks: bicubic is not among them: it takes part always.
-        benchmarks: the sets.
-        scales: a network is left out where it does not serve one.
-        protocol: None: each network's own, `yfloat` for luma and `rgb8` for RGB.
-        teacher: whose results all others are also compared with.
+        networks: without bicubic, which is always added.
+        benchmarks: the sets of images.
+        scales: the scales; a network gets no row for a scale that it does not serve.
+        protocol: a key of `PROTOCOLS`; None: each network's own, `yfloat` for luma and `rgb8` for
+            RGB.
+        teacher: the network whose results all others are also compared with; None without one.
         device: where the networks are.
-        pictures: a folder that every result is written to.
+        pictures: the folder to write every SR image to; None: write none.
     """
 
     networks: Sequence[EvaluatedNetwork]
@@ -81,10 +83,10 @@ class Evaluation:
     pictures: Path | None = None
 
     def protocols(self) -> dict[ProtocolName, list[EvaluatedNetwork]]:
-        """Who is compared under what, bicubic first in each.
+        """Group the networks by the protocol that they are scored under, bicubic first in each.
 
         Raises:
-            ConfigError: the protocol is for luma networks, and one of them is not.
+            ConfigError: the protocol is for luma networks, and a network is an RGB one.
         """
         groups: dict[ProtocolName, list[EvaluatedNetwork]] = {}
         for network in self.networks:
@@ -96,7 +98,7 @@ class Evaluation:
         return groups or {self.protocol or "yfloat": [bicubic()]}
 
     def passes(self) -> int:
-        """How often `rows` will call `tick`: once an image, scale, protocol and contestant."""
+        """Count `evaluate_rows`'s calls of `tick`: one an image, scale, protocol and network."""
         return sum(
             len(benchmark.hr[scale]) * sum(each.serves(scale) for each in group)
             for benchmark in self.benchmarks
@@ -105,7 +107,13 @@ class Evaluation:
         )
 
     def networks_with_seams(self, tile_pixels: int) -> list[str]:
-        """Which networks see further than the tiles that some image is too large to do without."""
+        """List the networks whose results may show seams between tiles.
+
+        Those without a bounded receptive field, if an image is larger than a tile.
+
+        Args:
+            tile_pixels: output pixels above which an image is computed in tiles.
+        """
         largest = max(
             array.shape[0] * array.shape[1]
             for benchmark in self.benchmarks
@@ -118,45 +126,45 @@ class Evaluation:
 
 @dataclass
 class _Scores:
-    """What one contestant has reached so far in one row."""
+    """One network's figures for each image of a row, and the seconds that it took for all."""
 
-    scores: list[list[float]] = field(default_factory=list)
+    figures: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
 
 
-_Tallies = Mapping[tuple[int, ProtocolName], Sequence[tuple[EvaluatedNetwork, _Scores]]]
+_ScoresByGroup = Mapping[tuple[int, ProtocolName], Sequence[tuple[EvaluatedNetwork, _Scores]]]
 
 
 def evaluate_rows(
     evaluation: Evaluation, tick: Callable[[str], None] = lambda _doing: None
 ) -> Iterator[Row]:
-    """The table's rows: by set, scale and protocol, bicubic first.
+    """Evaluate all networks; yield rows by benchmark, scale and protocol, bicubic first.
 
-    Whole images, one at a time: what is prepared of one serves every network.
+    Images are processed whole and one at a time; each is prepared once for all networks.
 
     Args:
-        evaluation: what to compare.
-        tick: told what is done next, before each pass of a network over an image.
+        evaluation: networks, benchmarks, scales and protocol.
+        tick: called with a description before each pass of a network over an image.
 
     Raises:
-        ValueError: an image cannot be used, in one line that names it.
+        ValueError: an image, or a network's result, cannot be used; one line that names it.
     """
     for benchmark in evaluation.benchmarks:
-        tallies = {
-            (scale, protocol): [(each, _Scores()) for each in everyone if each.serves(scale)]
+        groups = {
+            (scale, protocol): [(each, _Scores()) for each in networks if each.serves(scale)]
             for scale in evaluation.scales
-            for protocol, everyone in evaluation.protocols().items()
+            for protocol, networks in evaluation.protocols().items()
         }
         for scales in _sharing_images(benchmark, evaluation.scales):
             # TF32 keeps 10 bits of every number: a GPU would print other digits than a CPU.
             with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                _compare(evaluation, benchmark, scales, tallies, tick)
-        for (scale, protocol), group in tallies.items():
+                _compare(evaluation, benchmark, scales, groups, tick)
+        for (scale, protocol), group in groups.items():
             yield from (_row(*pair, benchmark.name, scale, protocol) for pair in group)
 
 
 def _sharing_images(benchmark: Benchmark, scales: Sequence[int]) -> list[list[int]]:
-    """The scales in groups for which a set has the same images: mostly one group."""
+    """Group the scales for which a benchmark has the same HR images: mostly one group."""
     groups: dict[int, list[int]] = {}
     for scale in scales:
         groups.setdefault(id(benchmark.hr[scale]), []).append(scale)
@@ -167,7 +175,7 @@ def _compare(
     evaluation: Evaluation,
     benchmark: Benchmark,
     scales: Sequence[int],
-    tallies: _Tallies,
+    groups: _ScoresByGroup,
     tick: Callable[[str], None],
 ) -> None:
     images = benchmark.hr[scales[0]]
@@ -176,17 +184,17 @@ def _compare(
         if benchmark.lr is not None:
             lr = {scale: [benchmark.lr[scale].arrays[index]] for scale in scales}
         for protocol in evaluation.protocols():
-            stage = _PreparedImage(
+            image = _PreparedImage(
                 evaluation, benchmark, Images((name,), (array,)), scales, protocol, lr
             )
             for scale in scales:
-                for each, tally in tallies[scale, protocol]:
+                for each, scores in groups[scale, protocol]:
                     tick(f"{benchmark.name} x{scale} {Path(each.label).name}")
-                    stage.add(each, tally, scale, first=index == 0)
+                    image.score(each, scores, scale, warm_up=index == 0)
 
 
 class _PreparedImage:
-    """One image under one protocol, as each colour sees it at each scale."""
+    """One image under one protocol: its LR and HR in each colour at each scale, made on demand."""
 
     def __init__(
         self,
@@ -197,7 +205,7 @@ class _PreparedImage:
         protocol: ProtocolName,
         lr: Mapping[int, list[Pixels]] | None,
     ) -> None:
-        self._contest, self._set, self._protocol = evaluation, benchmark.name, protocol
+        self._evaluation, self._benchmark, self._protocol = evaluation, benchmark.name, protocol
         self._colour: Colour = "rgb" if PROTOCOLS[protocol].byte_images else "y"
         self._make = partial(
             Heldout,
@@ -208,47 +216,52 @@ class _PreparedImage:
             device=evaluation.device,
             lr=lr,
         )
-        self._made: dict[Colour, Heldout] = {}
-        self._taught: dict[int, Tensor] = {}
+        self._heldouts: dict[Colour, Heldout] = {}
+        self._teacher_luma: dict[int, Tensor] = {}
         teacher = evaluation.teacher
         for scale in scales:
             if teacher is not None and teacher.serves(scale):
-                heldout, view = self._seen_by(teacher, scale)
-                self._taught[scale] = heldout.luma(view, teacher.upscale(view.lr_BCHW, scale))
+                heldout, view = self._view(teacher, scale)
+                sr_BCHW = teacher.upscale(view.lr_BCHW, scale)
+                self._teacher_luma[scale] = heldout.luma(view, sr_BCHW)
 
-    def add(self, each: EvaluatedNetwork, tally: _Scores, scale: int, *, first: bool) -> None:
-        """Let one contestant upscale the image; its figures and its time go to `tally`."""
-        heldout, view = self._seen_by(each, scale)
-        if first:
+    def score(self, each: EvaluatedNetwork, scores: _Scores, scale: int, *, warm_up: bool) -> None:
+        """Upscale the image by one network, and add its figures and its time to `scores`.
+
+        Raises:
+            ValueError: the result contains NaN.
+        """
+        heldout, view = self._view(each, scale)
+        if warm_up:
             each.upscale(view.lr_BCHW[..., :_WARM_UP_SIDE, :_WARM_UP_SIDE], scale)
-        _wait(self._contest.device)
+        _synchronize(self._evaluation.device)
         begin = time.perf_counter()
         sr_BCHW = each.upscale(view.lr_BCHW, scale)
-        _wait(self._contest.device)
-        tally.seconds += time.perf_counter() - begin
+        _synchronize(self._evaluation.device)
+        scores.seconds += time.perf_counter() - begin
         figures = heldout.score(view, sr_BCHW)
-        if scale in self._taught:
-            agreement = psnr_db(heldout.luma(view, sr_BCHW), self._taught[scale])
+        if scale in self._teacher_luma:
+            agreement = psnr_db(heldout.luma(view, sr_BCHW), self._teacher_luma[scale])
             figures = torch.cat((figures, agreement))
-        tally.scores.append(figures.tolist())
-        if any(math.isnan(figure) for figure in tally.scores[-1]):
+        scores.figures.append(figures.tolist())
+        if any(math.isnan(figure) for figure in scores.figures[-1]):
             raise ValueError(f"{each.label}: its result for {view.name} holds what is no number")
-        if self._contest.pictures is not None:
-            place = f"{self._set}-x{scale}-{self._protocol}"
-            folder = self._contest.pictures / place / _file_name(each.label)
+        if self._evaluation.pictures is not None:
+            group = f"{self._benchmark}-x{scale}-{self._protocol}"
+            folder = self._evaluation.pictures / group / _file_name(each.label)
             picture = heldout.picture(view, sr_BCHW)
             write_image(folder / f"{Path(view.name).stem}.png", picture)
 
-    def _seen_by(self, each: EvaluatedNetwork, scale: int) -> tuple[Heldout, View]:
+    def _view(self, each: EvaluatedNetwork, scale: int) -> tuple[Heldout, View]:
         colour = each.colour or self._colour
-        if colour not in self._made:
-            self._made[colour] = self._make(colour=colour)
-        heldout = self._made[colour]
+        if colour not in self._heldouts:
+            self._heldouts[colour] = self._make(colour=colour)
+        heldout = self._heldouts[colour]
         return heldout, heldout.views[scale][0]
 
 
-def _row(each: EvaluatedNetwork, tally: _Scores, data: str, scale: int, protocol: str) -> Row:
-    means = [statistics.fmean(column) for column in zip(*tally.scores, strict=True)]
+def _row(each: EvaluatedNetwork, scores: _Scores, data: str, scale: int, protocol: str) -> Row:
+    means = [statistics.fmean(column) for column in zip(*scores.figures, strict=True)]
     finite = [mean if math.isfinite(mean) else None for mean in means]
     cost = each.costs.get(scale)
     return Row(
@@ -258,25 +271,25 @@ def _row(each: EvaluatedNetwork, tally: _Scores, data: str, scale: int, protocol
         protocol=protocol,
         psnr_y_db=finite[0],
         ssim=finite[1],
-        images=len(tally.scores),
+        images=len(scores.figures),
         params=None if cost is None else cost.params,
         macs=None if cost is None else cost.macs,
-        images_per_second=len(tally.scores) / tally.seconds,
+        images_per_second=len(scores.figures) / scores.seconds,
         psnr_to_teacher_db=finite[2] if len(finite) > 2 else None,
         caveat=each.caveat,
     )
 
 
 def _file_name(label: str) -> str:
-    """A network's name as one folder: `runs/a/best/student.safetensors` must not make four."""
+    """Make a network's label the name of one folder: separators and odd characters become `_`."""
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in label.strip("/.~"))
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def as_json(rows: Sequence[Row], **about: Any) -> dict[str, Any]:
-    """`{"rows": [...]}` of product.md, and what else there is to say beside it."""
+    """Return the rows as `{"rows": [...]}` for JSON, with the keys `about` beside them."""
     return {"rows": [dict(vars(row)) for row in rows], **about}

@@ -1,1 +1,1 @@
-"""Which trial goes on. Imports space, ledger and objectives."""
+"""Schedulers: which trial continues, stops or copies another. Imports space, ledger, objectives."""

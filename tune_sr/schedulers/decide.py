@@ -1,4 +1,4 @@
-"""Decides whether a trial continues, stops or is complete: pure in the history."""
+"""Decides whether a trial continues, stops or is complete: a pure function of the history."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Decider:
-    """Decides for one study; a decision costs what is new since the last one.
+    """Decides incrementally for the trials of one study.
 
-    It keeps where the trials stand at each rung, sorted, and reads on in `history` from the report
-    that it read last. So it decides as one that begins with the same ledger would, as long as each
-    trial reports its steps in their order, which trials do.
+    It keeps each rung's values sorted and reads only the reports made since the last decision. A
+    new `Decider` over the same ledger decides the same, as long as each trial reports its steps in
+    ascending order, which trials do.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Decider:
         objective: Objective = PSNR_ONLY,
         seed: int = 0,
     ) -> None:
-        """Take what decides.
+        """Set up the rungs of every bracket; reads nothing of the history yet.
 
         Args:
-            scheduler: which rule, with its numbers.
-            budget: a trial's.
-            history: what has happened; it may go on growing.
-            objective: the keys of reports that are to be large and small.
-            seed: the study's, which gives each trial its bracket.
+            scheduler: the rule and its parameters.
+            budget: the number of updates of a trial, and between two reports.
+            history: the study's trials; it may keep growing.
+            objective: the report key to maximise, and the cost to minimise if there is one.
+            seed: the study's seed, from which each trial's bracket is drawn.
         """
         self._scheduler, self._budget, self._history = scheduler, budget, history
         self._value, self._cost, self._seed = objective.value, objective.cost, seed
@@ -50,19 +50,20 @@ class Decider:
         self._rungs = [frozenset(rungs(scheduler, budget, bracket)) for bracket in brackets]
         self._brackets: dict[int, int] = {}
         self._read: defaultdict[int, int] = defaultdict(int)
-        self._standings: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
-        self._priced: defaultdict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+        self._values: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+        self._with_costs: defaultdict[tuple[int, int], list[tuple[float, float]]]
+        self._with_costs = defaultdict(list)
 
     def decide(self, trial: str, step: int, report: Mapping[str, float]) -> Decision:
-        """Whether a trial goes on after its report at `step`.
+        """Decide whether a trial continues after its report at `step`.
 
-        Pure: the same ledger and the same report give the same answer, live or on resume. A report
-        that the ledger already holds gets the decision it got before.
+        Pure: the same ledger and the same report give the same decision, live or on resume. A
+        report that the ledger already holds gets its recorded decision.
 
         Args:
-            trial: its name; the history has it.
+            trial: the name of a trial of the history.
             step: student updates done.
-            report: what it reported; NaN counts as worst.
+            report: key to value; NaN counts as worst.
 
         Returns:
             `complete` at the end of the budget, else `stop` or `continue`.
@@ -83,29 +84,27 @@ class Decider:
         return "continue" if self._rule.continues(self._scheduler, own, others) else "stop"
 
     def _others(self, step: int, bracket: int) -> list[float]:
-        """Where those of a bracket stand that have reported at `step`, rising."""
+        """Return the compared values of the bracket's trials that reported at `step`, ascending."""
         reached = self._history.reached[step]
         for record in reached[self._read[step] :]:
-            standing, place = (
-                self._rule.compared_value(record, step, self._value),
-                self._bracket(record),
-            )
-            insort(self._standings[step, place], standing)
+            value = self._rule.compared_value(record, step, self._value)
+            rung = step, self._bracket(record)
+            insort(self._values[rung], value)
             if self._cost is not None:
                 cost = record.reports[step].report[self._cost]
-                insort(self._priced[step, place], (standing, cost))
+                insort(self._with_costs[rung], (value, cost))
         self._read[step] = len(reached)
-        return self._standings[step, bracket]
+        return self._values[step, bracket]
 
     def _at_most_as_costly(self, step: int, bracket: int, cost: float) -> list[float]:
-        """Of `_others` those that cost no more than `cost`, with which alone a trial is compared.
+        """Return the values at a rung of the trials that cost at most `cost`, ascending.
 
-        So the front of a rung goes on: the best one for its cost is the best of all it is compared
-        with, and a small student need not reach a large one. (Schmucker et al., "Multi-objective
-        Asynchronous Successive Halving", arXiv 2106.12639, rank a rung by its fronts instead, which
-        asks for more trials at a rung than fronts have.)
+        With two objectives a trial is compared with these alone, so that a rung's Pareto front
+        continues: its members are the best at their cost, and a small student need not match a
+        large one. Schmucker et al., "Multi-objective Asynchronous Successive Halving", arXiv
+        2106.12639, rank a rung by its successive fronts, which needs rungs with several fronts.
         """
-        return [standing for standing, theirs in self._priced[step, bracket] if theirs <= cost]
+        return [value for value, theirs in self._with_costs[step, bracket] if theirs <= cost]
 
     def _bracket(self, record: TrialRecord) -> int:
         number = record.number

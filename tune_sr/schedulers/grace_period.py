@@ -1,4 +1,4 @@
-"""The reports that a trial makes before it may be stopped: the fewest that a space allows."""
+"""Reads a scheduler's settings, and computes the least grace period that a space allows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,21 @@ class _Scheduler(Config):
     scheduler: SchedulerConfig
 
 
-def parse_scheduler(says: Any, budget: BudgetConfig, last_growth: int) -> SchedulerConfig:
-    """A name, or a mapping; without a grace period, the least that the space allows."""
-    raw = {"scheduler": {"name": says} if isinstance(says, str) else says}
+def parse_scheduler(setting: Any, budget: BudgetConfig, last_growth: int) -> SchedulerConfig:
+    """Read the YAML setting `study.scheduler`: a scheduler's name, or a mapping with its numbers.
+
+    Args:
+        setting: as YAML gives it; without a grace period it gets the least one allowed.
+        budget: the number of updates of a trial, and between two reports.
+        last_growth: the latest update with which a student of the space grows; 0 if none does.
+
+    Raises:
+        ConfigError: it is no scheduler, has a number that the scheduler does not use, or a grace
+            period that is too short or leaves no rung.
+    """
+    raw = {"scheduler": {"name": setting} if isinstance(setting, str) else setting}
     least = least_grace(budget, last_growth)
-    given = isinstance(says, Mapping) and "grace_period" in says
+    given = isinstance(setting, Mapping) and "grace_period" in setting
     if isinstance(raw["scheduler"], Mapping) and not given:
         raw = {"scheduler": {**raw["scheduler"], "grace_period": least}}
     try:
@@ -40,14 +50,14 @@ def parse_scheduler(says: Any, budget: BudgetConfig, last_growth: int) -> Schedu
 
 
 def least_grace(budget: BudgetConfig, last_growth: int) -> int:
-    """The fewest reports a trial must make before it may be judged.
+    """Return the least number of reports before a trial may be stopped.
 
     A student that grows falls below bicubic before it recovers (measured on VDSR: from +0.96 to
     -2.30 dB), so the first rung lies at least a tenth of the budget after the last growth; later
     rungs then do so too.
 
     Args:
-        budget: a trial's.
+        budget: the number of updates of a trial, and between two reports.
         last_growth: the latest update with which a student of the space grows; 0 if none does.
 
     >>> from trainables.config import BudgetConfig

@@ -1,4 +1,4 @@
-"""Population based training: which trial goes on as a copy of which other one, and how changed."""
+"""Population based training: trials that lag continue as changed copies of better ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from trainables.config import BudgetConfig, TrialConfig
 
 _FACTORS = (0.8, 1.2)
-"""By one of which a quantity is multiplied, as in the paper."""
-_RESAMPLED = 0.25
-"""How often it is drawn anew instead: a weight of 0 would stay 0."""
+"""A perturbed quantity is multiplied by one of these, as in the paper."""
+_RESAMPLE_PROBABILITY = 0.25
+"""Probability that a quantity is drawn from its range instead: a weight of 0 would stay 0."""
 _CONTINUOUS = ("uniform", "loguniform", "quniform")
 _RATES = ("optimiser.lr", "optimiser.clip")
 _WHEN_IT_GROWS = "method.part_fraction"
@@ -27,30 +27,30 @@ _CAVEAT = "became a changed copy of better trials on its way: its configuration 
 
 
 class Replacement(NamedTuple):
-    """What a trial goes on as."""
+    """The copy as which a trial continues."""
 
     source: str
-    """The trial whose checkpoint at `step` it continues from."""
+    """Name of the trial whose checkpoint at `step` is copied."""
     step: int
+    """Student updates done at the exchange."""
     point: Mapping[str, Any]
-    """The source's, its weights and rates changed."""
+    """The source's point at `step`, with perturbed weights and rates."""
     caveat: str
-    """What every reader of the ledger shall say beside the trial's result."""
+    """The footnote shown beside the trial's result from then on."""
 
 
 class PopulationBasedTraining:
-    """The trials of one study, which learn from one another while they run.
+    """Decides which trials of a study become copies of others, and how their points are perturbed.
 
-    Jaderberg et al., "Population Based Training of Neural Networks", 2017, without waiting: at each
-    of its exchange steps a trial is ranked by its report there among all that have made one there,
-    ended ones included. One of the lowest share becomes a copy of one of the highest (truncation
-    selection). It continues at the same step, so every trial costs its budget and no more. Trials
-    are ranked among those of the same method and the same student. When that grew does not matter:
-    the grace period, and so the first exchange, ends after the last growth of every point.
+    Jaderberg et al., "Population Based Training of Neural Networks", 2017, made asynchronous: at
+    each exchange step a trial is ranked by its report among all trials that have reported at that
+    step, ended ones included. One of the lowest share becomes a copy of one of the highest and
+    continues at the same step, so every trial costs exactly its budget. Only trials of the same
+    method and the same student are ranked together. Their growth steps may differ: the first
+    exchange comes after the last growth of every point (see `least_grace`).
 
-    All of it is a function of the ledger and the seed; nothing is kept between calls but the kinds
-    of points seen before. Trials of a space's `first` points stay as they are: the others are
-    measured by them.
+    Pure in the ledger and the seed; only the peer group of each point is cached. The trials of a
+    space's `first` points are never changed, since they serve as references.
     """
 
     def __init__(
@@ -63,26 +63,32 @@ class PopulationBasedTraining:
         objective: str = "psnr_y_db",
         unchanged: int = 0,
     ) -> None:
-        """Take what decides.
+        """Store the rule's parameters.
 
         Args:
-            steps: student updates after which trials are exchanged; empty: never.
-            share: the lowest one in so many copies one of as many highest.
-            dimensions: of the space.
-            configure: a point as a whole configuration.
-            seed: the study's.
-            objective: the key of reports by which trials are ranked.
-            unchanged: how many trials, the first ones, may be copied and never are copies.
+            steps: student updates at which trials may become copies; empty: never.
+            share: the lowest 1/share of the trials copy the highest 1/share.
+            dimensions: the space's dimensions by dotted path.
+            configure: converts a point to a whole configuration.
+            seed: the study's seed, from which sources and changes are drawn.
+            objective: the report key by which trials are ranked.
+            unchanged: trials with a lower number may be copied but never become copies.
         """
         self._steps, self._share, self._dimensions = frozenset(steps), share, dimensions
         self._configure, self._seed, self._objective = configure, seed, objective
         self._unchanged = unchanged
-        self._kinds: dict[tuple[str, int], Hashable] = {}
+        self._peer_groups: dict[tuple[str, int], Hashable] = {}
 
     def copy(self, history: History, trial: str, step: int) -> Replacement | None:
-        """What `trial` goes on as after its report at `step`, which `history` ends with.
+        """Choose the copy as which `trial` continues after its report at `step`.
 
-        None: as itself.
+        Args:
+            history: the study's trials; that report is its last one.
+            trial: the trial's name.
+            step: student updates done.
+
+        Returns:
+            None where the trial continues unchanged.
         """
         if step not in self._steps or history.trials[trial].number < self._unchanged:
             return None
@@ -100,28 +106,30 @@ class PopulationBasedTraining:
             return None
         source = sources[derive_seed(self._seed, "source", trial, step) % len(sources)]
         before, caveat = source.point_at(step), source.caveat_at(step) or ""
-        said = caveat if _CAVEAT in caveat else "; ".join(filter(None, [caveat, _CAVEAT]))
-        return Replacement(source.name, step, self._changed(before, trial, step), said)
+        if _CAVEAT not in caveat:
+            caveat = "; ".join(filter(None, [caveat, _CAVEAT]))
+        return Replacement(source.name, step, self._changed(before, trial, step), caveat)
 
     def unwritten_replacement(self, events: Sequence[Event]) -> tuple[str, Replacement] | None:
-        """The trial, and its copy, that a driver decided on and died before it could write.
+        """Return the trial and the copy that a killed driver decided on but did not write, if any.
 
-        Only after the very last event can one be missing: both are written in one go.
+        Only the ledger's last event can lack one: a report and the copy that follows from it are
+        appended together.
         """
         last: Event = events[-1] if events else {"event": ""}
         if last["event"] != "reported" or last["decision"] != "continue":
             return None
         trial, step = last["trial"], last["step"]
         if step in History.from_events(events[:-1]).trials[trial].reports:
-            return None  # the report had been made before, and what followed from it decided
+            return None  # a repeated report: its copy was decided on at the first one
         copy = self.copy(History.from_events(events), trial, step)
         return None if copy is None else (trial, copy)
 
     def _ranked(self, history: History, trial: str, step: int) -> list[TrialRecord]:
-        """Those of the kind of `trial` that have reported at `step`, the lowest first."""
-        kind = self._peer_group(history.trials[trial], step)
+        """Return the peers of `trial` that have reported at `step`, the lowest value first."""
+        group = self._peer_group(history.trials[trial], step)
         peers = [
-            record for record in history.reached[step] if self._peer_group(record, step) == kind
+            record for record in history.reached[step] if self._peer_group(record, step) == group
         ]
         return sorted(peers, key=lambda record: (self._value(record, step), -record.number))
 
@@ -130,12 +138,12 @@ class PopulationBasedTraining:
         return value if math.isfinite(value) else -math.inf
 
     def _peer_group(self, record: TrialRecord, step: int) -> Hashable:
-        """Equal for trials that may copy each other at `step`."""
+        """Return a key that is equal for trials that may copy each other at `step`."""
         key = record.name, sum(each.step < step for each in record.clones)
-        if key not in self._kinds:
+        if key not in self._peer_groups:
             config = self._configure(record.point_at(step))
-            self._kinds[key] = config.method.name, config.student.model_dump_json()
-        return self._kinds[key]
+            self._peer_groups[key] = config.method.name, config.student.model_dump_json()
+        return self._peer_groups[key]
 
     def _changed(self, point: Mapping[str, Any], trial: str, step: int) -> dict[str, Any]:
         changed = dict(point)
@@ -150,15 +158,16 @@ class PopulationBasedTraining:
 
 
 def exploit_steps(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[int, ...]:
-    """Student updates after which a trial may go on as a copy of another; mostly none."""
+    """Return the student updates at which a trial may become a copy; none but for `pbt`."""
     return rungs(scheduler, budget) if SCHEDULERS[scheduler.name].is_population_based else ()
 
 
 def is_perturbable(dimension: Dimension) -> bool:
-    """Whether a running trial can go on with another value of a quantity.
+    """Whether a running trial can continue with another value of a dimension.
 
-    So it is with the weights of losses and the rates of learning: continuous quantities of the
-    method, and the optimiser's rate and clipping. When a student grows is part of its architecture.
+    It can for continuous parameters of the method, such as loss weights, and for the optimiser's
+    learning rate and clipping. It cannot for `method.part_fraction`: when a student grows belongs
+    to its architecture.
 
     >>> is_perturbable(Dimension("optimiser.lr", "loguniform", (0.001, 0.1)))
     True
@@ -169,19 +178,20 @@ def is_perturbable(dimension: Dimension) -> bool:
 
 
 def perturb(dimension: Dimension, value: float, how: float, where: float) -> float:
-    """`value` times 0.8 or 1.2, kept in range, or in one of four cases drawn anew.
+    """Multiply `value` by 0.8 or 1.2, clipped to the range; in one of four cases draw it anew.
 
     Args:
-        dimension: a changeable one.
-        value: of the source.
-        how: a number in [0, 1) that decides between the two.
-        where: another, which decides the factor, or is the quantile drawn.
+        dimension: one that `is_perturbable`.
+        value: the source's.
+        how: a uniform number in [0, 1); below 0.25 the value is drawn anew.
+        where: a uniform number in [0, 1): from 0.5 on the factor is 1.2, below it 0.8; or the
+            quantile of the range that is drawn.
 
     >>> perturb(Dimension("method.w_R", "uniform", (0.0, 3.0)), 2.0, how=0.5, where=0.1)
     1.6
     """
     low, high = dimension.args[0], dimension.args[1]
-    if how >= _RESAMPLED:
+    if how >= _RESAMPLE_PROBABILITY:
         new = value * _FACTORS[where >= 0.5]
     elif dimension.distribution == "loguniform":
         new = low * (high / low) ** where
@@ -194,10 +204,10 @@ def perturb(dimension: Dimension, value: float, how: float, where: float) -> flo
 
 
 def check_exchanges(scheduler: str, dimensions: Mapping[str, Dimension]) -> None:
-    """Refuse a space whose trials could not be changed, where `scheduler` would change them.
+    """Check that a space has a dimension that `pbt` can perturb, if that is the scheduler.
 
     Raises:
-        ConfigError: says what is missing.
+        ConfigError: it has none; names what could be searched.
     """
     if SCHEDULERS[scheduler].is_population_based and not any(
         map(is_perturbable, dimensions.values())

@@ -1,4 +1,4 @@
-"""The schedulers: the rule by which each lets a trial go on at a rung."""
+"""The schedulers: the rule by which each lets a trial continue at a rung."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from tune_sr.ledger.history import TrialRecord
 
 
 class SchedulerConfig(Config):
-    """Which scheduler, with its two numbers."""
+    """The scheduler's name and its two parameters: the YAML key `study.scheduler`."""
 
     name: str = "asha"
     """A key of `SCHEDULERS`."""
     grace_period: int = Field(default=1, ge=1)
     """Reports that every trial makes before it can be stopped."""
     reduction_factor: int = Field(default=3, ge=2)
-    """At each rung one trial in so many goes on; rungs lie this factor apart. Not of `median`."""
+    """At each rung 1 in `reduction_factor` trials continues, and rungs lie this factor apart.
+
+    `median` has none; for `pbt` it is the share of trials that are replaced."""
 
     @field_validator("name")
     @classmethod
@@ -32,21 +34,21 @@ class SchedulerConfig(Config):
 
 
 def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
-    """Asynchronous successive halving: at each rung the best one in `reduction_factor` goes on.
+    """Asynchronous successive halving: at each rung the best 1 in `reduction_factor` continues.
 
-    Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020 (the rule that
-    stops rather than pauses, as Ray Tune and Syne Tune have it). Prefer it unless trials are so
-    short, or their curves cross so late, that an early value says nothing.
+    Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, in the variant
+    that stops trials rather than pauses them, as in Ray Tune and Syne Tune. Prefer it unless trials
+    are so short, or their curves cross so late, that an early value predicts nothing.
 
     Args:
-        scheduler: whose `reduction_factor` eta is used.
+        scheduler: its `reduction_factor` is eta.
         own: the trial's best value up to this rung; -inf where it has no finite one.
-        others: that of every other trial that has reached the rung, stopped and failed included,
-            rising.
+        others: the best values of all other trials that have reached the rung, stopped and failed
+            ones included, ascending.
 
     Returns:
         Whether `own` reaches the (1 - 1/eta) quantile of all values at the rung, its own included.
-        The first trial to arrive always goes on, so does an equal one.
+        The first trial to arrive always continues, and so does one that equals the quantile.
 
     >>> asha(SchedulerConfig(), 30.0, [29.0, 31.0])
     False
@@ -55,12 +57,13 @@ def asha(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> boo
 
 
 def hyperband(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
-    """ASHA in several brackets, each of which spares its trials one more of the first rungs.
+    """ASHA in several brackets: bracket b skips the first b rungs.
 
     Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR 2018,
-    without its waiting: a trial's bracket is drawn when it is added, and each bracket is an `asha`
-    of its own trials. The last bracket stops none. Prefer it to `asha` where good trials may begin
-    slowly and it is not known how slowly; it costs more updates for as many trials.
+    made asynchronous: a trial's bracket is drawn when it is added, and each bracket runs `asha`
+    among its own trials. The last bracket stops none. Prefer it to `asha` where good trials may
+    begin slowly and it is not known how slowly; it costs more updates for as many trials. For
+    arguments and result see `asha`.
 
     >>> hyperband(SchedulerConfig(name="hyperband"), 30.0, [29.0, 31.0])
     False
@@ -69,23 +72,26 @@ def hyperband(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -
 
 
 def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
-    """The median stopping rule: a trial stops whose best lies below the median of the averages.
+    """The median stopping rule: stop a trial whose best lies below the median of the averages.
 
     Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2.
-    There only completed trials are compared with; here all that have made the report, so that
-    trials which run side by side can stop one another. Asked at every report from `grace_period`
-    on. Prefer it where `asha` stops too much: an average lags behind a rising curve, so it stops
-    only what is clearly behind, but does so at once.
+    The paper compares with completed trials only; here all trials that have made the report count,
+    so that trials which run at the same time can stop one another. Applied at every report from
+    `grace_period` on. Prefer it where `asha` stops too much: an average lags behind a rising curve,
+    so only trials that are clearly behind stop, but they do at once.
 
     Args:
-        scheduler: without influence.
+        scheduler: unused; the rule has no parameter.
         own: the trial's best value up to this report; -inf where it has no finite one.
-        others: the average up to this report of every other trial that has made it, rising.
+        others: each other trial's average up to this report, of those that have made it, ascending.
+
+    Returns:
+        Whether `own` reaches that median. The first trial to arrive continues.
 
     >>> median(SchedulerConfig(name="median"), 30.0, [29.0, 30.0, 31.0])
     True
     """
-    del scheduler  # the rule has no number of its own
+    del scheduler  # the rule has no parameter of its own
     if own == -math.inf or not others:
         return own > -math.inf
     middle = len(others) // 2
@@ -93,37 +99,41 @@ def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> b
 
 
 def pbt(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
-    """Population based training: no trial stops; poor ones go on as changed copies of good ones.
+    """Population based training: no trial stops; poor ones continue as changed copies of good ones.
 
-    See `tune_sr/schedulers/pbt.py`. Every `grace_period` reports the lowest one in
-    `reduction_factor` (the paper's share is one in 5) copies one of as many highest. Prefer it for
-    long trials whose weights and rates would better change on the way; its best is the end of a
-    schedule, so it does not tell which constant configuration is the best one.
+    See `PopulationBasedTraining`. Every `grace_period` reports the lowest 1 in `reduction_factor`
+    trials (1 in 5 in the paper) copy one of as many highest. Prefer it for long trials whose loss
+    weights and learning rate should change during training; its best trial ends a schedule, so it
+    does not show which constant configuration is best.
     """
     return none(scheduler, own, others)
 
 
 def none(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
-    """Every trial runs to its end: for spaces of a few trials, and to judge a scheduler by."""
-    del scheduler, own, others  # no value could stop a trial
+    """No early stopping: every trial uses its whole budget.
+
+    Prefer it for studies of a few trials, and as the baseline of another scheduler.
+    """
+    del scheduler, own, others  # nothing stops a trial
     return True
 
 
 def best_until(record: TrialRecord, step: int, objective: str) -> float:
-    """The best finite value of `objective` up to `step`; -inf where there is none."""
+    """Return a trial's best finite value of `objective` up to `step`; -inf where it has none."""
     best = record.best(objective, until=step)
     return -math.inf if best is None else record.reports[best].report[objective]
 
 
 def average_until(record: TrialRecord, step: int, objective: str) -> float:
-    """The mean of the finite values of `objective` up to `step`; -inf where there is none."""
-    told = (each.report.get(objective, math.nan) for s, each in record.reports.items() if s <= step)
-    finite = [value for value in told if math.isfinite(value)]
+    """Return the mean of a trial's finite values of `objective` up to `step`; -inf without any."""
+    reports = (each.report for reported_at, each in record.reports.items() if reported_at <= step)
+    values = (report.get(objective, math.nan) for report in reports)
+    finite = [value for value in values if math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite else -math.inf
 
 
 def _powers(scheduler: SchedulerConfig, reports: int) -> Sequence[int]:
-    """The grace period, and every `reduction_factor` times as many, before report `reports`."""
+    """Return grace_period * reduction_factor**k for k = 0, 1, ... below `reports`."""
     counts, count = [], scheduler.grace_period
     while count < reports:
         counts.append(count)
@@ -132,23 +142,24 @@ def _powers(scheduler: SchedulerConfig, reports: int) -> Sequence[int]:
 
 
 class Rule(NamedTuple):
-    """What one scheduler is made of."""
+    """The functions and properties that define one scheduler."""
 
     continues: Callable[[SchedulerConfig, float, Sequence[float]], bool]
-    """Its numbers, a trial's best value so far and the others' standing, rising -> whether it goes
-    on."""
+    """Whether a trial continues, from the parameters, the trial's best value so far and the other
+    trials' `compared_value`s, ascending."""
     rungs: Callable[[SchedulerConfig, int], Sequence[int]] = _powers
-    """Its numbers and the reports of a whole trial -> the reports at which it is asked."""
+    """The reports at which `continues` is evaluated, from the parameters and the number of reports
+    of a whole trial."""
     compared_value: Callable[[TrialRecord, int, str], float] = best_until
-    """Another trial, the step and the objective -> what is compared with."""
+    """The value of another trial to compare with, from its record, the step and the objective."""
     brackets: bool = False
-    """Whether later brackets are spared the first rungs; see `bracket_of`."""
+    """Whether later brackets skip the first rungs; see `bracket_of`."""
     uses_reduction_factor: bool = True
-    """Whether a `reduction_factor` means anything."""
+    """Whether `reduction_factor` has an effect."""
     is_population_based: bool = False
-    """Whether trials learn from one another at its rungs; see `tune_sr/schedulers/pbt.py`."""
+    """Whether trials may become copies of others at the rungs; see `PopulationBasedTraining`."""
     says: str = "one trial in {reduction_factor} goes on"
-    """What happens at a rung, for a person."""
+    """The rule in words, as `--dry-run` prints it."""
 
 
 SCHEDULERS: dict[str, Rule] = {
@@ -174,15 +185,15 @@ SCHEDULERS: dict[str, Rule] = {
 
 
 def _quantile(own: float, others: Sequence[float], eta: int) -> float:
-    """The (1 - 1/eta) quantile of `own` and the finite ones of `others`, which rise.
+    """Return the (1 - 1/eta) quantile of `own` and the finite values of `others` (ascending).
 
-    Linear between neighbours, whole part exact.
+    Interpolates linearly between neighbours; where the rank is whole it is exact.
     """
     first = bisect_right(others, -math.inf)
     place = bisect_right(others, own)
 
     def ranked(rank: int) -> float:
-        """The value at `rank` among all, from 0, `own` in its place."""
+        """Return the value at `rank`, from 0, with `own` inserted in order."""
         index = first + rank
         return own if index == place else others[index - (index > place)]
 

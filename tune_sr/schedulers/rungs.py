@@ -1,4 +1,4 @@
-"""The steps at which a scheduler may stop a trial, and the brackets of trials."""
+"""Computes rungs (the steps at which a scheduler may stop a trial) and draws trials' brackets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def rungs(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int = 0) -> tuple[int, ...]:
-    """The steps at which `scheduler` may stop a trial, rising, all before the last report.
+    """Return the steps at which `scheduler` may stop a trial, ascending, before its last report.
 
     Args:
-        scheduler: which rule, with its numbers.
-        budget: a trial's.
-        bracket: how many of the first rungs its trials are spared; see `bracket_of`.
+        scheduler: the rule and its parameters.
+        budget: the number of updates of a trial, and between two reports.
+        bracket: how many of the first rungs are skipped; see `bracket_of`.
 
     >>> from trainables.config import BudgetConfig
     >>> budget = BudgetConfig(steps=300, steps_per_report=15)
@@ -29,10 +29,10 @@ def rungs(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int = 0) ->
 
 
 def bracket_shares(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[float, ...]:
-    """The share of the trials that each bracket gets, those spared nothing first.
+    """Return the share of the trials in each bracket, from the one with all rungs on; sums to 1.
 
-    Hyperband's own: with s rungs a bracket holds eta**s / (s + 1) trials to every one of the
-    bracket without any, so that all brackets cost about the same.
+    As in Hyperband (see `hyperband`): a bracket with s rungs gets eta**s / (s + 1) times as many
+    trials as the bracket without rungs, so that all brackets cost about the same.
 
     >>> from trainables.config import BudgetConfig
     >>> budget = BudgetConfig(steps=300, steps_per_report=15)
@@ -48,9 +48,9 @@ def bracket_shares(scheduler: SchedulerConfig, budget: BudgetConfig) -> tuple[fl
 
 
 def bracket_of(scheduler: SchedulerConfig, budget: BudgetConfig, seed: int, number: int) -> int:
-    """The bracket of trial `number`: drawn by its number and the study's seed, so it never moves.
+    """Draw the bracket of trial `number` from the study's seed; it is the same at every call.
 
-    The trials of bracket b are spared the first b rungs, and judged among themselves.
+    Trials of bracket b skip the first b rungs and are compared among themselves.
     """
     shares = bracket_shares(scheduler, budget)
     if len(shares) == 1:

@@ -1,1 +1,1 @@
-"""Which point comes next. Imports space, ledger and objectives; the only door of Optuna."""
+"""Searchers: propose the next point. Imports space, ledger and objectives; alone imports Optuna."""

@@ -1,4 +1,4 @@
-"""The searchers: each proposes a point from what a study knows."""
+"""The searchers: each proposes the next point of a study from its trials so far."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 STARTUP_TRIALS = 5
-"""Trials that have to end before `tpe`, `gp` and `cmaes` learn from them; until then they draw at
-random."""
+"""Ended trials from which on `tpe`, `gp` and `cmaes` use their model; before, points are random."""
 
 NSGA2_POPULATION = 10
-"""Trials of one generation of `nsga2`; the first is drawn at random."""
+"""Trials in one generation of `nsga2`; the first generation is random."""
 
 
-def tpe(question: ProposalContext) -> dict[str, Any]:
-    """Tree-structured Parzen estimators over all quantities jointly.
+def tpe(context: ProposalContext) -> dict[str, Any]:
+    """Propose by tree-structured Parzen estimators over all dimensions jointly.
 
     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011; the joint form of
-    Falkner et al., "BOHB", ICML 2018. Trials with the same quantities are grouped, so a conditional
-    space is modelled jointly too. Prefer it: it knows stopped trials from finished ones and copes
-    with choices and conditions from some ten trials on. With two objectives curves have no order,
-    and a stopped trial counts as what it would have reached.
+    Falkner et al., "BOHB", ICML 2018. Trials with the same active dimensions are grouped, so a
+    conditional space is modelled jointly too. Prefer it: it distinguishes stopped from completed
+    trials and handles choices and conditions from about ten trials on. With two objectives
+    intermediate values have no order, so a stopped trial counts with its extrapolated score.
     """
     import optuna
 
@@ -41,25 +40,25 @@ def tpe(question: ProposalContext) -> dict[str, Any]:
         ask_with_intermediate_values,
     )
 
-    # The user has not chosen Optuna's experimental argument and can do nothing about it.
+    # `group` is chosen here, so the warning that it is experimental is of no use to the user.
     warnings.filterwarnings("ignore", "Argument ``group``", optuna.exceptions.ExperimentalWarning)
     sampler = optuna.samplers.TPESampler(
-        seed=question.seed,
+        seed=context.seed,
         n_startup_trials=STARTUP_TRIALS,
-        multivariate=True,  # of one objective the default where there are groups
+        multivariate=True,  # with two objectives Optuna warns where only `group` is given
         group=True,
         constant_liar=False,
     )
-    two = question.objective.cost is not None
+    two = context.objective.cost is not None
     return (
-        ask_with_final_values(sampler, question)
+        ask_with_final_values(sampler, context)
         if two
-        else ask_with_intermediate_values(sampler, question)
+        else ask_with_intermediate_values(sampler, context)
     )
 
 
-def random(question: ProposalContext) -> dict[str, Any]:
-    """Independent draws.
+def random(context: ProposalContext) -> dict[str, Any]:
+    """Propose a random point, independent of all trials.
 
     Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012. Prefer it for
     a baseline, or where many more trials run at once than `tpe` could learn from.
@@ -68,66 +67,66 @@ def random(question: ProposalContext) -> dict[str, Any]:
 
     from tune_sr.searchers.optuna_samplers import ask_with_final_values
 
-    sampler = optuna.samplers.RandomSampler(seed=question.seed)
-    return ask_with_final_values(sampler, replace(question, ended=(), running=()))
+    sampler = optuna.samplers.RandomSampler(seed=context.seed)
+    return ask_with_final_values(sampler, replace(context, ended=(), running=()))
 
 
-def gp(question: ProposalContext) -> dict[str, Any]:
-    """A Gaussian process, and the point of largest expected improvement.
+def gp(context: ProposalContext) -> dict[str, Any]:
+    """Propose the point of largest expected improvement under a Gaussian process.
 
-    Jones et al., "Efficient Global Optimization", J. Global Optimization 1998; log-improvement of
-    Ament et al., NeurIPS 2023, over the points still running as well. It models the quantities that
-    every trial has; a conditional one is drawn by independent Parzen estimators. A stopped trial
-    counts as what it would have reached. Prefer it for few, costly trials of a few numbers; a
-    proposal takes a tenth of a second at 20 trials and a second at 400.
+    Jones et al., "Efficient Global Optimization", J. Global Optimization 1998; the logarithm of
+    expected improvement by Ament et al., NeurIPS 2023, which takes running trials into account. It
+    models the dimensions that every trial has; conditional ones are drawn by independent Parzen
+    estimators. A stopped trial counts with its extrapolated score. Prefer it for few, costly trials
+    of a few numeric dimensions; a proposal takes 0.1 s at 20 trials and 1 s at 400.
     """
     import optuna
 
     from tune_sr.searchers.optuna_samplers import ask_with_final_values
 
     sampler = optuna.samplers.GPSampler(
-        seed=question.seed,
+        seed=context.seed,
         n_startup_trials=STARTUP_TRIALS,
-        independent_sampler=_independent(question),
+        independent_sampler=_independent(context),
         warn_independent_sampling=False,
     )
-    return ask_with_final_values(sampler, question)
+    return ask_with_final_values(sampler, context)
 
 
-def cmaes(question: ProposalContext) -> dict[str, Any]:
-    """Evolution of a normal distribution by its covariance.
+def cmaes(context: ProposalContext) -> dict[str, Any]:
+    """Propose by CMA-ES: evolution of a multivariate normal distribution.
 
     Hansen and Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies",
-    Evolutionary Computation 2001. It moves the numbers that every trial has, whole ones rounded;
-    choices and conditional quantities are drawn by independent Parzen estimators, and a space
-    without such a number is refused. A stopped trial counts as what it would have reached. Prefer
-    it for hundreds of trials of numbers alone.
+    Evolutionary Computation 2001. It searches the numeric dimensions that every trial has, whole
+    numbers rounded; choices and conditional dimensions are drawn by independent Parzen estimators.
+    A space without such a numeric dimension is refused. A stopped trial counts with its
+    extrapolated score. Prefer it for hundreds of trials of numeric dimensions alone.
     """
     from tune_sr.searchers.optuna_samplers import NumericCmaEsSampler, ask_by_replay
 
     sampler = NumericCmaEsSampler(
-        question.space,
-        question.seed,
+        context.space,
+        context.seed,
         n_startup_trials=STARTUP_TRIALS,
-        independent_sampler=_independent(question),
+        independent_sampler=_independent(context),
     )
-    return ask_by_replay(sampler, question)
+    return ask_by_replay(sampler, context)
 
 
-def nsga2(question: ProposalContext) -> dict[str, Any]:
-    """Evolution by crossover and mutation, in generations of `NSGA2_POPULATION`.
+def nsga2(context: ProposalContext) -> dict[str, Any]:
+    """Propose by NSGA-II: crossover and mutation, in generations of `NSGA2_POPULATION` trials.
 
     Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", IEEE TEVC 2002. It
-    crosses the quantities that every trial has; a conditional one is drawn at random. A stopped
-    trial counts as what it would have reached. Prefer it for hundreds of trials, many at a time,
-    where choices outnumber numbers.
+    crosses the dimensions that every trial has; conditional ones are drawn at random. A stopped
+    trial counts with its extrapolated score. Prefer it for hundreds of trials, many at a time,
+    where choices outnumber numeric dimensions.
     """
     import optuna
 
     from tune_sr.searchers.optuna_samplers import ask_by_replay
 
-    sampler = optuna.samplers.NSGAIISampler(seed=question.seed, population_size=NSGA2_POPULATION)
-    return ask_by_replay(sampler, question)
+    sampler = optuna.samplers.NSGAIISampler(seed=context.seed, population_size=NSGA2_POPULATION)
+    return ask_by_replay(sampler, context)
 
 
 SEARCHERS: dict[str, Callable[[ProposalContext], dict[str, Any]]] = {
@@ -141,10 +140,10 @@ SEARCHERS: dict[str, Callable[[ProposalContext], dict[str, Any]]] = {
 
 
 def max_trials(searcher: str, space: SearchSpace) -> int | None:
-    """How many trials a searcher has for a space; None where there is no end of them.
+    """Return how many trials a searcher can propose for a space: a grid's points, else None.
 
     Raises:
-        ConfigError: it cannot search this space.
+        ConfigError: the searcher cannot search this space.
     """
     if searcher == "cmaes":
         _check_numbers(space)
@@ -152,16 +151,15 @@ def max_trials(searcher: str, space: SearchSpace) -> int | None:
 
 
 def _check_numbers(space: SearchSpace) -> None:
-
     if not numeric_dimensions(space):
         rule = "cmaes moves numbers, and every quantity of this space is a choice or conditional"
         raise ConfigError("study.searcher", f"{rule}: take another searcher, such as tpe")
 
 
-def _independent(question: ProposalContext) -> optuna.samplers.BaseSampler:
-    """What draws the quantities that a sampler's model leaves out."""
+def _independent(context: ProposalContext) -> optuna.samplers.BaseSampler:
+    """Make the sampler of the dimensions that another sampler's model leaves out."""
     import optuna
 
     return optuna.samplers.TPESampler(
-        seed=question.seed, n_startup_trials=STARTUP_TRIALS, constant_liar=False
+        seed=context.seed, n_startup_trials=STARTUP_TRIALS, constant_liar=False
     )

@@ -1,4 +1,4 @@
-"""What a searcher knows when it proposes a point."""
+"""The input of a searcher."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 
 
 FrozenTrialCache = dict[tuple[str, str | None, str | None, int], "FrozenTrial"]
-"""Trials that have ended, in Optuna's words, by name, state, reason and number of reports."""
+"""Ended trials as Optuna's `FrozenTrial`s, by name, state, reason and number of reports."""
 
 
 @dataclass(frozen=True)
 class ProposalContext:
-    """What a searcher knows when it is asked for a point."""
+    """The study and its trials so far, from which a searcher proposes one point."""
 
     space: SearchSpace
+    """The space that the point belongs to."""
     number: int
-    """Of the trial, from 0."""
+    """Number of the trial to propose, from 0."""
     study_seed: int
+    """The study's seed, the same for all its points."""
     seed: int
-    """For this point alone, below 2**32."""
+    """The seed of this point, below 2**32."""
     ended: Sequence[TrialRecord] = ()
-    """By number, all before the point's own."""
+    """The ended trials with a lower number, by number."""
     running: Sequence[TrialRecord] = ()
+    """The running trials with a lower number, by number."""
     objective: Objective = PSNR_ONLY
-    told: FrozenTrialCache = field(default_factory=dict)
-    """What questions of the same study share; each adds what it has to work out."""
+    """The report key to maximise, and the cost to minimise if there is one."""
+    cache: FrozenTrialCache = field(default_factory=dict)
+    """Conversions shared by all proposals of a study; each adds what is missing."""

@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 LARGEST_GRID = 4096
-"""Points that `grid` may have."""
+"""Largest number of points of a space that `grid` accepts."""
 
 
-def grid(question: ProposalContext) -> dict[str, Any]:
-    """Every point of a discrete space once, in a seeded order.
+def grid(context: ProposalContext) -> dict[str, Any]:
+    """Propose each point of a discrete space once, in a seeded random order.
 
-    Each choice, each whole number, each step of a `quniform`. As the order is random, a study that
-    ends early is a fair sample. Prefer it to compare a handful of settings completely; other
-    spaces are refused.
+    The points combine every choice, every whole number and every step of a `quniform`; a space with
+    a continuous dimension is refused. As the order is random, a study that ends early is an
+    unbiased sample. Prefer it to compare a handful of settings completely.
     """
-    return grid_points(question.space, question.study_seed)[question.number]
+    return grid_points(context.space, context.study_seed)[context.number]
 
 
 def grid_points(space: SearchSpace, seed: int) -> list[dict[str, Any]]:
-    """The points of a grid in their order, those that come first included.
+    """Return the points of a grid in the order of proposal, the space's `first` points first.
 
     Raises:
-        ConfigError: a quantity has no steps, or there are more than `LARGEST_GRID` points.
+        ConfigError: a dimension is continuous, or there are more than `LARGEST_GRID` points.
     """
     endless = [path for path, each in space.dimensions.items() if each.all_values() is None]
     if endless:

@@ -19,49 +19,53 @@ if TYPE_CHECKING:
 
 
 def ask_with_intermediate_values(
-    sampler: optuna.samplers.BaseSampler, question: ProposalContext
+    sampler: optuna.samplers.BaseSampler, context: ProposalContext
 ) -> dict[str, Any]:
-    """The next point of a sampler that knows a stopped trial from a finished one.
+    """Return the next point of a sampler that uses the intermediate values of stopped trials.
 
-    Completed: its score. Stopped: its curve, best so far, so that it is neither a full result nor
-    forgotten. Failed by its own point: stopped without a curve, which TPE ranks below all others;
-    TPE would not look at Optuna's FAIL, which is what a failure of the machine is.
+    A completed trial has its score. A stopped one has its best value so far at each report. One
+    that failed because of its point counts as stopped without a value, which TPE ranks below all
+    others; one that failed because of the machine has Optuna's state FAIL, which TPE ignores.
     """
-    ended = [with_curve(record, question) for record in question.ended]
+    ended = [with_curve(record, context) for record in context.ended]
     study = optuna.create_study(direction="maximize", sampler=sampler, storage=_WithEnded(ended))
-    return _suggest_point(study.ask(), question.space)
+    return _suggest_point(study.ask(), context.space)
 
 
 def ask_with_final_values(
-    sampler: optuna.samplers.BaseSampler, question: ProposalContext
+    sampler: optuna.samplers.BaseSampler, context: ProposalContext
 ) -> dict[str, Any]:
-    """The next point of a sampler that looks at finished trials, and keeps off running ones."""
-    study = _study(sampler, question)
-    for record, values in worths(question):
-        study.add_trial(as_trial(record, question, state=TrialState.COMPLETE, values=values))
-    for record in question.running:
-        study.add_trial(as_trial(record, question, state=TrialState.RUNNING))
-    return _suggest_point(study.ask(), question.space)
+    """Return the next point of a sampler that uses the scores of ended trials, see `worths`.
+
+    Running trials are given without values, so that the sampler can avoid their points.
+    """
+    study = _study(sampler, context)
+    for record, values in worths(context):
+        study.add_trial(as_trial(record, context, state=TrialState.COMPLETE, values=values))
+    for record in context.running:
+        study.add_trial(as_trial(record, context, state=TrialState.RUNNING))
+    return _suggest_point(study.ask(), context.space)
 
 
-def ask_by_replay(
-    sampler: optuna.samplers.BaseSampler, question: ProposalContext
-) -> dict[str, Any]:
-    """The next point of a sampler that works in generations: its state is made again, in order."""
-    study = _study(sampler, question)
-    for record, values in worths(question):
+def ask_by_replay(sampler: optuna.samplers.BaseSampler, context: ProposalContext) -> dict[str, Any]:
+    """Return the next point of a sampler with generations, after replaying all ended trials.
+
+    The replay rebuilds the sampler's state, which is stored nowhere else.
+    """
+    study = _study(sampler, context)
+    for record, values in worths(context):
         study.enqueue_trial(dict(record.point))
         trial = study.ask()
-        _suggest_point(trial, question.space)
-        _ = trial.relative_params  # read, so that the sampler counts it among a generation
+        _suggest_point(trial, context.space)
+        _ = trial.relative_params  # read, so that the sampler counts the trial in a generation
         study.tell(trial, values)
-    return _suggest_point(study.ask(), question.space)
+    return _suggest_point(study.ask(), context.space)
 
 
 class _WithEnded(optuna.storages.InMemoryStorage):
-    """A study whose ended trials are known from the start.
+    """An in-memory storage that starts with given ended trials.
 
-    Optuna's own storage copies each of them in depth, which was most of what a proposal took.
+    Adding them one by one would deep-copy each, which took most of a proposal's time.
     """
 
     def __init__(self, ended: Sequence[FrozenTrial]) -> None:
@@ -74,22 +78,22 @@ class _WithEnded(optuna.storages.InMemoryStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Those that ended, then those that were asked for."""
-        told = [trial for trial in self._ended if states is None or trial.state in states]
-        asked = super().get_all_trials(study_id, deepcopy, states)
-        return [*(copy.deepcopy(told) if deepcopy else told), *asked]
+        """Return the ended trials, then those created in this storage, filtered by state."""
+        ended = [trial for trial in self._ended if states is None or trial.state in states]
+        created = super().get_all_trials(study_id, deepcopy, states)
+        return [*(copy.deepcopy(ended) if deepcopy else ended), *created]
 
 
-def _study(sampler: optuna.samplers.BaseSampler, question: ProposalContext) -> optuna.Study:
-    directions = ["maximize"] if question.objective.cost is None else ["maximize", "minimize"]
+def _study(sampler: optuna.samplers.BaseSampler, context: ProposalContext) -> optuna.Study:
+    directions = ["maximize"] if context.objective.cost is None else ["maximize", "minimize"]
     return optuna.create_study(directions=directions, sampler=sampler)
 
 
 class NumericCmaEsSampler(optuna.samplers.CmaEsSampler):
-    """CMA-ES on the same quantities from the first trial to the last.
+    """CMA-ES over the same dimensions from the first trial to the last.
 
-    Optuna's own takes those that all trials so far had in common; where a conditional one was
-    among them at first, it would draw at random for ever after.
+    Optuna's sampler takes the dimensions that all trials so far have in common. If a conditional
+    one is among them at first, that set changes later, and from then on it samples at random.
     """
 
     def __init__(self, space: SearchSpace, seed: int, **options: Any) -> None:
@@ -102,12 +106,12 @@ class NumericCmaEsSampler(optuna.samplers.CmaEsSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, optuna.distributions.BaseDistribution]:
-        """Every number that is not fixed by its own range."""
+        """Return every unconditional numeric dimension with more than one value, by path."""
         return {path: each for path, each in self._numbers.items() if not each.single()}
 
 
 def _suggest_point(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
-    """Ask for one active quantity after the other; `space.dimensions` has parents first."""
+    """Suggest one active dimension after the other; `space.dimensions` has parents first."""
     point: dict[str, Any] = {}
     for path, dimension in space.dimensions.items():
         if dimension.active(point, space.fixed):

@@ -1,4 +1,4 @@
-"""Converts trials of a ledger to Optuna's `FrozenTrial`s and values."""
+"""Converts trial records to Optuna's `FrozenTrial`s, distributions and objective values."""
 
 from __future__ import annotations
 
@@ -15,50 +15,51 @@ from tune_sr.searchers.context import ProposalContext
 from tune_sr.space.dimension import Dimension
 
 _BLAMES_THE_POINT = ("diverged", "out of memory", "invalid")
-"""How the reason begins of a failure that would come again at the same point."""
+"""Beginnings of the reasons of failures that the same point would cause again."""
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # it reports every study it makes
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs every study created
 
 
-def worths(question: ProposalContext) -> Iterator[tuple[TrialRecord, list[float]]]:
-    """Every ended trial that teaches something, with what it was worth or would have been.
+def worths(context: ProposalContext) -> Iterator[tuple[TrialRecord, list[float]]]:
+    """Yield each ended trial that has an objective value, with `[value]` or `[value, cost]`.
 
-    Completed: its score. Stopped: its best, and what completed trials gained after that step, in
-    the median; otherwise either a sampler forgot the poor part of the space, or what was stopped
-    early looked worse than it is. Failed by its own point: the worst of all others. Where cost is
-    an objective, it comes second.
+    A completed trial has its score. A stopped one has its best value plus the median gain of the
+    completed trials after its last step: without stopped trials a sampler would forget the poor
+    part of the space, and their bare values would look worse than they are. A trial that failed
+    because of its point has the worst value, and if it has no report the highest cost, of all
+    others. Trials that failed because of the machine, or have no finite report, are left out.
     """
-    scores = _scores(question)
-    worths = {**scores, **_extrapolated(question, scores)}
+    scores = _scores(context)
+    worths = {**scores, **_extrapolated(context, scores)}
     worst = min(worths.values(), default=None)
-    costs = _costs(question)
+    costs = _costs(context)
     dearest = max(costs.values(), default=None)
-    for record in question.ended:
+    for record in context.ended:
         failed = _failed_by_its_point(record)
         worth = worst if failed else worths.get(record.name)
         cost = costs.get(record.name, dearest)
-        if worth is not None and question.objective.cost is None:
+        if worth is not None and context.objective.cost is None:
             yield record, [worth]
         elif worth is not None and cost is not None:
             yield record, [worth, cost]
 
 
-def _costs(question: ProposalContext) -> dict[str, float]:
-    """What each trial's latest report says it costs, by name; empty where that is no matter."""
-    key = question.objective.cost
+def _costs(context: ProposalContext) -> dict[str, float]:
+    """Return each trial's cost in its latest report, by name; empty where cost is no objective."""
+    key = context.objective.cost
     return {
         record.name: record.reports[max(record.reports)].report[key]
-        for record in question.ended
+        for record in context.ended
         if key is not None and record.reports
     }
 
 
-def _extrapolated(question: ProposalContext, scores: Mapping[str, float]) -> dict[str, float]:
-    """What each stopped trial would have reached, by name."""
-    key = question.objective.value
-    curves = {each.name: dict(_best_so_far(each, key)) for each in question.ended}
+def _extrapolated(context: ProposalContext, scores: Mapping[str, float]) -> dict[str, float]:
+    """Return each stopped trial's extrapolated score, by name; see `worths`."""
+    key = context.objective.value
+    curves = {each.name: dict(_best_so_far(each, key)) for each in context.ended}
     reached = {}
-    for record in question.ended:
+    for record in context.ended:
         if record.state == "stopped" and curves[record.name]:
             last, best = max(curves[record.name].items())
             gains = [score - curves[name].get(last, score) for name, score in scores.items()]
@@ -66,17 +67,17 @@ def _extrapolated(question: ProposalContext, scores: Mapping[str, float]) -> dic
     return reached
 
 
-def _scores(question: ProposalContext) -> dict[str, float]:
-    """The values that completed trials are judged by, by name; none without a finite report."""
-    scores = ((record.name, _score(record, question)) for record in question.ended)
+def _scores(context: ProposalContext) -> dict[str, float]:
+    """Return the scores of the completed trials that have a finite report, by name."""
+    scores = ((record.name, _score(record, context)) for record in context.ended)
     return {name: score for name, score in scores if score is not None}
 
 
-def _score(record: TrialRecord, question: ProposalContext) -> float | None:
+def _score(record: TrialRecord, context: ProposalContext) -> float | None:
     if record.state != "completed":
         return None
-    growth_steps = question.space.trial_config(record.point).growth_steps()
-    key = question.objective.value
+    growth_steps = context.space.trial_config(record.point).growth_steps()
+    key = context.objective.value
     step = record.score_step(key, max(growth_steps, default=0))
     return None if step is None else record.reports[step].report[key]
 
@@ -85,45 +86,45 @@ def _failed_by_its_point(record: TrialRecord) -> bool:
     return record.state == "failed" and (record.reason or "").startswith(_BLAMES_THE_POINT)
 
 
-def with_curve(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
-    """An ended trial with its intermediate values; converted once for each state of its record."""
-    evidence = record.name, record.state, record.reason, len(record.reports)
-    if evidence not in question.told:
-        question.told[evidence] = _curve_of(record, question)
-    return question.told[evidence]
+def with_curve(record: TrialRecord, context: ProposalContext) -> FrozenTrial:
+    """Convert an ended trial with its intermediate values; cached for each state of its record."""
+    key = record.name, record.state, record.reason, len(record.reports)
+    if key not in context.cache:
+        context.cache[key] = _converted(record, context)
+    return context.cache[key]
 
 
-def _curve_of(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
-    score = _score(record, question)
+def _converted(record: TrialRecord, context: ProposalContext) -> FrozenTrial:
+    score = _score(record, context)
     if score is not None:
-        curve = dict(_best_so_far(record, question.objective.value))
-        return as_trial(record, question, state=TrialState.COMPLETE, values=[score], curve=curve)
+        curve = dict(_best_so_far(record, context.objective.value))
+        return as_trial(record, context, state=TrialState.COMPLETE, values=[score], curve=curve)
     if record.state == "stopped":
-        curve = dict(_best_so_far(record, question.objective.value))
-        return as_trial(record, question, state=TrialState.PRUNED, curve=curve)
+        curve = dict(_best_so_far(record, context.objective.value))
+        return as_trial(record, context, state=TrialState.PRUNED, curve=curve)
     state = TrialState.PRUNED if _failed_by_its_point(record) else TrialState.FAIL
-    return as_trial(record, question, state=state)
+    return as_trial(record, context, state=state)
 
 
 def as_trial(
     record: TrialRecord,
-    question: ProposalContext,
+    context: ProposalContext,
     *,
     state: TrialState,
     values: Sequence[float] | None = None,
     curve: Mapping[int, float] = MappingProxyType({}),
 ) -> FrozenTrial:
-    """A trial in Optuna's form; `curve` has its intermediate values by student step."""
+    """Convert a trial to Optuna's form; `curve` has its intermediate values by student update."""
     trial = optuna.trial.create_trial(
         state=state,
         values=values,
         params=dict(record.point),
         distributions={
-            path: distribution_of(question.space.dimensions[path]) for path in record.point
+            path: distribution_of(context.space.dimensions[path]) for path in record.point
         },
         intermediate_values=dict(curve),
     )
-    trial.number = record.number  # their order, for samplers that weigh the later ones more
+    trial.number = record.number  # their order, for samplers that weight later trials more
     return trial
 
 
@@ -137,7 +138,7 @@ def _best_so_far(record: TrialRecord, objective: str) -> Iterator[tuple[int, flo
 
 
 def distribution_of(dimension: Dimension) -> optuna.distributions.BaseDistribution:
-    """Optuna's distribution of a searched quantity."""
+    """Return Optuna's distribution of a dimension."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     args = dimension.args

@@ -1,4 +1,4 @@
-"""The next point to try: a pure function of the seed and of what the ledger holds."""
+"""Proposes the next point of a study: a pure function of its seed and its ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 _REDRAWS = 20
-"""Random points that are tried in place of one that was tried before."""
+"""Random points drawn at most to replace a point that was tried before."""
 
 
 def propose(
@@ -26,24 +26,24 @@ def propose(
     history: History,
     number: int,
     objective: Objective = PSNR_ONLY,
-    told: FrozenTrialCache | None = None,
+    cache: FrozenTrialCache | None = None,
 ) -> dict[str, Any]:
-    """The point of trial `number`: dotted path to value, active quantities only.
+    """Return the point of trial `number`: dotted path to value, active dimensions only.
 
-    Pure, so a driver that resumes a study proposes what the one that died would have: there is no
-    state beside the ledger. A space's `first` points come first. What a running trial has reported
-    teaches nothing. A point that an earlier trial has is replaced by a random one: trials share
-    one seed, so it could only repeat what is known. A space that is used up repeats.
+    Pure, with no state but the ledger, so a driver that resumes a study proposes what a killed one
+    would have. The space's `first` points come first. Reports of running trials are not used. A
+    point that an earlier trial has is replaced by a random one: all trials train with one seed, so
+    it would repeat a known result. Once a space is exhausted, points do repeat.
 
     Args:
         searcher: a key of `SEARCHERS`.
-        space: what can be chosen.
-        seed: the study's.
-        history: what has happened; of it, the trials with a lower number count.
-        number: from 0, over the whole study.
-        objective: the keys of reports that are to be large and small.
-        told: what earlier calls for the same study have worked out, to which this one adds; it
-            changes how long a call takes, and nothing else.
+        space: the space to search.
+        seed: the study's seed.
+        history: the study's trials, of which those with a lower number are used.
+        number: the trial's number, from 0, counted over all starts of the study.
+        objective: the report key to maximise, and the cost to minimise if there is one.
+        cache: conversions made by earlier calls for the same study, to which this one adds; it
+            changes the duration of a call and nothing else.
     """
     if number < len(space.first_points):
         return dict(space.first_points[number])
@@ -52,7 +52,7 @@ def propose(
         (_as_proposed(each) for each in history.trials.values() if each.number < number),
         key=lambda record: record.number,
     )
-    question = ProposalContext(
+    context = ProposalContext(
         space=space,
         number=number,
         study_seed=seed,
@@ -60,20 +60,20 @@ def propose(
         ended=[record for record in earlier if record.state is not None],
         running=[record for record in earlier if record.state is None],
         objective=objective,
-        told={} if told is None else told,
+        cache={} if cache is None else cache,
     )
-    point = SEARCHERS[searcher](question)
+    point = SEARCHERS[searcher](context)
     tried = [record.point for record in earlier]
     for attempt in range(_REDRAWS):
         if point not in tried:
             break
         other = derive_seed(seed, "searcher", number, attempt) % 2**32
-        point = random(replace(question, seed=other))
+        point = random(replace(context, seed=other))
     return point
 
 
 def _as_proposed(record: TrialRecord) -> TrialRecord:
-    """What a proposed point came to: of a trial that became a copy of another, what was before."""
+    """Cut a trial that became a copy of another down to its proposed point: stopped at the copy."""
     if not record.clones:
         return record
     first = record.clones[0]

@@ -1,1 +1,1 @@
-"""A study's folder on disk: file names, durable writing, lock. Imports nothing of tune_sr."""
+"""A study's folder on disk: file names, durable writing, lock. Imports no other part."""

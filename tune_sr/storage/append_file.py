@@ -1,4 +1,4 @@
-"""Lines added to a file for good, each as soon as there is room for it."""
+"""An append-only file of lines that survive a crash, and, once synced, a power cut."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from tune_sr.storage.disk import retry_while_disk_full
 
 _SYNC_S = 0.2
-"""How long a line may wait for the disk where it can: others come meanwhile, and one wait is for
-all of them."""
+"""Seconds by which the fsync of a line appended with `sync=False` is delayed; it serves all lines
+appended meanwhile."""
 _log = logging.getLogger(__name__)
 
 
 class AppendOnlyFile:
-    """A file to which one process adds lines, from any of its threads; it is never rewritten.
+    """A file to which one process appends lines, from any of its threads; never rewritten.
 
     Args:
-        path: the file, which need not be there yet.
+        path: the file, created by the first append if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,17 +29,21 @@ class AppendOnlyFile:
         self._lock = threading.Lock()
         self._unsynced: list[bytes] = []
         self._refused = False
-        """Whether the disk has not taken what is unsynced: it must be written once more."""
+        """Whether a delayed fsync failed, so that the unsynced lines must be written once more."""
         self._syncing: threading.Timer | None = None
 
     def append(self, line: bytes, *, sync: bool = True) -> None:
-        """Add `line` on a line of its own, even after a line that was cut short.
+        """Append `line` on a line of its own, even after one that was cut short.
 
-        When this returns the line is there whatever becomes of this process; with `sync` also after
-        a power cut, and every line before it, else from a fifth of a second later on.
+        On return the line survives a crash of this process. With `sync` it and every line before it
+        survive a power cut too; without, they do so 0.2 s later.
 
-        A full disk is waited for, and a log warning says what to do: whoever writes here has
-        nothing else to go on with, and a second signal ends a driver that waits.
+        While the disk is full this call blocks, after a log warning: a driver can do nothing useful
+        without its ledger. A second signal ends a driver that is blocked here.
+
+        Args:
+            line: without its line end.
+            sync: whether to fsync before returning.
 
         Raises:
             OSError: the file cannot be written, for another reason than a full disk.
@@ -55,10 +59,10 @@ class AppendOnlyFile:
                 self._sync_soon()
 
     def displaced(self) -> str | None:
-        """Why lines no longer reach the file of this name; None while they do.
+        """Explain why appended lines no longer reach the file at `path`; None while they do.
 
         Raises:
-            OSError: the file system does not answer.
+            OSError: the file system does not respond.
         """
         descriptor = self._descriptor
         if descriptor is None:
@@ -70,10 +74,10 @@ class AppendOnlyFile:
         return None if os.path.samestat(there, os.fstat(descriptor)) else "was replaced"
 
     def saved(self, path: Path) -> Path | None:
-        """Write all lines of the file, also of one that has lost its name, to a new file `path`.
+        """Copy all lines to a new file `path`, even if the open file was removed or replaced.
 
         Returns:
-            The path; None where nothing can be written there, or something is there already.
+            The path; None where it cannot be written or already exists.
         """
         assert self._descriptor is not None, "lines were written"
         try:
@@ -87,7 +91,7 @@ class AppendOnlyFile:
     def _write(self, content: bytes, *, sync: bool) -> None:
         descriptor = self._opened()
         remaining = memoryview(_line_end(descriptor) + content)
-        while remaining:  # a nearly full disk writes less than it was given before it refuses
+        while remaining:  # a nearly full disk writes a part before it fails
             remaining = remaining[os.write(descriptor, remaining) :]
         if sync:
             os.fsync(descriptor)
@@ -114,21 +118,21 @@ class AppendOnlyFile:
             lines, self._unsynced = self._unsynced, []
             descriptor = self._opened()
         try:
-            os.fsync(descriptor)  # meanwhile others may write
-        except OSError as error:  # some file systems find here that there is no room
+            os.fsync(descriptor)  # without the lock, so that other threads can append meanwhile
+        except OSError as error:  # some file systems report a full disk only here
             with self._lock:
                 self._unsynced, self._refused = lines + self._unsynced, True
             _log.warning("%s: %s; to be written once more", self._path, error.strerror)
 
 
 def _line_end(descriptor: int) -> bytes:
-    """What ends the last line, which may have been cut short."""
+    """Return the newline that the file's last line lacks if it was cut short, else nothing."""
     size = os.fstat(descriptor).st_size
     return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
 
 
 def sync_to_disk(path: Path) -> None:
-    """What a file holds, or which names a folder has, survives a power cut from now on."""
+    """Fsync a file's content, or a folder's list of names, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Whether a study can be written down where it is to lie: before it starts, and when it cannot."""
+"""Checks that a folder is writable and has space, waits while a disk is full, replaces files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import TypeVar
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOOK_AGAIN_S = 1.0
-"""How long a full disk is left alone before the next try."""
+"""Seconds between two attempts to write to a full disk."""
 _Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
 
 
 def check_writable(folder: Path, way_out: str = "choose another --storage") -> None:
-    """Make sure that `folder` can be made and written to; nothing is left behind.
+    """Check that `folder` can be created and written to; leaves nothing behind.
 
     Args:
-        folder: need not be there yet.
-        way_out: what a refusal advises.
+        folder: need not exist yet.
+        way_out: the advice at the end of the refusal.
 
     Raises:
-        ValueError: names the folder that cannot, and why.
+        ValueError: it cannot; names the folder and the reason.
     """
     there = _existing(folder)
     try:
@@ -40,10 +40,10 @@ def check_writable(folder: Path, way_out: str = "choose another --storage") -> N
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Make sure that `needed` bytes fit where `folder` lies.
+    """Check that the file system of `folder` has `needed` bytes free, the size of a checkpoint.
 
     Raises:
-        ValueError: says how many are free, and what to do.
+        ValueError: it has fewer; names both numbers and the way out.
     """
     free = free_bytes(folder)
     if free < needed:
@@ -54,37 +54,38 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def retry_while_disk_full(path: Path, write: Callable[[], _Made]) -> _Made:
-    """What `write` gives; while the disk is full it is called again and again.
+    """Call `write` every second until the disk has space for it, and return its result.
 
-    A log warning says once what to do. A second signal ends a driver that waits.
+    Logs one warning with the advice to make room. A second signal ends a driver that is blocked
+    here.
 
     Args:
         path: what is written, for the warning.
-        write: leaves nothing behind, when it finds no room, that a later call stumbles over.
+        write: safe to call again after it failed on a full disk.
 
     Raises:
-        OSError: it cannot be written, for another reason than a full disk.
+        OSError: `write` failed for another reason than a full disk.
     """
-    said = False
+    warned = False
     while True:
         try:
             return write()
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            if not said:
+            if not warned:
                 _log.warning("%s: %s; waiting: make room there", path, error.strerror)
-            said = True
+            warned = True
             time.sleep(_LOOK_AGAIN_S)
 
 
 def free_bytes(folder: Path) -> int:
-    """How much may still be written where `folder` lies, or will."""
+    """Return the free bytes of the file system of `folder`, which need not exist yet."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes for a person.
+    """Format a number of bytes in megabytes of 10**6 bytes.
 
     >>> megabytes(1_234_567_890)
     '1,234.6 MB'
@@ -93,13 +94,13 @@ def megabytes(count: int) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest thing above it that is there, if only as a dead link."""
+    """Return the folder, or its nearest ancestor that exists; a dead link counts as existing."""
     folder = folder.absolute()
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Make `text` the content of `path` in one step: a reader never sees half of it."""
+    """Replace the content of `path` by `text` in one step: no reader sees a part of it."""
     fresh = path.with_name(path.name + ".tmp")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)

@@ -1,26 +1,28 @@
-"""The names of the files in a study's folder, and in a training's."""
+"""Names of the files and folders that `search` writes for a study and `train` for one training."""
 
 from __future__ import annotations
 
 LEDGER, LOCK = "ledger.jsonl", "driver.lock"
-"""Of a study: its events; the lock of the driver that works on it."""
+"""In a study's folder: the events, and the lock of the driver that works on it."""
 SPACE, PROVENANCE = "space.yaml", "study.json"
-"""Of a study: its space, resolved; versions, machine and commit of its latest driver."""
+"""In a study's folder: its resolved space; versions, machine and commit of its latest driver."""
 TRIALS = "trials"
-"""Of a study: the folder of its trials' checkpoints, with one folder for each start of a driver."""
+"""In a study's folder: the trials' checkpoints, in one subfolder for each start of a driver."""
 
 BEST, FRONT = "best", "front"
-"""Of a study: the folder of its best student; the folder of those on the front, by trial."""
+"""In a study's folder: the best student's folder, and that of the students on the Pareto front, one
+subfolder for each trial."""
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
-"""Of a student, in `best/`, in `front/<trial>/` and in a training's folder."""
+"""A student's files: weights, configuration and picture, in `best/`, in `front/<trial>/` and in a
+training's folder."""
 
 CHECKPOINTS = "checkpoints"
-"""Of a training without a search: the folder of its checkpoints."""
+"""In the folder of a training without a search: the folder of its checkpoints."""
 SUMMARY, TABLE = "summary.json", "results.csv"
-"""Of a study: what it found, and a row for each trial."""
+"""In a study's folder: the outcome, and a table with one row for each trial."""
 STUDY_FILES = ("space.yaml", "study.json", "summary.json", "results.csv", "best/panel.png")
-"""Sent to MLflow with the study's run."""
+"""Files logged as artifacts of the study's MLflow run; paths in the study's folder."""
 BEST_FILES = ("panel.png", "config.yaml", "student.safetensors")
-"""Sent to MLflow with the run of a trial whose student is kept."""
+"""Files logged as artifacts of the MLflow run of each trial whose student is kept."""
 REPORTS = "reports.jsonl"
-"""Of a training without a search: one report a line."""
+"""In the folder of a training without a search: one report on each line, as JSON."""

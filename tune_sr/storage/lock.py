@@ -1,4 +1,4 @@
-"""One driver at a time on a study: a lock file that names its holder and shows that he lives."""
+"""Ensures one driver at a time on a study: a lock file that names its holder, with a heartbeat."""
 
 from __future__ import annotations
 
@@ -29,36 +29,41 @@ from tune_sr.storage.lock_file import (
 __all__ = ["DriverLock", "LockedError", "StudyLostError"]
 
 HEARTBEAT_S = 10.0
+"""Seconds between two heartbeats of the lock's holder."""
 STALE_S = 60.0
-"""A lock that has not changed for so long, while another driver watched it, belongs to nobody."""
+"""Seconds without a heartbeat, seen by a waiting driver, after which a lock may be taken."""
 UNTOUCHED_S = 40.0
-"""A driver that could not touch its lock for so long stops: soon another may take it for dead."""
+"""Seconds without a successful heartbeat after which the holder stops, before `STALE_S` is over."""
 LOOK_S = 0.5
-"""How often a lock is looked at that is watched."""
+"""Seconds between two reads of the lock file by a driver that waits for it to become stale."""
 
 _LENGTH = 400
-"""Bytes of the file: it is written over in place, which takes no room on a disk that is full."""
+"""Bytes of the file, fixed: overwriting it in place needs no space on a full disk."""
 _BEATS = "beats"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
 
 
 class StudyLostError(RuntimeError):
-    """A driver may no longer write to its study, and no other one is known to have taken it."""
+    """Raised when a driver may no longer write, and no other is known to have taken its study."""
 
 
 class DriverLock:
-    """Holds the file `path` for one driver while in use as a context; touches it every ten seconds.
+    """A context that holds the lock file `path` for one driver, with a heartbeat every ten seconds.
 
-    The file names host, boot, container and process, and has a number that each touch raises. A
-    lock is stale when its process is gone (on the same boot of the same host, in the same
-    container) or when the file does not change for a minute while it is watched. No clock is
-    compared with that of another machine.
+    The file names host, boot, container and process, and has a number that each heartbeat
+    increments. A lock is stale when its process has ended (seen from the same boot of the same host
+    and the same container), or when a waiting driver sees no change of the file for a minute.
+    Clocks of different machines are never compared.
 
-    A touch that fails is tried again at the next heartbeat. The lock is lost where the file is gone
-    or another driver's, or could not be touched for 40 seconds. `on_lost` is then called once, in
-    the thread that found it out; the driver must stop writing. Leaving the context raises what
-    `check` raises, in place of any other error.
+    A heartbeat that fails is repeated at the next one. The lock is lost when the file is gone,
+    belongs to another driver, or had no successful heartbeat for 40 seconds. `on_lost` is then
+    called once, in the thread that noticed; the driver must stop writing. Leaving the context
+    raises what `check` raises, in place of any other error.
+
+    Args:
+        path: the lock file.
+        on_lost: called once when the lock is lost.
     """
 
     def __init__(self, path: Path, on_lost: Callable[[], None] = lambda: None) -> None:
@@ -78,10 +83,10 @@ class DriverLock:
         self._thread = threading.Thread(target=self._beat, name="driver-lock", daemon=True)
 
     def __enter__(self) -> DriverLock:
-        """Take the lock; watch it first where only time tells whether its holder lives.
+        """Take the lock; where its holder cannot be looked up, wait up to a minute for a heartbeat.
 
         Raises:
-            LockedError: a living driver holds it, or the file cannot be locked.
+            LockedError: a running driver holds it, or the file cannot be locked.
         """
         try:
             self._take()
@@ -96,14 +101,14 @@ class DriverLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the lock back; the file goes.
+        """Release the lock and remove its file.
 
         Raises:
-            LockedError: as `check`.
-            StudyLostError: as `check`.
+            LockedError: another driver had taken the study over.
+            StudyLostError: the lock had been lost in another way.
         """
         self._released.set()
-        self._thread.join(timeout=HEARTBEAT_S)  # a file system may hang
+        self._thread.join(timeout=HEARTBEAT_S)  # bounded: the file system may hang
         if not self._thread.is_alive():
             with suppress(OSError, LockedError), guarded(self._path) as descriptor:
                 if self._is_mine(look_at(self._path, descriptor).holder):
@@ -112,25 +117,26 @@ class DriverLock:
             raise self._lost from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _no_lock, ()  # Ray pickles what its loop calls; a copy holds nothing
+        return _no_lock, ()  # Ray pickles what its loop calls; a copy must not hold the lock
 
     def watch(self, look: Callable[[], str | None]) -> None:
-        """Let each heartbeat and each full `check` call `look` too: a reason that it gives ends it.
+        """Call `look` at each heartbeat and each full `check`; a reason it returns loses the lock.
 
         Args:
-            look: gives None while all is well; may raise OSError, which is passed over.
+            look: returns None while all is well, else the reason. An `OSError` of it is ignored.
         """
         self._watched.append(look)
 
     def check(self, *, lately: bool = False) -> None:
-        """Make sure, by a look at the file, that this driver may still write.
+        """Check by a heartbeat that this driver still holds the lock and may write.
 
         Args:
-            lately: a touch within the last two heartbeats is enough.
+            lately: accept a successful heartbeat of the last 20 seconds in place of a new one.
 
         Raises:
             LockedError: another driver has taken the study over.
-            StudyLostError: the lock or something watched is gone, or cannot be touched any more.
+            StudyLostError: the lock file is gone or had no successful heartbeat for 40 seconds, or
+                a function given to `watch` returned a reason.
         """
         recent = time.monotonic() - self._touched < 2 * HEARTBEAT_S
         if self._lost is None and not (lately and recent):
@@ -139,7 +145,7 @@ class DriverLock:
             raise self._lost
 
     def lose(self, error: LockedError | StudyLostError) -> None:
-        """Note why this driver may no longer write, and have it stopped; the first reason counts.
+        """Mark the lock as lost and call `on_lost`; without effect if it is lost already.
 
         Args:
             error: what `check` raises from now on.
@@ -176,8 +182,8 @@ class DriverLock:
                 holder = look_at(self._path, descriptor).holder
                 if not self._is_mine(holder):
                     by = "" if holder is None else f" ({named(holder)})"
-                    said = f"{self._path.parent}: another driver has taken this study over{by}"
-                    raise LockedError(said)
+                    taken = f"{self._path.parent}: another driver has taken this study over{by}"
+                    raise LockedError(taken)
                 self._write(descriptor)
         except FileNotFoundError:
             why = "it, or the study's folder, was removed or moved while this driver worked on it"
@@ -191,7 +197,7 @@ class DriverLock:
                 seen = look_at(self._path, descriptor)
                 alive = False if seen.holder is None else lives(seen.holder)
                 if first is not None and seen.token != first.token:
-                    alive = True  # its holder beats, or another driver was faster
+                    alive = True  # a heartbeat of its holder, or another driver was faster
                 if alive is False or (alive is None and time.monotonic() - since >= STALE_S):
                     self._write(descriptor)
                     os.fsync(descriptor)
@@ -220,7 +226,7 @@ class DriverLock:
         except OSError as error:
             if error.errno not in _NO_ROOM or self._beats == 1:
                 raise
-            os.utime(descriptor)  # the date changes as well as the number would
+            os.utime(descriptor)  # a changed date is a heartbeat too
         self._touched = time.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""A driver's lock file: opened so that no other process changes it, read, its holder looked up."""
+"""Opens and reads a driver's lock file under flock, and looks up whether its holder is running."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class LockedError(ValueError):
-    """The lock cannot be had, or was taken over; the message names the holder or the file."""
+    """Raised when a study's lock cannot be taken or was taken over; names its holder or file."""
 
 
 class Seen(NamedTuple):
-    """A lock file at one moment."""
+    """The content and identity of a lock file when it was read."""
 
     holder: dict[str, Any] | None
-    """None: new, or its owner died while writing it."""
+    """The driver that holds the lock; None: the file is new, or its owner died while writing it."""
     token: tuple[bytes, int, int]
-    """Content, date and inode: one of them changes with every heartbeat, of older drivers too."""
+    """Content, date (ns) and inode: every heartbeat changes one of them, in older versions too."""
 
 
 class Process(NamedTuple):
-    """What the kernel knows of a process."""
+    """State and start time of a process, from `/proc/<pid>/stat`."""
 
     state: str
-    """Its letter: Z has ended, T is suspended."""
+    """The kernel's letter: Z or X has ended, T or t is suspended."""
     began: str
-    """When, in clock ticks since the boot: no two processes have both pid and this."""
+    """Start time in clock ticks since boot; together with the pid it identifies a process."""
 
 
 @contextmanager
 def guarded(path: Path, *, create: bool = False) -> Iterator[int]:
-    """The lock file, opened; no other process looks at or changes it meanwhile.
+    """Open the lock file under an exclusive flock; yields its descriptor.
+
+    Args:
+        path: the lock file; symbolic links are not followed.
+        create: whether to create it if it does not exist.
 
     Raises:
-        OSError: it is not there, is no regular file, or cannot be locked.
+        OSError: it does not exist, is no regular file, or cannot be locked.
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
@@ -52,7 +56,7 @@ def guarded(path: Path, *, create: bool = False) -> Iterator[int]:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "is no regular file: remove it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Between opening and locking, its owner may have removed it: then this is a ghost.
+            # Its owner may have removed it between open and flock: then open the new file.
             if _same(path, descriptor):
                 yield descriptor
                 return
@@ -68,10 +72,14 @@ def _same(path: Path, descriptor: int) -> bool:
 
 
 def look_at(path: Path, descriptor: int) -> Seen:
-    """What the file holds.
+    """Read the open lock file.
+
+    Args:
+        path: its path, for the refusal.
+        descriptor: as yielded by `guarded`.
 
     Raises:
-        LockedError: nothing that a driver has written.
+        LockedError: its content is not a driver's.
     """
     content, status = os.pread(descriptor, 4096, 0), os.fstat(descriptor)
     token = content, status.st_mtime_ns, status.st_ino
@@ -93,13 +101,17 @@ def look_at(path: Path, descriptor: int) -> Seen:
 
 
 def named(holder: dict[str, Any]) -> str:
-    """What a person is told of a holder: `pid 7 on node3`."""
+    """Format a lock's holder for a message: `pid 7 on node3`."""
     host = "".join(each for each in holder["host"][:100] if each.isprintable())
     return f"pid {holder['pid']} on {host}"
 
 
 def lives(holder: dict[str, Any]) -> bool | None:
-    """Whether the process that holds a lock lives; None where only its heartbeat can tell."""
+    """Whether the process that holds a lock is running; None where that cannot be looked up.
+
+    It cannot for a process of another host, boot or container, one whose `/proc` entry is hidden,
+    and one that is suspended.
+    """
     near = whereabouts()
     if not near["boot"] or {key: holder.get(key) for key in near} != near:
         return None
@@ -107,7 +119,7 @@ def lives(holder: dict[str, Any]) -> bool | None:
         os.kill(holder["pid"], 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's process
+    except PermissionError:  # another user's process
         pass
     process = process_of(holder["pid"])
     if process is None or not holder.get("began"):
@@ -118,7 +130,10 @@ def lives(holder: dict[str, Any]) -> bool | None:
 
 
 def whereabouts() -> dict[str, str]:
-    """What a pid has a meaning in: one boot of a host, and there one container's processes."""
+    """Identify the pid namespace of this process: host name, container (`pids`) and boot id.
+
+    A pid can be looked up only where all three are equal.
+    """
     pids, boot = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
     return {
         "host": socket.gethostname(),
@@ -128,7 +143,7 @@ def whereabouts() -> dict[str, str]:
 
 
 def process_of(pid: int) -> Process | None:
-    """None where the kernel does not show it: it has ended, or is another user's."""
+    """Look up a process; None where `/proc` hides it: it has ended, or is another user's."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -137,7 +152,7 @@ def process_of(pid: int) -> Process | None:
 
 
 def why_not(error: OSError) -> str:
-    """Why a lock file cannot be used, and the way out."""
+    """Explain, for a refusal, why a lock file cannot be opened or locked, and the way out."""
     if error.errno == errno.ELOOP:
         return "is a symbolic link, and what it leads to is left alone: remove it"
     if error.errno == errno.EISDIR:

@@ -1,1 +1,1 @@
-"""Pictures: comparison panels and Pareto plots. Imports cli."""
+"""Draws comparison panels of images, and Pareto plots. Imports cli."""

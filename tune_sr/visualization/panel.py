@@ -1,4 +1,4 @@
-"""One held-out photograph as a picture: LR, bicubic, student, teacher and HR side by side."""
+"""Draws one held-out photograph as a panel: LR, bicubic, student, teacher and HR side by side."""
 
 from __future__ import annotations
 
@@ -27,30 +27,38 @@ WIDTH = 1600
 _MARGIN, _GAP = 26, 12
 _HEADER, _CAPTION, _FOOTER = 64, 62, 40
 _CHART, _AXES = 460, (90, 20, 70)
-"""Height of a plot below the pictures, and what its axes leave free: left, above, below."""
+"""In pixels: the height of the plot below the images, and its axes' margins left, above, below."""
 _DETAILS = (60, 50, 30, 20, 10)
-"""Sides of the enlarged window, in HR pixels: divisors of a column, so that pixels stay square."""
+"""Sides of the enlarged window in HR pixels, the largest first: divisors of a column's width, so
+that pixels stay square."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One column: `image_HWC` is RGB, 0..255, all tiles of one size; `psnr_db` None writes none."""
+    """One column of a panel."""
 
     title: str
     image_HWC: Pixels
+    """RGB, 0 to 255; the tiles of a panel have one size."""
     psnr_db: float | None = None
+    """PSNR in dB, written below the image; None: none is written."""
     accent: bool = False
-    """Whether this is the column that the reader is looking for."""
+    """Whether the caption is highlighted, as the student's is."""
 
 
 def draw_student_panel(
     path: Path, run: Run | FinishedStudent, plot: ParetoPlot | None = None
 ) -> None:
-    """Write the panel of a run's student, as deep as it has grown, at its first scale.
+    """Write the panel of a run's student, with the depth it has grown to, at its first scale.
 
-    The photograph is the first of the held-out images; the PSNR under each picture is what the
-    run's protocol gives for this one image. Without held-out images it is an imagined one, and the
-    teacher's stands in the place of HR. Below stands the `plot` of its study, if it has one.
+    The photograph is the first held-out image; the PSNR below each image is that of this one image
+    under the run's protocol. Without held-out images a generated LR image is shown, with the
+    teacher's result in place of HR.
+
+    Args:
+        path: the PNG to write; its folder is created.
+        run: a run with held-out images, or with a generator to show one of.
+        plot: the Pareto plot of the study, drawn below; None: none.
     """
     import torch
 
@@ -84,8 +92,15 @@ def draw_panel(
 ) -> None:
     """Write a PNG, 1600 px wide: a row of whole images, a row of one detail, PSNR between them.
 
-    The detail is where the second tile (bicubic) is furthest from the last one (HR): the window is
-    found by that rule and not chosen, and it is the same for every column.
+    The detail is the window where the second tile (bicubic) has the largest squared error from the
+    last one (HR). It is found by that rule, not chosen, and is the same in every column.
+
+    Args:
+        path: the PNG to write; its folder is created.
+        tiles: the columns from left to right.
+        title: at the top left.
+        note: at the top right, in small letters.
+        plot: drawn below; None: none.
 
     Raises:
         ValueError: fewer than two tiles, or tiles of different sizes.
@@ -120,7 +135,7 @@ def draw_panel(
 
 
 def _small(hr_HWC: Pixels, scale: int) -> Pixels:
-    """The LR image of `hr_HWC`."""
+    """Downscale an HR image to LR, by the 8-bit bicubic kernel of `resize_uint8`."""
     import torch
 
     hr_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
@@ -128,7 +143,7 @@ def _small(hr_HWC: Pixels, scale: int) -> Pixels:
 
 
 def _lr_tile(lr_HWC: Pixels, scale: int) -> Tile:
-    """The LR image, each of its pixels a square of `scale` HR pixels."""
+    """Make the LR column: each LR pixel becomes a square of `scale` x `scale` pixels."""
     title = f"LR {lr_HWC.shape[1]} x {lr_HWC.shape[0]}"
     return Tile(title, lr_HWC.repeat(scale, axis=0).repeat(scale, axis=1))
 
@@ -142,7 +157,7 @@ def _caption(figure: Figure, x: int, y: int, column: int, tile: Tile) -> None:
 
 
 def _charted(figure: Figure, x: int, y: int, plot: ParetoPlot) -> None:
-    """`plot` as wide as the pictures, its upper edge `y` pixels below the top."""
+    """Draw `plot` as wide as the images, its upper edge `y` pixels below the figure's top."""
     left, above, below = _AXES
     height = figure.get_figheight() * figure.dpi
     box = (x + left, height - y - _CHART + below, WIDTH - 2 * x - left, _CHART - above - below)
@@ -151,7 +166,7 @@ def _charted(figure: Figure, x: int, y: int, plot: ParetoPlot) -> None:
 
 
 def _hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
-    """Top and left of the `side` x `side` window with the largest sum of squared error."""
+    """Return top and left of the `side` x `side` window with the largest sum of squared errors."""
     error_HW = np.square(bicubic_HWC.astype(np.float64) - hr_HWC).sum(axis=2)
     table = np.pad(error_HW.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     sums = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
@@ -167,7 +182,7 @@ def _smooth(image_HWC: Pixels, height: int, width: int) -> Pixels:
 
 
 def _blocks(image_HWC: Pixels, side: int) -> Pixels:
-    """Every pixel as a square: nothing is drawn that the image does not hold."""
+    """Enlarge an image to `side` x `side` by nearest neighbour, without interpolation."""
     rows = np.arange(side) * image_HWC.shape[0] // side
     columns = np.arange(side) * image_HWC.shape[1] // side
     enlarged: Pixels = image_HWC[rows][:, columns]
@@ -175,7 +190,7 @@ def _blocks(image_HWC: Pixels, side: int) -> Pixels:
 
 
 def _canvas(height: int) -> Figure:
-    """A figure measured in pixels, drawn off screen and apart from matplotlib's global state."""
+    """Make a figure of `WIDTH` x `height` pixels, outside of matplotlib's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -190,7 +205,7 @@ def _image(figure: Figure, x: int, y: int, image_HWC: Pixels) -> None:
 
 
 def _box(figure: Figure, x: float, y: float, side: float) -> None:
-    """A square outline, white in black, so that it shows on any picture."""
+    """Draw a square outline, white within black, to be visible on any image."""
     from matplotlib.patches import Rectangle
 
     bottom = figure.get_figheight() * figure.dpi - y - side
@@ -218,7 +233,7 @@ def _text(
     weight: str = "normal",
     align: str = "left",
 ) -> None:
-    """`text` with its upper edge `y` pixels below the top; `size` in pixels."""
+    """Draw `text` with its upper edge `y` pixels below the figure's top; `size` in pixels."""
     style: dict[str, Any] = {"fontweight": weight, "ha": align, "va": "top", "color": colour}
     height = figure.get_figheight() * figure.dpi
     figure.text(

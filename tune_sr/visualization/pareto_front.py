@@ -1,4 +1,4 @@
-"""Quality against cost as a picture: every trial, and the front of those that none beats."""
+"""Plots quality against cost: every trial, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,47 +13,50 @@ if TYPE_CHECKING:
 
 INK, FAINT, ACCENT = "#1d2129", "#6b7280", "#2563a8"
 _SPREAD = 10.0
-"""From which ratio of largest to smallest cost on the axis is logarithmic."""
-_AIR = 0.08
-"""Of the heights shown, left free above and below."""
+"""Ratio of the largest to the smallest cost from which on the cost axis is logarithmic."""
+_MARGIN = 0.08
+"""Margin above and below the values shown, as a share of their range."""
 
 
 class TrialPoint(NamedTuple):
-    """One trial with a score."""
+    """One trial with a score, to be plotted."""
 
     trial: str
+    """The trial's name."""
     value: float
+    """Its score, the objective that is maximised."""
     cost: float
+    """Its cost, the objective that is minimised."""
 
 
 @dataclass(frozen=True)
 class ParetoPlot:
-    """What is drawn of a study with two objectives."""
+    """The data of a Pareto plot: the trials of a study with two objectives."""
 
     value: str
-    """The key of reports that is to be large."""
+    """The report key that is maximised."""
     cost: str
-    """The key that is to be small."""
+    """The report key that is minimised."""
     trials: tuple[TrialPoint, ...]
-    """At least one."""
+    """The trials with a score, at least one."""
     front: tuple[str, ...]
-    """Trials that none beats at their cost, cheapest first."""
+    """Names of the trials on the Pareto front, cheapest first."""
     marks: Mapping[str, float]
-    """Values without a cost of their own: bicubic's, the teacher's."""
+    """Values drawn as horizontal lines, by name: bicubic's and the teacher's."""
 
     def y_limits(self) -> tuple[float, float]:
-        """The lowest and the highest value shown: the front and its marks, with air around them.
+        """Return the limits of the value axis: the front's and the marks' range, with margins.
 
-        A trial that went wrong lies below: it would press all that matters into a line.
+        Trials below are cut off: a failed one would compress the front to a line.
         """
         of_front = [each.value for each in self.trials if each.trial in self.front]
         low, high = (end([*of_front, *self.marks.values()]) for end in (min, max))
-        air = _AIR * (high - low or 1.0)
-        return low - air, high + air
+        margin = _MARGIN * (high - low or 1.0)
+        return low - margin, high + margin
 
 
 def draw_pareto_plot(axes: Axes, plot: ParetoPlot, size: float) -> None:
-    """Draw `plot`; letters are of `size` points."""
+    """Draw `plot` into `axes`, with letters of `size` points."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = plot.y_limits()

@@ -185,10 +185,10 @@ def test_a_longer_ledger_repeats_every_earlier_proposal(searcher):
 
 def test_what_earlier_calls_have_worked_out_changes_no_proposal(searcher):
     space, history = space_for(searcher), History()
-    told, lives = {}, {}
+    cache, lives = {}, {}
     for number in range(14):
         point = propose(searcher, space, 0, history, number)
-        assert propose(searcher, space, 0, history, number, told=told) == point
+        assert propose(searcher, space, 0, history, number, cache=cache) == point
         lives[number] = life(number, point, ENDS[number % len(ENDS)])
         for each, events in lives.items():  # they end in another order than they began
             for event in itertools.islice(events, 1 + (number + each) % 5):
