@@ -1,4 +1,11 @@
-"""Optimisers whose learning rate is a pure function of the step: a schedule has no state."""
+"""Optimisers whose learning rate is a pure function of the step: a schedule has no state.
+
+[AdamW] Loshchilov, Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, arXiv 1711.05101.
+[SGDR] Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017,
+arXiv 1608.03983: the cosine.
+[Warm-up] Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017,
+arXiv 1706.02677.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from trainables.replay import Results
@@ -16,13 +23,20 @@ from trainables.values import Config, ConfigError
 
 
 class ScheduleConfig(Config):
-    """When the learning rate falls, in fractions of the trial's budget, and by how much."""
+    """How the learning rate changes, in fractions of the trial's budget."""
 
+    kind: Literal["step", "cosine", "constant"] = "step"
+    """`step`: the rate is multiplied by `factor` at the fractions `at`. `cosine`: it falls to 0
+    along half a cosine, [SGDR] with eta_min = 0, which begins where the warm-up ends. `constant`:
+    it does not fall. `at` and `factor` are read by `step` alone. All three papers: step."""
     at: float | Annotated[tuple[float, ...], Field(strict=False)] = 0.125
     """One number f in (0, 1]: at every multiple of f of the budget; a list: at just these
     fractions. [DFSR] on VDSR: every 10 of 80 epochs, 0.125."""
     factor: float = Field(default=0.1, gt=0.0, le=1.0)
     """What the rate is multiplied by each time. [DFSR]: 0.1."""
+    warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Fraction of the budget, in [0, 1), in which the rate rises linearly to `optimiser.lr`
+    ([Warm-up]: 5 of 90 epochs); 0, as in all three papers: none. With every kind."""
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:
@@ -31,40 +45,72 @@ class ScheduleConfig(Config):
             raise ConfigError("at", f"fractions of the budget lie in (0, 1]; got {self.at}")
         return self
 
-    def factor_at(self, step: int, steps: int) -> float:
-        """What the initial rate is multiplied by at `step` of a budget of `steps`.
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `kind` and `warmup` where they were not given.
+
+        Configurations of before there were the two are written, compared and resumed as they were.
+        """
+        unsaid = {"kind", "warmup"} - self.model_fields_set
+        return {key: value for key, value in write(self).items() if key not in unsaid}
+
+    def factor_at(self, step: int, steps: int, period: int | None = None) -> float:
+        """What the initial rate is multiplied by at update number `step`.
+
+        Args:
+            step: from 0, counted from the restart before it if there was one.
+            steps: the trial's budget, of which `at` has fractions.
+            period: updates from one restart to the next, or to the end; the warm-up is a fraction
+                of them, and the cosine arrives at 0 with them. None, without restarts: `steps`.
 
         >>> ScheduleConfig(at=0.4, factor=0.1).factor_at(80, 100)
         0.010000000000000002
+        >>> ScheduleConfig(kind="cosine", warmup=0.2).factor_at(60, 100)
+        0.5
         """
+        period = steps if period is None else period
+        warmup = self.warmup * period
+        # Update number `warmup` is the first at the whole rate; the very first is above 0.
+        rise = min(1.0, (step + 1) / (warmup + 1.0))
+        if self.kind == "constant":
+            return rise
+        if self.kind == "cosine":
+            fallen = max(0.0, step - warmup) / (period - warmup)
+            return rise * (1.0 + math.cos(math.pi * fallen)) / 2.0
         done = step / steps + 1e-9  # a milestone is reached at its own step, rounding or not
         if isinstance(self.at, float):
-            return float(self.factor ** math.floor(done / self.at))
-        return float(self.factor ** sum(fraction <= done for fraction in self.at))
+            return rise * float(self.factor ** math.floor(done / self.at))
+        return rise * float(self.factor ** sum(fraction <= done for fraction in self.at))
 
 
 class OptimiserConfig(Config):
     """How the student is updated; the defaults are VDSR's, from pytorch-vdsr and [DFSR]."""
 
-    name: Literal["sgd", "adam"] = "sgd"
-    """`sgd` with momentum for VDSR; `adam` for the RGB networks."""
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    """`sgd` with momentum for VDSR; `adam` for the RGB networks; `adamw`: Adam whose weight decay
+    is decoupled from the gradient ([AdamW]), in none of the papers."""
     lr: float = Field(default=0.1, gt=0.0)
     """Initial learning rate. [DFSR]: 0.1 with sgd on VDSR, 1e-4 with adam on EDSR."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Of `sgd`; 0.9 everywhere."""
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
-    """Of `adam`."""
+    """Of `adam` and `adamw`."""
     weight_decay: float = Field(default=1e-4, ge=0.0)
-    """1e-4 for VDSR; 0 for the RGB networks."""
+    """1e-4 for VDSR; 0 for the RGB networks; 0.01 where `adamw` is named, as torch has it. `adamw`
+    takes lr * weight_decay of each parameter away, the others add weight_decay times the parameter
+    to its gradient."""
     clip: float | None = Field(default=0.4, gt=0.0)
     """Largest norm of the whole gradient; pytorch-vdsr: 0.4, which, with a summed loss, is always
     exceeded and so sets the size of every update. null: no clipping."""
     schedule: ScheduleConfig | None = ScheduleConfig()
     """null: a constant rate."""
 
-    def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate for update number `step` (from 0) of a budget of `steps`."""
-        return self.lr * (self.schedule.factor_at(step, steps) if self.schedule else 1.0)
+    def lr_at(self, step: int, steps: int, period: int | None = None) -> float:
+        """The learning rate for update number `step` (from 0) of a budget of `steps`.
+
+        The arguments are those of `ScheduleConfig.factor_at`.
+        """
+        return self.lr * (self.schedule.factor_at(step, steps, period) if self.schedule else 1.0)
 
 
 class Optimiser:
@@ -100,7 +146,8 @@ class Optimiser:
                 fused=True,
             )
         else:
-            inner = torch.optim.Adam(
+            adam: type[torch.optim.Adam] = torch.optim.Adam
+            inner = (torch.optim.AdamW if config.name == "adamw" else adam)(
                 self.parameters,
                 lr=self.lr,
                 betas=config.betas,
@@ -136,9 +183,14 @@ class Optimiser:
             other.inner.state[parameter] = given
         return other
 
-    def begin(self, step: int) -> None:
-        """Set the learning rate of update number `step`, from 0; what follows may be recorded."""
-        lr = self.config.lr_at(step, self.steps)
+    def begin(self, step: int, period: int | None = None) -> None:
+        """Set the learning rate of an update; what follows may be recorded.
+
+        Args:
+            step: number of the update, from 0, counted from where the schedule was restarted.
+            period: updates from that restart to the next one or to the end; None: the budget.
+        """
+        lr = self.config.lr_at(step, self.steps, period)
         state = self.inner.state
         assert len(state) == len(self.parameters), "made here, never inside recorded work"
         if lr != self.lr:
@@ -191,7 +243,7 @@ class Optimiser:
 
 def moments_of(parameter: Tensor, config: OptimiserConfig) -> Results:
     """What an optimiser remembers of `parameter` before its first update: zeros."""
-    if config.name == "adam":
+    if config.name != "sgd":
         count = torch.zeros((), dtype=torch.float32, device=parameter.device)
         pair = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
         return dict(zip(("step", "exp_avg", "exp_avg_sq"), (count, *pair), strict=True))

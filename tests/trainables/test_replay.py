@@ -264,9 +264,21 @@ def test_so_it_is_on_every_network(
     assert recorder.graphs
 
 
+ADAMW = {
+    "name": "adamw",
+    "lr": 1e-3,
+    "clip": None,
+    "weight_decay": 0.1,
+    "schedule": {"kind": "cosine", "warmup": 0.2},
+}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dfsr", {"student": {"scales": [2, 3, 4]}, "batch": {"images": 1, "patch": 48}}),
     ("dfsr", {"optimiser": {"name": "adam", "lr": 1e-3, "clip": None}}),
+    ("dfsr", {"optimiser": ADAMW}),
+    ("dfsr_cmi", {"optimiser": ADAMW}),
+    ("kd", {"optimiser": ADAMW}),
+    ("dfsr", {"optimiser": {"schedule": {"kind": "cosine", "warmup": 0.3}}}),
+    ("dfsr", {"optimiser": {"schedule": {"kind": "constant", "warmup": 0.3}}}),
     ("dfsr", {"precision": "bf16"}),
     ("dfsr", {"method": {"P": 3, "reset_lr": False}}),
     ("dfsr_cmi", {"method": {"generator_steps": 3, "statistics": "mean_std"}}),
@@ -349,8 +361,8 @@ def test_a_rate_that_is_a_float_is_caught(
 ) -> None:
     begin = Optimiser.begin
 
-    def frozen(self: Optimiser, number: int) -> None:
-        begin(self, number)
+    def frozen(self: Optimiser, *update: int) -> None:
+        begin(self, *update)
         for group in self.inner.param_groups:
             group["lr"] = self.lr
 
@@ -412,7 +424,7 @@ def test_a_question_and_a_draw_inside_a_loss_are_caught(
 # --- the optimiser's half -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_state_keeps_its_place_when_it_is_restarted_and_loaded(name: Any) -> None:
     def trained(updates: int) -> tuple[Optimiser, list[int]]:
         weight = torch.nn.Parameter(torch.ones(3))
