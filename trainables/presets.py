@@ -10,6 +10,8 @@ Sections = dict[str, Any]
 """Sections of a nested configuration by key, or plain values."""
 
 _ADAM: Sections = {"name": "adam", "lr": 1e-4, "weight_decay": 0.0, "clip": None}
+_ADAMW: Sections = {"name": "adamw", "weight_decay": 0.01}
+"""What differs from Adam's; the weight decay is torch's default."""
 _VDSR_SGD: Sections = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.4}
 
 _IMAGES: Sections = {"batch": {"images": 16}}
@@ -162,8 +164,11 @@ def _optimiser(given: Any, preset: dict[str, Any]) -> Any:
     if not isinstance(given, dict):
         return given
     name = given.get("name", preset.get("name"))
+    if name == "adamw" and preset.get("name") == "adam":
+        preset = {**preset, **_ADAMW}  # betas and schedule are the papers' own all the same
     if name != preset.get("name"):
-        return {**(_ADAM if name == "adam" else _VDSR_SGD if name == "sgd" else {}), **given}
+        known = {"sgd": _VDSR_SGD, "adam": _ADAM, "adamw": {**_ADAM, **_ADAMW}}
+        return {**known.get(str(name), {}), **given}
     filled = {**preset, **given}
     if isinstance(given.get("schedule"), dict):
         filled["schedule"] = {**preset.get("schedule", {}), **given["schedule"]}

@@ -66,7 +66,8 @@ class ProgressiveConfig(GameConfig):
     new_block_init: Literal["random", "near_identity"] = "random"
     """How the blocks that join later start; released: random."""
     reset_lr: bool = True
-    """Whether a growth restarts the student's learning rate and schedule; released: yes."""
+    """Whether a growth restarts the student's learning rate and schedule; released: yes. A warm-up
+    and a cosine then span each part; `optimiser.schedule.at` stays in fractions of the budget."""
 
 
 class Pupil:
@@ -111,10 +112,10 @@ class Pupil:
         """What the host decides of an update: its part, its rate, and that it is the next one."""
         step = self.updates.value
         part = self.parts.at(step)
-        start = self.parts.starts[part]
+        start, end = (*self.parts.starts, self.optimiser.steps)[part : part + 2]
         if step == start and part > 0:
             self.optimiser.restart()
-        self.optimiser.begin(step - start if self.reset_lr else step)
+        self.optimiser.begin(*((step - start, end - start) if self.reset_lr else (step,)))
         self.updates.value += 1  # before the pass: `active` is that of this update
 
     def predict(self, x_BCHW: Tensor, scale: int) -> Tensor:

@@ -169,14 +169,14 @@ def test_a_growth_keeps_the_parameters_and_the_generator(start: Callable[..., DF
 def test_a_growth_does_not_restart_the_generators_optimiser(start: Callable[..., DFSR]) -> None:
     dfsr = start(update_ratio=1, **GROW)
     learn(dfsr, 8)
-    states = list(dfsr.game.optimisers[2].inner.state.values())
+    states = list(dfsr.game.optimisers[2].state.values())
     assert len(states) == len(list(dfsr.game.generators[2].parameters()))
     assert {int(state["step"]) for state in states} == {8}
 
 
 def test_a_growth_drops_the_students_momentum(start: Callable[..., DFSR]) -> None:
     dfsr = start(optimiser={"lr": 0.01, "weight_decay": 0.0}, update_ratio=100, **GROW)
-    velocity = dfsr.pupil.optimiser.inner.state
+    velocity = dfsr.pupil.optimiser.state
     learn(dfsr, 6)
     old = dfsr.student.head.weight
     assert not torch.equal(velocity[old]["momentum_buffer"], old.grad)

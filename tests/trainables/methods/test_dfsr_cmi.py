@@ -68,7 +68,7 @@ def test_generator_z_and_h_descend_and_student_and_teacher_stand_still(
         terms = descend(z_BK, scale, own, *others, **drawn)
         assert z_BK.grad is not None and z_BK.grad.abs().sum() > 0
         values.append(z_BK.detach().clone())
-        counts.append(int(own.inner.state[z_BK]["step"]))
+        counts.append(int(own.state[z_BK]["step"]))
         return terms
 
     monkeypatch.setattr(method.game, "descend", watched)
@@ -89,7 +89,7 @@ def test_generator_z_and_h_descend_and_student_and_teacher_stand_still(
         assert torch.equal(values[left], values[found])
     for old, new in ((0, 1), (2, 3), (4, 5)):
         assert not torch.equal(values[old], values[new])
-    for state in method.contrast.optimiser.inner.state.values():
+    for state in method.contrast.optimiser.state.values():
         assert int(state["step"]) == 3
 
 
@@ -141,7 +141,7 @@ def test_a_stage_is_of_one_scale_and_fills_its_bank_alone(make_run: Callable[...
         method.step(Blank(1, 48))
         banks = method.contrast.banks
         for scale in (2, 3, 4):
-            states = method.game.optimisers[scale].inner.state.values()
+            states = method.game.optimisers[scale].state.values()
             assert all(int(state["step"]) == len(banks[scale]) for state in states)
         assert sum(map(len, banks.values())) == stage + 1
     assert all(len(bank) for bank in banks.values())

@@ -182,13 +182,13 @@ def test_the_generators_update_leaves_student_and_teacher_alone() -> None:
     table = Table()
     table.game.step(Blank(2, 16))
     networks, generator = copy(table.student, table.teacher), copy(table.game.generators[2])
-    velocity = [v.clone() for s in table.pupil.optimiser.inner.state.values() for v in s.values()]
+    velocity = [v.clone() for s in table.pupil.optimiser.state.values() for v in s.values()]
     table.game.provoke(table.game.draw_latents(2), 2)
     assert same(networks, table.student, table.teacher)
     assert not same(generator, table.game.generators[2])
     assert all(parameter.grad is None for parameter in table.student.parameters())
     assert all(parameter.grad is None for parameter in table.teacher.parameters())
-    after = [v for s in table.pupil.optimiser.inner.state.values() for v in s.values()]
+    after = [v for s in table.pupil.optimiser.state.values() for v in s.values()]
     assert all(torch.equal(a, b) for a, b in zip(velocity, after, strict=True))
 
 
@@ -212,7 +212,7 @@ def test_only_the_generator_of_the_chosen_scale_is_updated() -> None:
         assert moved == [table.asked[-1]]
     assert set(table.asked) == {2, 3, 4}
     for scale in (2, 3, 4):
-        states = table.game.optimisers[scale].inner.state.values()
+        states = table.game.optimisers[scale].state.values()
         assert all(int(state["step"]) == table.asked.count(scale) for state in states)
 
 

@@ -376,6 +376,69 @@ def test_every_pair_of_a_large_space_is_tried(load):
                 )
 
 
+SEARCHED = """\
+search:
+  optimiser.name: {choice: [sgd, adam, adamw]}
+  optimiser.lr: {loguniform: [1e-4, 1e-2]}
+  optimiser.clip: {loguniform: [0.05, 1.0], when: {optimiser.name: sgd}}
+  optimiser.momentum: {uniform: [0.8, 0.95], when: {optimiser.name: sgd}}
+  optimiser.weight_decay: {loguniform: [1e-4, 0.1], when: {optimiser.name: adamw}}
+  optimiser.schedule.kind: {choice: [step, cosine, constant]}
+  optimiser.schedule.warmup: {uniform: [0.0, 0.2]}
+  optimiser.schedule.at: {choice: [0.25, 0.5], when: {optimiser.schedule.kind: step}}
+  optimiser.schedule.factor: {choice: [0.1, 0.5], when: {optimiser.schedule.kind: step}}
+first: []
+study: {trials: 8, scheduler: none}
+"""
+
+
+@pytest.mark.parametrize("student", ["vdsr", "edsr"])
+def test_optimisers_and_schedules_are_searched(load_both, student):
+    text = SPACE[: SPACE.index("search:")] + SEARCHED
+    networks = "{name: vdsr, weights: shipped}", "{name: edsr, weights: shipped}"
+    if student == "edsr":
+        text = text.replace("vdsr", "edsr").replace("scales: [2]", "scale: 2")
+        assert networks[1] in text
+    space, settings = load_both(text)
+    points = list(corner_points(space, {}))
+    # lr 2 x warmup 2 x (sgd with clip, momentum 4; adam 1; adamw 2) x (step 4, cosine, constant).
+    assert len(points) == 4 * 7 * 6
+    for point in points:
+        config = space.trial_config(point).optimiser
+        assert config.name == point["optimiser.name"]
+        assert config.schedule.kind == point["optimiser.schedule.kind"]
+        assert config.schedule.warmup == point["optimiser.schedule.warmup"]
+        falls = point["optimiser.schedule.kind"] == "step"
+        assert ("optimiser.schedule.at" in point) == falls
+        assert (config.clip is None) == (config.name != "sgd"), "what belongs to a name comes along"
+        if config.name == "adam":
+            assert config.weight_decay == 0.0
+        peak = round(100 * config.schedule.warmup)
+        assert falls or config.lr_at(0, 100) <= config.lr == config.lr_at(peak, 100)
+    assert read_resolved(dump_yaml(to_resolved(space, settings)))[0].to_dict() == space.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sgd, adam, adamw]", "lion, sgd, adamw]", "optimiser.name: .*'sgd', 'adam' or 'adamw'"),
+        ("uniform: [0.0, 0.2]", "uniform: [0.0, 1.0]", "optimiser.schedule.warmup: .*less than 1"),
+        ("cosine, constant]", "linear]", "optimiser.schedule.kind: .*'step', 'cosine'"),
+        ("when: {optimiser.schedule.kind: step}", "when: {optimiser.schedule.kind: stp}", "stp"),
+    ],
+)
+def test_a_corner_with_no_such_optimiser_or_schedule_is_refused(load, old, new, message):
+    with pytest.raises(SpaceError, match=message):
+        load(SPACE[: SPACE.index("search:")] + SEARCHED, old=old, new=new)
+
+
+def test_a_space_that_names_no_kind_resolves_as_it_did(load_both):
+    space, settings = load_both(old="batch:", new="optimiser: {schedule: {at: 0.4}}\n  batch:")
+    assert space.fixed["optimiser"]["schedule"] == {"at": 0.4}
+    text = dump_yaml(to_resolved(space, settings))
+    assert "kind" not in text and "warmup" not in text
+
+
 def test_the_grammar_page_holds(settings):
     page = (Path(__file__).parents[3] / "search_spaces" / "README.md").read_text()
     example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
