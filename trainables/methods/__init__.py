@@ -1,4 +1,4 @@
-"""The methods by which a student learns."""
+"""Distillation methods: how a student is trained."""
 
 from __future__ import annotations
 
@@ -52,11 +52,16 @@ MethodConfig = Annotated[
     | DFSRCMIConfig,
     Field(discriminator="name"),
 ]
-"""Any method's configuration, told apart by `name`."""
+"""The configuration of any method, discriminated by `name`."""
 
 
 def make_method(config: Any, setting: Setting) -> Distiller[Any]:
-    """The method that `config` (a `MethodConfig`) describes, ready for its first step."""
+    """Build the method of a configuration, ready for its first step.
+
+    Args:
+        config: a `MethodConfig`.
+        setting: networks, optimiser and budget.
+    """
     constructor: Any = METHODS[config.name]  # each takes its own configuration class
     method: Distiller[Any] = constructor(config, setting)
     return method

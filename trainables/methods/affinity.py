@@ -1,12 +1,12 @@
-"""Affinities of feature maps, and what it takes to compare two of them within little memory.
+"""Computes affinities of feature maps, and their distance within a given amount of memory.
 
 [FAKD] He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image
 Super-Resolution", ICIP 2020, and its released code.
 
-An affinity has N x N entries an image: 20 MiB at 48 x 48 positions. Two are compared band by band,
-a band being some of their rows, and no band outlives its turn: not even for the gradient, which
-needs but the sign of each difference and is gathered on the way. Everything is float32, because
-in bfloat16 a cosine would be known to 1/256 only.
+An affinity has N x N entries an image: 20 MiB at 48 x 48 positions. Two are compared in bands of
+rows, and no band is stored, not even for the gradient, which needs only the sign of each difference
+and is accumulated in the same pass. Everything is float32, because bfloat16 resolves a cosine only
+to 1/256.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = 1e-7
-"""What [FAKD]'s code adds to a length before it divides by it."""
+"""Added by [FAKD]'s code to a length before the division by it."""
 _FLOAT32 = 4
 _GIB = 2**30
 _CACHED = 8 * 2**20
-"""Bytes of two bands that stay in a processor's cache: 16 images of 48 x 48 positions are compared
-five times faster than with whole affinities."""
+"""Bytes of two bands that fit a processor's cache: 16 images of 48 x 48 positions are compared five
+times faster than with whole affinities."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The sizes that decide how much memory the affinities of all layers take."""
+    """The sizes of feature maps, which determine the memory of their affinities."""
 
     images: int
     positions: int
-    """N = H W of a map, after pooling."""
+    """N, the number of positions H W of a map after pooling."""
     student_features: int
     teacher_features: int
     layers: int
 
     @classmethod
     def of(cls, ours: Sequence[Tensor], theirs: Sequence[Tensor], pool: int) -> Self:
-        """Those of the maps of a student and of a teacher, B F H W each."""
+        """Return the sizes of a student's and a teacher's maps, each B F H W."""
         images, features, height, width = ours[0].shape
         positions = (height // pool) * (width // pool)
         return cls(images, positions, features, theirs[0].shape[1], len(ours))
 
     def bytes(self, rows: int) -> int:
-        """Most bytes that exist at once because of the affinities, in bands of `rows` rows.
+        """Return the peak bytes of comparing affinities in bands of `rows` rows.
 
-        Two bands; for each layer the student's unit vectors and their slope; of the layer at hand
-        two copies of the teacher's vectors and four of the student's. The maps themselves are the
-        networks' own and not counted.
+        They hold two bands; for each layer the student's unit vectors and their gradient; for the
+        current layer two copies of the teacher's vectors and four of the student's. The networks'
+        feature maps are not counted.
         """
         student = (2 * self.layers + 4) * self.student_features
         vectors = student + 2 * self.teacher_features
         return _FLOAT32 * self.images * self.positions * (2 * rows + vectors)
 
     def rows_within(self, memory_gib: float) -> int:
-        """The most rows of a band, up to all N, for which `memory_gib` GiB are enough; 0 if none.
+        """Return the most rows of a band, at most N, for which `memory_gib` is enough; 0 if none.
 
         >>> paper = Maps(16, 48 * 48, 64, 256, 3)
         >>> paper.rows_within(1.0), paper.rows_within(0.4), paper.rows_within(0.1)
@@ -67,7 +67,7 @@ class Maps:
         return self.rows_in(int(memory_gib * _GIB) - self.bytes(0))
 
     def rows_in(self, room: int) -> int:
-        """The most rows, up to all N, of two bands that together take `room` bytes; 0 if none."""
+        """Return the most rows, at most N, of two bands that take `room` bytes; 0 if none."""
         row = self.bytes(1) - self.bytes(0)
         return max(min(room // row, self.positions), 0)
 
@@ -87,7 +87,7 @@ def unit_positions_BNF(features_BFHW: Tensor, pool: int = 1) -> Tensor:
     if pool > 1:
         features_BFHW = F.avg_pool2d(features_BFHW, pool)
     features_BNF = features_BFHW.flatten(2).mT
-    # Unlike the root of a sum of squares, it has a slope where a ReLU has silenced all features.
+    # Unlike the root of a sum of squares, it has a gradient where all features are 0.
     length_BN1: Tensor = torch.linalg.vector_norm(features_BNF, dim=2, keepdim=True)
     return features_BNF / (length_BN1 + _TINY)
 
@@ -122,7 +122,7 @@ def affinity_loss(
 
 
 def layer_loss(student_BFHW: Tensor, teacher_BFHW: Tensor, rows: int, pool: int = 1) -> Tensor:
-    """The mean |A_S - A_T| of one layer, from bands of `rows` rows."""
+    """Compute the mean |A_S - A_T| of one layer in bands of `rows` rows."""
     student_BNF = unit_positions_BNF(student_BFHW, pool)
     teacher_BNF = unit_positions_BNF(teacher_BFHW.detach(), pool)
     loss: Tensor = _MeanDistance.apply(student_BNF, teacher_BNF, rows)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
@@ -130,10 +130,10 @@ def layer_loss(student_BFHW: Tensor, teacher_BFHW: Tensor, rows: int, pool: int 
 
 
 class _MeanDistance(torch.autograd.Function):
-    """Mean |A_S - A_T|, and its slope at the student's unit vectors, a band of rows at a time.
+    """Mean |A_S - A_T| and its gradient for the student's unit vectors, one band at a time.
 
-    As both affinities are symmetric, the slope of sum |S S^T - A_T| at S is
-    2 sign(S S^T - A_T) S: the rows of a band are whole once the band is known.
+    As both affinities are symmetric, the gradient of sum |S S^T - A_T| at S is
+    2 sign(S S^T - A_T) S, so a band of A determines its rows of the gradient.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""A bank of the features of images imagined before: the last so many rows, first in, first out.
+"""A first-in, first-out bank of the features of images generated before.
 
-[CMI] keeps its bank in host memory and leaves it out of its checkpoints. Ours lies on the device,
-where rows come from and go to, so that no update waits for a copy: (entries * numbers in a row *
-4) bytes, 6 MiB for VDSR and 25 MiB for a full EDSR at 4096 entries. It is a learner.
+[CMI] keeps its bank in host memory and out of its checkpoints. Here it is on the device, so that no
+update copies rows to the host: (entries * numbers in a row * 4) bytes, 6 MiB for VDSR and 25 MiB
+for a full EDSR at 4096 entries. Its state is saved in checkpoints.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from trainables.values import Randomness
 
 
 class Bank:
-    """At most `size` rows of `features` numbers; how many are filled, the host knows."""
+    """Holds at most `size` rows of `features` numbers; the host knows how many are filled."""
 
     def __init__(self, size: int, features: int, device: torch.device | str = "cpu") -> None:
         self.rows_KF = torch.zeros(size, features, device=device)
         self.pushed = 0
 
     def __len__(self) -> int:
-        """Rows filled so far."""
+        """Return the number of filled rows."""
         return min(self.pushed, len(self.rows_KF))
 
     def push(self, new_BF: Tensor) -> None:
-        """Add rows, detached, each in the place of the oldest once the bank is full."""
+        """Add rows, detached; in a full bank they replace the oldest."""
         size, count = len(self.rows_KF), len(new_BF)
         assert count <= size, f"{count} rows do not fit in a bank of {size}"
         start = self.pushed % size
@@ -37,15 +37,15 @@ class Bank:
         self.pushed += count
 
     def draw(self, count: int, randomness: Randomness) -> Tensor:
-        """Numbers of `count` different rows out of the filled ones, or of all, on the host."""
+        """Draw the indices of `count` different filled rows, or of all if fewer; on the host."""
         return torch.randperm(len(self), generator=randomness.generator)[:count]
 
     def state_dict(self) -> dict[str, Any]:
-        """The filled rows, and how many were ever pushed."""
+        """Return the filled rows, and how many rows were ever pushed."""
         return {"rows": self.rows_KF[: len(self)].clone(), "pushed": self.pushed}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Hold the rows of `state_dict`; the next one pushed goes where it would have gone."""
+        """Restore the rows of `state_dict` and the position of the next one."""
         self.pushed = int(state_dict["pushed"])
         self.rows_KF.zero_()
         self.rows_KF[: len(self)] = state_dict["rows"]

@@ -1,4 +1,4 @@
-"""What a method is: everything one student learns with, and one update of it."""
+"""The interface of all methods: what a student is trained with, and one update of it."""
 
 from __future__ import annotations
 
@@ -21,61 +21,69 @@ Batch = TypeVar("Batch", Pairs, Blank)
 
 @dataclass(frozen=True)
 class Pairing:
-    """Who teaches whom, on how much: what a method may refuse before anything is built."""
+    """The networks' configurations and the batch, checked by a method before anything is built."""
 
     student: SRNetConfig
+    """The student's configuration."""
     teacher: ScaledConfig | None
+    """The teacher's configuration; None for a method without one."""
     images: int
     """Images in a batch."""
     patch: int
-    """Side of an image at the network's body input."""
+    """Side in pixels of an image at the network's body input."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every method is built from, beside its own configuration."""
+    """The input of every method's constructor besides its own configuration."""
 
     student: SRNet
+    """The network to train."""
     teacher: SRNet | None
-    """Frozen, not detached: its parameters take no gradient, its input may."""
+    """The teacher: its parameters get no gradient, its input may; None for a method without one."""
     optimiser: OptimiserConfig
+    """The configuration of the student's optimiser."""
     steps: int
     """The trial's budget, in student updates."""
     patch: int
-    """Side of an image at the network's body input."""
+    """Side in pixels of an image at the network's body input."""
     seed: int
+    """The trial's seed."""
     device: torch.device
+    """Where the networks are."""
     replay: Replay = field(default_factory=AtOnce)
-    """Does the device's half of every update."""
+    """Runs the device's part of every update."""
 
     def frozen_teacher(self) -> SRNet:
-        """The teacher, which `TrialConfig` has promised to a method that needs one."""
+        """Return the teacher, of a method that `TrialConfig` has checked to have one."""
         assert self.teacher is not None
         return self.teacher
 
 
 class Distiller(ABC, Generic[Batch]):
-    """Everything one method learns with, and one update of it."""
+    """A method in training: its student, its optimisers, and one update."""
 
     batch: ClassVar[type]
-    """`Pairs` or `Blank`: being data-free is a fact of the signature."""
+    """The type of its batches: `Pairs` of images, or `Blank` for a data-free method."""
     taught: ClassVar[bool] = True
-    """Whether there is a teacher."""
+    """Whether it needs a teacher."""
     student: SRNet
+    """The network that is trained."""
 
     @classmethod
     def refusals(cls, _config: Any, _pairing: Pairing) -> Iterator[tuple[str, str]]:
-        """What this method cannot do with its configuration `_config` and this pair of networks.
+        """Yield each reason why this method cannot train with a configuration and a pairing.
 
-        Yields a dotted path of the trial's configuration and, in one sentence, the rule it breaks.
+        A reason is a dotted path of the trial's configuration and, in one sentence, the rule it
+        breaks.
         """
         yield from ()
 
     @classmethod
     def caveat(cls, _config: Any) -> str | None:
-        """What must be known to hold a result of this configuration against the paper's; or None.
+        """Return what keeps a result of this configuration from comparing with the paper; or None.
 
-        One sentence, which every table that shows the result repeats.
+        One sentence, the footnote in every table that shows the result.
         """
         return None
 
@@ -89,29 +97,33 @@ class Distiller(ABC, Generic[Batch]):
 
     @abstractmethod
     def learners(self) -> dict[str, Stateful]:
-        """Every object that changes while training: networks, optimisers, counts, randomness."""
+        """Return all objects that training changes, by name: networks, optimisers, counters, ..."""
 
     @abstractmethod
     def lr(self) -> float:
-        """The student's learning rate at its last update."""
+        """Return the student's learning rate at its last update."""
 
     def prepared(self) -> deque[Any]:
-        """What is prepared for updates to come: nothing wherever a state is taken."""
+        """Return what is prepared for later updates; empty whenever a state is saved."""
         return deque()
 
     def active(self) -> int:
-        """How many body units of the student took part in its last update."""
+        """Return the number of the student's body units that took part in its last update."""
         return len(self.student.body)
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """The state of every learner, under its name."""
-        assert not self.prepared(), "it would be lost, and what was drawn for it with it"
+        """Return the state of every learner, by name."""
+        assert not self.prepared(), "prepared work, and the numbers drawn for it, would be lost"
         return {name: learner.state_dict() for name, learner in self.learners().items()}
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Become the state given; refuses a different set of names."""
+        """Restore the state of every learner.
+
+        Raises:
+            ValueError: the state has other names than the learners.
+        """
         learners = self.learners()
         if set(state) != set(learners):
             raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")

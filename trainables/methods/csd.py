@@ -1,17 +1,17 @@
-"""CSD: one network in two widths; the narrow one learns to resemble the wide one, not a bicubic.
+"""CSD: contrastive self-distillation between a network and a slice of it, the student.
 
 [CSD] Wang et al., "Towards Compact Single Image Super-Resolution via Contrastive
 Self-Distillation", IJCAI 2021, arXiv 2105.11683, and the released PyTorch code.
 
-Learns from: real pairs of images, in both widths; and a contrast, in the feature maps of a frozen
-network, between the wide one's image, to be near, and enlarged LR images, to be far from. The
-student is the leading channels of the wide network, which starts as the teacher and is trained:
-the teacher itself, as it was given, is only copied.
-Deviations: the released code permutes its negatives, which their sum does not notice: we do not.
-It enlarges them by a bicubic of a = -0.75; here there is one bicubic, of a = -0.5. VDSR, which the
-paper does not try, is cut like the others. For want of VGG19's file there are `features: random`
-and `features: teacher`, of which `caveat` tells. The fair baseline that users of the released code
-ask for, a slice of the teacher trained alone, is `lambda_c: 0, lambda_t: 0`.
+Learns from: real pairs of images, in both widths; and a contrastive loss on the feature maps of a
+frozen network, with the wide network's image as positive and upsampled LR images as negatives. The
+student is the leading channels of the wide network, which starts as a copy of the teacher and is
+trained too.
+Deviations: the released code permutes its negatives, which does not change their sum: we do not.
+It upsamples them by a bicubic of a = -0.75; here there is one bicubic, of a = -0.5. VDSR, which the
+paper does not try, is sliced like the others. Without VGG19's file there are `features: random` and
+`features: teacher`, which `caveat` names. The fair baseline that users of the released code ask
+for, a slice of the teacher trained alone, is `lambda_c: 0, lambda_t: 0`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class CSDConfig(Config):
 
     name: Literal["csd"]
     lambda_c: float = Field(default=200.0, ge=0.0)
-    """Weight of the contrastive term, which has no unit: [CSD]'s 200 belongs to `loss_range` 255.
-    0 turns it off, and no features are needed."""
+    """Weight of the contrastive term, a number without unit; [CSD]: 200, for a loss_range of 255.
+    0 turns it off, and then no features are needed."""
     negatives: int = Field(default=10, ge=1, le=127)
-    """K, enlarged LR images that every image is kept away from: the first of the batch; [CSD]: 10,
-    from a batch of 16."""
+    """K, the number of negatives: the first LR images of the batch, upsampled; [CSD]: 10, of a
+    batch of 16."""
     lambda_t: float = Field(default=1.0, ge=0.0)
-    """Weight of the wide width's own error; [CSD]: 1. At 0 nothing of it moves but the slice, and
-    the image that the student should resemble drifts with it."""
+    """Weight of the wide network's error against HR; [CSD]: 1. At 0 only the slice of it is
+    trained, and the positives change with it."""
     features: FeaturesName = "vgg19"
-    """Where images are compared: `vgg19` as in [CSD]; or, without its file, `random` (a quarter as
-    wide, never trained) or `teacher` (its body); those two are not comparable with [CSD]."""
+    """The network of the compared feature maps: `vgg19` as in [CSD]; or, without its file, `random`
+    (a quarter as wide, untrained) or `teacher` (its body), which do not compare with [CSD]."""
     vgg19: str | None = None
     """Torchvision's `vgg19-dcbb9e9d.pth`, for `features: vgg19`; it is never downloaded."""
     loss_range: float = Field(default=255.0, gt=0.0)
@@ -112,13 +112,13 @@ def contrastive_loss(
 
 @final
 class CSD(Distiller[Pairs]):
-    """A student that is the leading channels of a network which it also learns from."""
+    """Trains a network and a slice of it, the student, by errors against HR and a contrast."""
 
     batch: ClassVar[type] = Pairs
 
     @classmethod
     def refusals(cls, config: CSDConfig, pairing: Pairing) -> Iterator[tuple[str, str]]:
-        """Pairs of which one is no slice of the other, too few negatives, features without file."""
+        """Yield refusals: a student that is no slice, too few negatives, features without file."""
         if pairing.teacher is not None:
             yield from slice_refusals(pairing.student, pairing.teacher)
         if config.lambda_c == 0.0:
@@ -132,11 +132,11 @@ class CSD(Distiller[Pairs]):
 
     @classmethod
     def caveat(cls, config: CSDConfig) -> str:
-        """That the published digits are self-ensembled, and whose features are not the paper's."""
-        said = "CSD's published digits are probably of a self-ensemble over eight turned images"
+        """Return that [CSD]'s figures are probably self-ensembled, and which features differ."""
+        caveat = "CSD's published digits are probably of a self-ensemble over eight turned images"
         if config.lambda_c > 0.0 and config.features != "vgg19":
-            return f"features: {config.features} is not CSD's VGG19: not comparable; and {said}"
-        return said
+            return f"features: {config.features} is not CSD's VGG19: not comparable; and {caveat}"
+        return caveat
 
     def __init__(self, config: CSDConfig, setting: Setting) -> None:
         self.config = config
@@ -154,7 +154,7 @@ class CSD(Distiller[Pairs]):
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
-        """One update of both widths; `loss/teacher_pixel` is the wide one's, without its weight."""
+        """Update both widths once; `loss/teacher_pixel` is the wide network's unweighted error."""
         scale = batch.scale
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
@@ -180,12 +180,12 @@ class CSD(Distiller[Pairs]):
         return {name: value.detach() for name, value in losses.items()}
 
     def learners(self) -> dict[str, Stateful]:
-        """The wide network, the student inside it, their optimiser and the count of updates."""
+        """Return the wide network, the student, their optimiser and the count of updates."""
         networks = {"student": self.student, "wide": self.wide}
         return {**networks, "optimiser": self.optimiser, "updates": self.updates}
 
     def lr(self) -> float:
-        """The rate of both widths at their last update."""
+        """Return the learning rate of both widths at their last update."""
         return self.optimiser.lr
 
     def _contrast(
@@ -202,7 +202,7 @@ class CSD(Distiller[Pairs]):
 
 
 class _SumOfDistances(torch.autograd.Function):
-    """`sum_of_distances`: autograd would keep K differences as large as x, in float."""
+    """Computes `sum_of_distances` without the K float differences that autograd would store."""
 
     @staticmethod
     def forward(ctx: Any, x_BFHW: Tensor, others_KFHW: Tensor) -> Tensor:
@@ -224,5 +224,5 @@ class _SumOfDistances(torch.autograd.Function):
 
 
 def _wide_enough(x: Tensor) -> torch.dtype:
-    """In which a mean over a map is taken: float32 where the map itself is bfloat16."""
+    """Return the dtype for means over a map: float32 where the map is bfloat16, else its own."""
     return torch.promote_types(x.dtype, torch.float32)

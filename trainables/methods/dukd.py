@@ -1,11 +1,11 @@
-"""DUKD: the teacher teaches beyond the training images, on crops and reductions of them.
+"""DUKD: training on the teacher's results for training images, crops of them and reductions.
 
 [DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
 arXiv 2309.14162 (v1 and v4), and its BasicSR-based release.
 
 Learns from: real pairs, and the teacher's answers to their LR, to crops of their HR (zoom-in) and
-to their LR made smaller still (zoom-out). To the latter two the student answers by way of an
-augmented image, the augmentation undone.
+to their LR reduced again (zoom-out). For the latter two the student is given an augmented image,
+and the augmentation is undone in its result.
 Deviations: v1 sums all terms, v4 names weights without values, the release weighs 5 : 1 : 1.
 `preset: default` is the paper's method with the released weights, lambda_kd = lambda_dukd = 0.2;
 `paper` has both 1; `released` does besides what only the code does: crops on a grid, the same tile
@@ -106,7 +106,7 @@ def upcycled_loss(
 
 @final
 class DUKD(Distiller[Pairs]):
-    """A student whose teacher knows more than the ground truth there is."""
+    """Trains a student by errors against HR and the teacher, and on zoom-in and zoom-out images."""
 
     batch: ClassVar[type] = Pairs
 
@@ -122,14 +122,14 @@ class DUKD(Distiller[Pairs]):
 
     @classmethod
     def refusals(cls, config: DUKDConfig, pairing: Pairing) -> Iterator[tuple[str, str]]:
-        """More tiles than the grid of a patch has."""
+        """Yield a refusal if `n_gt_sub` exceeds the tiles of a patch's grid."""
         for scale in pairing.student.scales:
             if config.zoom_in == "grid" and config.n_gt_sub > scale**2:
                 rule = f"{config.n_gt_sub} is more than the {scale**2} tiles of a x{scale} patch"
                 yield "method.n_gt_sub", rule
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
-        """One update towards the true image and the teacher's images, or two."""
+        """Do one update, or two where `update` is not `joint`; returns each term's loss."""
         scale = batch.scale
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor, *drawn: Tensor) -> Results:
@@ -151,7 +151,7 @@ class DUKD(Distiller[Pairs]):
         return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW, *drawn)
 
     def learners(self) -> dict[str, Stateful]:
-        """The student, its optimiser, the count of its updates and both streams."""
+        """Return the student, its optimiser, its count of updates and both random generators."""
         return {
             "student": self.student,
             "optimiser": self.optimiser,
@@ -161,11 +161,11 @@ class DUKD(Distiller[Pairs]):
         }
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.optimiser.lr
 
     def _given(self, batch: Pairs) -> dict[str, Tensor]:
-        """The terms of the pairs as they are: KD's."""
+        """Return the terms of the image pairs themselves, as in KD."""
         teacher_BCHW = self._teach(batch.lr_BCHW, batch.scale)
         sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
         weight, loss_range = self.config.lambda_kd, self.config.loss_range
@@ -173,7 +173,7 @@ class DUKD(Distiller[Pairs]):
         return {"loss/pixel": pixel, "loss/kd": kd}
 
     def _drawn(self, batch: Pairs) -> tuple[Tensor, ...]:
-        """All random numbers of an update: corners of crops, and how crops and LR are augmented."""
+        """Draw all random numbers of an update: corners of crops, and counts of augmentations."""
         config, side, images = self.config, batch.lr_BCHW.shape[-1], len(batch.hr_BCHW)
         corners = grid_corners_N2 if config.zoom_in == "grid" else random_corners_N2
         crops = 0 if config.zoom_in == "off" else config.n_gt_sub
@@ -186,14 +186,14 @@ class DUKD(Distiller[Pairs]):
 
     @property
     def _out(self) -> tuple[OperationName, ...]:
-        """By which operations zoom-out is augmented."""
+        """Return the operations that augment zoom-out images."""
         config = self.config
         return config.operations if config.zoom_out and config.augment_on == "both" else ()
 
     def _upcycled(
         self, batch: Pairs, corners_N2: Tensor, counts_in: Tensor, counts_out: Tensor
     ) -> dict[str, Tensor]:
-        """The terms of zoom-in and zoom-out."""
+        """Return the terms of zoom-in and zoom-out."""
         config, scale, side = self.config, batch.scale, batch.lr_BCHW.shape[-1]
         losses = {}
         if config.zoom_in != "off":
@@ -213,7 +213,7 @@ class DUKD(Distiller[Pairs]):
     def _compare(
         self, x_BCHW: Tensor, scale: int, augmentation: Augmentation
     ) -> tuple[Tensor, Tensor]:
-        """The upcycled loss on `x_BCHW`, and S~ of it."""
+        """Return the upcycled loss on `x_BCHW`, and S~(x)."""
         config = self.config
         teacher_BCHW = self._teach(x_BCHW, scale)
         sr_BCHW = consistent_BCHW(self.student, x_BCHW, scale, augmentation)

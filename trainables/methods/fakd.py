@@ -1,16 +1,16 @@
-"""FAKD: the student learns how its teacher relates each position of a feature map to all others.
+"""FAKD: training on the affinities between the positions of the teacher's feature maps.
 
 [FAKD] He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image
 Super-Resolution", ICIP 2020, and its released code.
 
 Learns from: real pairs of images, the teacher's answer to their LR, and the affinities of three of
 the teacher's feature maps. Widths may differ.
-Deviations: the last map is noted before the skip around the body. The released code notes it there
-too, and then adds the skip to that very tensor, in place, so that what it compares is
-`last_map: after_skip`. The code of [DUKD]'s authors does the same, and moreover sums the layers'
-losses as new numbers, so that its affinities teach nothing: here the gradient reaches the student.
-[FAKD] has EDSR, RCAN and SAN, teacher and student of one kind; all other networks and pairs are
-ours, tapped as EDSR is. Its other transforms of a map are left out.
+Deviations: the last map is taken before the skip around the body. The released code takes it there
+too, but then adds the skip to that tensor in place, so that it compares `last_map: after_skip`. The
+code of [DUKD]'s authors does the same, and sums the layers' losses as new tensors, so that its
+affinities have no gradient: here the gradient reaches the student. [FAKD] has EDSR, RCAN and SAN,
+teacher and student of one kind; all other networks and pairs are ours, tapped as EDSR is. Its
+other transforms of a map are left out.
 
 [DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
 arXiv 2309.14162.
@@ -44,20 +44,21 @@ class FAKDConfig(Config):
 
     name: Literal["fakd"]
     alpha: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of the teacher's image in what the student's is compared with; [FAKD]: 0.5."""
+    """Weight of the error against the teacher's result; that against HR has 1 - alpha. [FAKD]: 0.5.
+    """
     w_SA: float = Field(default=10.0, ge=0.0)
-    """Weight of the affinities, which have no range; [FAKD]: 10, chosen for a loss_range of 255."""
+    """Weight of the affinity term, a number without unit; [FAKD]: 10, for a loss_range of 255."""
     taps: Literal["paper"] | Shares = "paper"
-    """After which shares of the body maps are compared, the last map at 1. `paper`: 1/3, 2/3, 1,
-    and for RCAN 0.3, 0.7, 1, the third and the seventh of ten groups."""
+    """Depths, as shares of the body, of the compared maps; the last is 1. `paper`: 1/3, 2/3, 1, and
+    for RCAN 0.3, 0.7, 1, the third and the seventh of ten groups."""
     last_map: LastMap = "before_skip"
-    """The map at 1, after the body and the convolution that closes it: before the skip around
-    both, as the released code reads, or after it, as that code runs. VDSR has no such skip."""
+    """The map at depth 1, after the body's closing convolution: before the skip around the body, as
+    the released code is written, or after it, as that code runs. VDSR has no such skip."""
     fakd_pool: int = Field(default=1, ge=1)
-    """Side of the squares of positions averaged before; 2 takes a sixteenth of the memory.
+    """Side of the squares of positions averaged first; 2 takes a sixteenth of the memory.
     [FAKD]: 1."""
     memory_gib: float = Field(default=1.0, gt=0.0)
-    """GiB that the affinities may take beside the networks' own maps; changes the last digits."""
+    """GiB that affinities may take besides the feature maps; changes the last digits."""
     loss_range: float = Field(default=255.0, gt=0.0)
     """Images are taken to span 0..loss_range in the loss."""
 
@@ -74,7 +75,7 @@ def supervision_loss(
 
 
 def tapped(network: SRNet, taps: Literal["paper"] | Shares, last_map: LastMap) -> tuple[Tap, ...]:
-    """Where `network` is tapped, as [FAKD] cuts its body: after int(share * units) units.
+    """Return the taps of a network, as in [FAKD]: after int(share * units) units of its body.
 
     >>> from trainables.networks import build_network
     >>> tapped(build_network({"name": "edsr", "blocks": 32, "scale": 2}), "paper", "after_skip")
@@ -90,7 +91,7 @@ def tapped(network: SRNet, taps: Literal["paper"] | Shares, last_map: LastMap) -
 
 @final
 class FAKD(Distiller[Pairs]):
-    """A student that relates positions as its teacher does."""
+    """Trains a student by errors against HR and teacher, and by feature affinities."""
 
     batch: ClassVar[type] = Pairs
 
@@ -106,7 +107,7 @@ class FAKD(Distiller[Pairs]):
 
     @classmethod
     def refusals(cls, config: FAKDConfig, pairing: Pairing) -> Iterator[tuple[str, str]]:
-        """A teacher whose body cannot be tapped; maps that cannot be pooled, or do not fit."""
+        """Yield refusals: a teacher without taps, maps that cannot be pooled, too little memory."""
         if not isinstance(pairing.teacher, SRNetConfig):
             rule = "fakd compares feature maps, and this network shows none: take one of our own"
             yield "teacher.name", rule
@@ -123,7 +124,7 @@ class FAKD(Distiller[Pairs]):
             yield "method.memory_gib", rule
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
-        """One update towards the true image, the teacher's, and its affinities."""
+        """Do one update by the errors against HR, the teacher's result and its affinities."""
         config, scale = self.config, batch.scale
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
@@ -144,9 +145,9 @@ class FAKD(Distiller[Pairs]):
         return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
-        """The student, its optimiser and the count of its updates."""
+        """Return the student, its optimiser and its count of updates, by name."""
         return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.optimiser.lr

@@ -1,4 +1,4 @@
-"""Frozen networks that turn an image into feature maps, which CSD compares images in.
+"""Frozen networks whose feature maps are compared in CSD.
 
 [VGG] Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
 ICLR 2015, arXiv 1409.1556: VGG19, with torchvision's parameters, in the file that the user has.
@@ -25,36 +25,36 @@ from trainables.values import ConfigError, Randomness
 FeaturesName = Literal["vgg19", "random", "teacher"]
 
 _STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))
-"""Width and convolutions of each stage up to relu5_1; between stages sides are halved."""
+"""Channels and convolutions of each stage up to relu5_1; sides are halved between stages."""
 _WIDTH_OF_RANDOM = 1 / 4
 _SMALLEST_SIDE = 2 ** (len(_STAGES) - 1)
 
 
 class Features(nn.Module):
-    """Images to feature maps, each with its weight in a comparison."""
+    """A frozen network that maps images to feature maps, with a weight for each map."""
 
     weights: tuple[float, ...]
-    """One for each map, from the shallowest to the deepest."""
+    """The weight of each map in a comparison, from the shallowest to the deepest."""
 
     micro_batch: int | None = None
-    """Images that pass at a time, None: all there are. The maps are the same."""
+    """Images that are processed at a time; None: the whole batch. The maps are the same."""
 
     @abstractmethod
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """`forward`, all images together."""
+        """Compute `forward` for all images together."""
 
     @final  # type: ignore[misc]  # to torch, forward is an attribute that may be assigned
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Maps B F H W of images in [0, 1], of any colour that the student may have."""
+        """Compute the maps, each B F H W, of images in [0, 1], RGB or luma."""
         return in_portions(self.maps, images_BCHW, self.micro_batch)
 
 
 @final
 class VGG19(Features):
-    """VGG19 up to relu5_1: its five maps relu1_1, relu2_1, ..., relu5_1.
+    """VGG19 up to relu5_1, with the five maps relu1_1, relu2_1, ..., relu5_1.
 
-    Images enter in 0..255 without ImageNet's normalisation, as in the released CSD; luma enters as
-    grey RGB. `width` is a share of VGG19's own channels.
+    Images are scaled to 0..255 without ImageNet's normalisation, as in the released CSD; luma
+    becomes grey RGB. `width` is a share of VGG19's own channels.
     """
 
     weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
@@ -76,7 +76,7 @@ class VGG19(Features):
         self.features = nn.Sequential(*layers)  # under torchvision's name: its keys are ours
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Five maps, B F H W, the last of 1/16 of the images' sides."""
+        """Compute five maps, B F H W; the last has 1/16 of the images' sides."""
         x_BFHW = images_BCHW.expand(-1, 3, -1, -1) * 255.0
         maps = []
         for number, layer in enumerate(self.features):
@@ -87,7 +87,7 @@ class VGG19(Features):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """He's normal start without bias, which keeps the size of its maps near its input's."""
+        """Initialise by He's normal distribution without bias, which keeps the maps' magnitude."""
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 assert layer.bias is not None
@@ -97,7 +97,7 @@ class VGG19(Features):
 
 @final
 class BodyMaps(Features):
-    """A teacher's own body, at 1/3, 2/3 and all of its units, looking at an image as it is."""
+    """A teacher's body as feature extractor: the maps after 1/3, 2/3 and all of its units."""
 
     weights = VGG19.weights[-3:]
 
@@ -108,13 +108,13 @@ class BodyMaps(Features):
         self.taps = [max(units * third // 3, 1) - 1 for third in (1, 2, 3)]
 
     def maps(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Three maps, B F H W, as large as the images."""
+        """Compute three maps, B F H W, of the images' size."""
         keep = Keeper(self.taps, images_BCHW)
         self.teacher.run_body(self._lifted(images_BCHW), keep, None)
         return keep.kept()
 
     def _lifted(self, images_BCHW: Tensor) -> Tensor:
-        """What the first unit sees: `trace` would enlarge images that are enlarged already."""
+        """Compute the input of the first unit; not by `trace`, which would upsample again."""
         if isinstance(self.teacher, VDSR):
             return torch.relu_(self.teacher.input(images_BCHW))
         assert isinstance(self.teacher, ResidualSRNet)
@@ -126,7 +126,7 @@ class BodyMaps(Features):
 def features_refusals(
     name: FeaturesName, vgg19: str | None, side: int
 ) -> Iterator[tuple[str, str]]:
-    """Why images of `side` pixels cannot be seen so: a trial's dotted path, and the rule."""
+    """Yield dotted path and rule of each reason why these features cannot be used."""
     if name == "vgg19" and vgg19 is None:
         way = "vgg19: FILE, torchvision's vgg19-dcbb9e9d.pth, or features: random"
         yield "method.vgg19", f"features: vgg19 needs a file: say {way}"
@@ -136,17 +136,18 @@ def features_refusals(
 
 
 def make_features(name: FeaturesName, vgg19: str | None, teacher: SRNet) -> Features:
-    """The frozen features of that name, on the CPU but for the teacher's.
+    """Make the frozen feature extractor of a name, on the CPU except for the teacher's.
 
-    `random` is VGG19 at a quarter of its width, drawn once for all trials; `vgg19` reads
-    torchvision's file; `teacher` looks through `teacher`, a VDSR, EDSR or RCAN.
+    `random` is VGG19 at a quarter of its width, with the same random parameters in all trials;
+    `vgg19` has those of torchvision's file; `teacher` is the body of `teacher`, a VDSR, EDSR or
+    RCAN.
 
     Raises:
         ConfigError: the file is missing or does not hold VGG19.
     """
     if name == "teacher":
         return BodyMaps(teacher)
-    with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
+    with torch.random.fork_rng(devices=[]):  # modules draw unused numbers from the global stream
         network = VGG19(_WIDTH_OF_RANDOM if name == "random" else 1.0)
     if name == "random":
         network.initialise(Randomness(0, "random features").generator)

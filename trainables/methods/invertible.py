@@ -1,4 +1,4 @@
-"""Augmentations that can be undone: each sample its own, all of a batch at once.
+"""Invertible augmentations, drawn for each sample and applied to a batch at once.
 
 [DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
 arXiv 2309.14162: paired invertible augmentations, for its label consistency.
@@ -25,27 +25,27 @@ OperationName = Literal["inversion", "hflip", "vflip", "transpose", "rot90"]
 
 @dataclass(frozen=True)
 class Operation:
-    """A map of images B C H W that is the identity when it is applied `order` times."""
+    """A map of images B C H W whose `order`-fold application is the identity."""
 
     once: Callable[[Tensor], Tensor]
     order: int
 
 
 OPERATIONS: dict[OperationName, Operation] = {
-    # Never clamped: only then is it exact, whatever a network makes of a dark or a bright image.
+    # Not clamped, so that it is exact for results outside of [0, 1] too.
     "inversion": Operation(lambda x_BCHW: 1.0 - x_BCHW, 2),
     "hflip": Operation(lambda x_BCHW: x_BCHW.flip(-1), 2),
     "vflip": Operation(lambda x_BCHW: x_BCHW.flip(-2), 2),
     "transpose": Operation(lambda x_BCHW: x_BCHW.mT, 2),
     "rot90": Operation(lambda x_BCHW: x_BCHW.rot90(1, (-2, -1)), 4),
 }
-"""Colours inverted; mirrored left-right, upside-down, across the diagonal; a quarter turn to the
-left. The last two need square images."""
+"""Operations by name: inverted colours; mirrored horizontally, vertically, across the diagonal; a
+quarter turn to the left. The last two need square images."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """D: for every sample of a batch, how often each operation is applied, one after the other."""
+    """D: how often each operation is applied to each sample of a batch, in order."""
 
     steps: tuple[tuple[Operation, Tensor], ...] = ()
     """Each operation with its B counts from 0 to order - 1, on the images' device; () is the
@@ -60,16 +60,17 @@ class Augmentation:
         randomness: Randomness,
         device: torch.device,
     ) -> Self:
-        """Each operation happens to each sample with `probability`, independently of all others.
+        """Draw an augmentation: each operation is applied to each sample with `probability`.
 
-        A quarter turn that happens does so once, twice or three times, equally likely.
+        All draws are independent. A quarter turn is applied once, twice or three times, equally
+        likely.
         """
         counts_KB = drawn_counts(operations, probability, images, randomness)
         return cls.of(operations, counts_KB.to(device, non_blocking=True))
 
     @classmethod
     def of(cls, operations: Sequence[OperationName], counts_KB: Tensor) -> Self:
-        """Each operation as often as `drawn_counts` has it, a row for each."""
+        """Make the augmentation of drawn counts: row k has operation k's count for each sample."""
         chosen = [OPERATIONS[name] for name in operations]
         return cls(tuple(zip(chosen, counts_KB, strict=True)))
 
@@ -93,9 +94,10 @@ class Augmentation:
 def drawn_counts(
     operations: Sequence[OperationName], probability: float, images: int, randomness: Randomness
 ) -> Tensor:
-    """How often each of K operations happens to each of B images: K B, drawn as `draw` says.
+    """Draw how often each of K operations is applied to each of B images: int64, K B.
 
-    On the host, where nothing waits for the device and each device gets the same choices.
+    See `Augmentation.draw` for the distribution. Drawn on the host, so that it needs no
+    synchronisation and is the same for every device.
     """
     orders = [OPERATIONS[name].order for name in operations]
     counts = [_counts(order, probability, images, randomness) for order in orders]

@@ -1,4 +1,4 @@
-"""KD: the student learns from the true image and from the teacher's image at once.
+"""KD: training on HR images and on the teacher's results together.
 
 [KD] Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", NIPS workshop 2014,
 arXiv 1503.02531, on images as [DUKD] uses it: the baseline of its tables.
@@ -31,7 +31,7 @@ class KDConfig(Config):
     preset: Literal["default", "paper", "released"] = "default"
     """`default` and `released`: lambda_kd = 0.2; `paper`: 1."""
     lambda_kd: float = Field(default=0.2, ge=0.0)
-    """Weight of the teacher's image; [DUKD]: 0.2 as released, 1 as printed."""
+    """Weight of the error against the teacher's result; [DUKD]: 0.2 as released, 1 as printed."""
     loss_range: float = Field(default=255.0, gt=0.0)
     """Images are taken to span 0..loss_range in the loss."""
 
@@ -49,7 +49,7 @@ def kd_loss(
 
 @final
 class KD(Distiller[Pairs]):
-    """A student of two teachers: the truth, and a network."""
+    """Trains a student by its errors against HR and against the teacher's results."""
 
     batch: ClassVar[type] = Pairs
 
@@ -62,7 +62,7 @@ class KD(Distiller[Pairs]):
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
-        """One update towards the true image and the teacher's."""
+        """Do one update; returns `loss/pixel` against HR and `loss/kd` against the teacher."""
         config, scale = self.config, batch.scale
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
@@ -79,9 +79,9 @@ class KD(Distiller[Pairs]):
         return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
-        """The student, its optimiser and the count of its updates."""
+        """Return the student, its optimiser and its count of updates, by name."""
         return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.optimiser.lr

@@ -1,7 +1,7 @@
-"""The parts of progressive distillation: how many body units learn, and from when.
+"""Plans progressive distillation: how many body units are trained, and from which update on.
 
-[DFSR] Section 3.3 and Algorithm 1: the student's body is cut into P parts; part by part another
-one joins those that already learn. Nothing that has joined is ever frozen.
+[DFSR] Section 3.3 and Algorithm 1: the student's body is divided into P parts, which join training
+one after the other. No part is frozen once it has joined.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ SplitPoints = Literal["even"] | float | Annotated[tuple[int, ...], Field(strict=
 
 @dataclass(frozen=True)
 class Parts:
-    """When the student grows, and to what depth."""
+    """The updates at which the student grows, and its depths."""
 
     starts: tuple[int, ...]
     """The student update (from 0) with which each part begins; the first is 0."""
     depths: tuple[int, ...]
-    """Body units that learn in each part; the last is the whole body."""
+    """Number of body units trained in each part; the last is the whole body."""
 
     def at(self, step: int) -> int:
-        """The part (from 0) to which student update number `step` belongs."""
+        """Return the part (from 0) to which student update number `step` belongs."""
         return bisect_right(self.starts, step) - 1
 
 
 def plan_parts(
     blocks: int, steps: int, P: int, split_points: SplitPoints, part_fraction: float
 ) -> Parts:
-    """Parts for a body of `blocks` units and a budget of `steps` student updates.
+    """Plan the parts for a body of `blocks` units and a budget of `steps` student updates.
+
+    Args:
+        blocks: units of the student's body.
+        steps: student updates.
+        P: number of parts.
+        split_points: where the body is divided; see `part_depths`.
+        part_fraction: share of `steps` that all parts but the last take together.
 
     Raises:
         ValueError: P or `split_points` leave a part without a unit or without an update.
@@ -48,7 +55,13 @@ def plan_parts(
 
 
 def growth_starts(steps: int, P: int, part_fraction: float) -> tuple[int, ...]:
-    """Student updates with which the P parts begin: all but the last share `part_fraction`."""
+    """Return the student updates with which the P parts begin.
+
+    All parts but the last divide the share `part_fraction` of `steps` evenly.
+
+    Raises:
+        ValueError: a part would have no update.
+    """
     starts = tuple(_half_up(part_fraction * steps * k / max(P - 1, 1)) for k in range(P))
     if any(later <= earlier for earlier, later in zip(starts, (*starts[1:], steps), strict=True)):
         raise ValueError(
@@ -60,8 +73,11 @@ def growth_starts(steps: int, P: int, part_fraction: float) -> tuple[int, ...]:
 def part_depths(blocks: int, P: int, split_points: SplitPoints) -> tuple[int, ...]:
     """Eq. N_k of [DFSR] (Section 3.3): body units active in each of the P parts.
 
-    `even` cuts evenly, rounded half up. One number f in (0, 1) gives the first part that share of
-    the body and divides the rest evenly. A rising list of P - 1 counts says it outright.
+    `even` divides evenly, rounded half up. A number f in (0, 1) gives the first part that share of
+    the body and divides the rest evenly. An ascending list has the first P - 1 depths.
+
+    Raises:
+        ValueError: a part would have no unit, or the list does not fit.
 
     >>> part_depths(18, 2, "even"), part_depths(18, 3, 0.5), part_depths(18, 3, (4, 10))
     ((9, 18), (9, 14, 18), (4, 10, 18))

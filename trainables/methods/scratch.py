@@ -1,4 +1,4 @@
-"""Scratch: the network learns from real images alone; it also trains the teachers we ship.
+"""Scratch: training on real images without a teacher; also used for the shipped teachers.
 
 [VDSR] Kim, Lee, Lee, "Accurate Image Super-Resolution Using Very Deep Convolutional Networks",
 CVPR 2016; the papers' "Student" rows.
@@ -42,7 +42,7 @@ def pixel_loss(sr_BCHW: Tensor, hr_BCHW: Tensor, loss: LossName, loss_range: flo
 
 @final
 class Scratch(Distiller[Pairs]):
-    """A network that has no teacher."""
+    """Trains a network on real images, without a teacher."""
 
     batch: ClassVar[type] = Pairs
     taught: ClassVar[bool] = False
@@ -55,7 +55,7 @@ class Scratch(Distiller[Pairs]):
         self.updates = Counter()
 
     def step(self, batch: Pairs) -> dict[str, Tensor]:
-        """One update towards the true image."""
+        """Do one update by the error against HR; returns `loss/pixel`."""
         config, scale = self.config, batch.scale
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
@@ -69,9 +69,9 @@ class Scratch(Distiller[Pairs]):
         return self.replay(("learn", scale), descend, batch.lr_BCHW, batch.hr_BCHW)
 
     def learners(self) -> dict[str, Stateful]:
-        """The student, its optimiser and the count of its updates."""
+        """Return the student, its optimiser and its count of updates, by name."""
         return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.optimiser.lr

@@ -1,4 +1,4 @@
-"""Losses that more than one paper uses."""
+"""Losses that several methods share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ LossName = Literal["l1_mean", "mse_sum"]
 
 
 def distance(a_BCHW: Tensor, b_BCHW: Tensor, loss: LossName, loss_range: float) -> Tensor:
-    """How far two batches of images in [0, 1] lie apart, as a scalar; 0 where they are equal.
+    """Compute the distance of two batches of images in [0, 1]: a scalar, 0 where they are equal.
 
-    `l1_mean` is the papers' 1/n ||a - b||_1 with n the number of elements; `mse_sum` the squared
-    error summed over the whole batch, which the released VDSR code uses. The images are taken to
-    span 0..`loss_range`.
+    Args:
+        a_BCHW: images.
+        b_BCHW: images of the same shape.
+        loss: `l1_mean`: the papers' 1/n ||a - b||_1, n the number of elements; `mse_sum`: the
+            squared error summed over the batch, as in the released VDSR code.
+        loss_range: images are scaled to 0..loss_range.
 
     >>> import torch
     >>> a, b = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.5)

@@ -1,11 +1,11 @@
-"""Two views of an image, by which [CMI] tells it from others: shifted as a whole, and enlarged.
+"""Two random views of an image for [CMI]'s contrast: one shifted, one enlarged.
 
 [CMI] Fang et al., "Contrastive Model Inversion for Data-Free Knowledge Distillation", IJCAI 2021,
 arXiv 2105.08584; its released code makes the views with kornia.
 
-A view samples rows and columns apart, so it is a product of three matrices: one launch for a whole
-batch, and a gradient whose sums have one order on every device. Where it samples is drawn on the
-host, before any work on the device begins.
+A view samples rows and columns separately, so it is a product of three matrices: one launch for a
+whole batch, and a gradient whose sums have one order on every device. The sampled positions are
+drawn on the host, before any work on the device begins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDEST = 4 / 3
 
 
 Places = tuple[Tensor, Tensor]
-"""Rows B H and columns B W that a view samples, in pixels of the image, on the host."""
+"""The rows (B H) and columns (B W) that a view samples, in pixels of the image, on the host."""
 
 
 def global_places(shape: Sequence[int], randomness: Randomness) -> Places:
@@ -41,8 +41,8 @@ def global_places(shape: Sequence[int], randomness: Randomness) -> Places:
 def local_places(shape: Sequence[int], randomness: Randomness) -> Places:
     """Not in [DFSR+CMI]: [CMI]'s local view: a quarter to all of the area enlarged, maybe mirrored.
 
-    A window is 3:4 to 4:3 in shape; a side that would be longer than the image's is as long. Its
-    sides and place are real numbers: at 12 pixels, whole ones would be few.
+    A window's aspect ratio is 3:4 to 4:3; sides are limited to the image's. Its sides and position
+    are real numbers, since at 12 pixels there would be few whole ones.
     """
     images, _, height, width = shape
     uniform_4B1 = torch.rand(4, images, 1, generator=randomness.generator)
@@ -54,10 +54,12 @@ def local_places(shape: Sequence[int], randomness: Randomness) -> Places:
 
 
 def window_BN(side: int, share_B1: Tensor, place_B1: Tensor) -> Tensor:
-    """Where the `side` pixels of an enlarged window lie on a side of the image, in pixels.
+    """Return the positions on a side of the image, in pixels, that an enlarged window samples: B N.
 
-    `share_B1` is the window's part of the side, at most 1; `place_B1` in [0, 1] how far along it
-    lies. The image's edge pixels are repeated.
+    Args:
+        side: N, the side in pixels of the image and of the view.
+        share_B1: the window's share of the side, at most 1; edge pixels are repeated.
+        place_B1: the window's position along the side, from 0 to 1.
 
     >>> window_BN(4, torch.tensor([[0.5]]), torch.tensor([[1.0]]))
     tensor([[1.7500, 2.2500, 2.7500, 3.0000]])
@@ -69,13 +71,13 @@ def window_BN(side: int, share_B1: Tensor, place_B1: Tensor) -> Tensor:
 
 
 def maybe_mirrored(columns_BW: Tensor, randomness: Randomness) -> Tensor:
-    """Each image's columns from right to left, with probability 1/2."""
+    """Reverse each image's columns with probability 1/2."""
     coins_B1 = torch.rand(len(columns_BW), 1, generator=randomness.generator) < 0.5
     return torch.where(coins_B1, columns_BW.flip(1), columns_BW)
 
 
 def sampled_BCHW(x_BCHW: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
-    """Each image at its own rows and columns: bilinear between pixels, 0 outside."""
+    """Sample each image at its own rows and columns: bilinear between pixels, 0 outside."""
     rows_B1HH = hats_BNN(rows_BH, x_BCHW.shape[-2])[:, None].to(x_BCHW)
     columns_B1WW = hats_BNN(columns_BW, x_BCHW.shape[-1])[:, None].to(x_BCHW)
     with torch.autocast(x_BCHW.device.type, enabled=False):  # bfloat16 would blur what it shifts
@@ -83,7 +85,9 @@ def sampled_BCHW(x_BCHW: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
 
 
 def hats_BNN(positions_BN: Tensor, side: int) -> Tensor:
-    """Row i holds the weights, 1 at distance 0 and 0 from distance 1 on, of the pixels around it.
+    """Return the bilinear weights of the pixels of a side for each position: B N side.
+
+    A pixel's weight falls linearly from 1 at distance 0 to 0 at distance 1.
 
     >>> hats_BNN(torch.tensor([[0.25, 2.0, -1.0]]), 3)
     tensor([[[0.7500, 0.2500, 0.0000],

@@ -1,4 +1,4 @@
-"""New images out of training images: crops of the HR in its place, and the LR made smaller.
+"""DUKD's zoom-in and zoom-out: crops of HR images as inputs, and LR images made smaller.
 
 [DUKD] Zhang et al., "Data Upcycling Knowledge Distillation for Image Super-Resolution", 2023,
 arXiv 2309.14162, and its release.
@@ -16,8 +16,8 @@ from trainables.values import Randomness
 def random_corners_N2(shape: torch.Size, side: int, crops: int, randomness: Randomness) -> Tensor:
     """Eq. HR_zi of [DUKD]: corners of squares of `side` pixels anywhere in the HR, each its own.
 
-    Returns the rows and columns of (crops B) upper left corners, for HR images of `shape`
-    B C H W: all images in turn, `crops` times. On the host, as every draw.
+    Returns the rows and columns of (crops B) upper left corners for HR images of `shape` B C H W:
+    all images in turn, `crops` times; drawn on the host.
     """
     images, _, height, width = shape
     return torch.cat(
@@ -32,7 +32,8 @@ def random_corners_N2(shape: torch.Size, side: int, crops: int, randomness: Rand
 def grid_corners_N2(shape: torch.Size, side: int, tiles: int, randomness: Randomness) -> Tensor:
     """Not in [DUKD]: its release cuts HR_zi along a grid, the same tiles of every image.
 
-    As `random_corners_N2`, of `tiles` tiles, none twice; H and W are multiples of `side`.
+    Returns (tiles B) corners as `random_corners_N2` does, of `tiles` different tiles; H and W are
+    multiples of `side`.
     """
     images, _, height, width = shape
     columns = width // side
@@ -43,9 +44,9 @@ def grid_corners_N2(shape: torch.Size, side: int, tiles: int, randomness: Random
 
 
 def cut_BCHW(hr_BCHW: Tensor, corners_N2: Tensor, side: int) -> Tensor:
-    """Squares of `side` pixels whose upper left corners are `corners_N2`, all images in turn.
+    """Cut squares of `side` pixels with the upper left corners `corners_N2`, all images in turn.
 
-    B C H W to N C side side, by one gather on the device, where both lie; N is a multiple of B.
+    B C H W to N C side side, by one gather on the device of both arguments; N is a multiple of B.
     """
     along = torch.arange(side, device=hr_BCHW.device)
     which_N = torch.arange(len(corners_N2), device=hr_BCHW.device) % len(hr_BCHW)

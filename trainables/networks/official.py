@@ -256,7 +256,7 @@ def _without_mean_shifts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if found is None:
             continue
         if found.shape != expected.shape or not torch.allclose(found.float(), expected, rtol=1e-3):
-            said = [round(value, 4) for value in found.flatten().tolist()[:9]]
+            shift = [round(value, 4) for value in found.flatten().tolist()[:9]]
             needed = [round(value, 4) for value in expected.flatten().tolist()]
-            raise ValueError(f"{key} is {said}; networks here shift by DIV2K's mean: {needed}")
+            raise ValueError(f"{key} is {shift}; networks here shift by DIV2K's mean: {needed}")
     return {key: value for key, value in tensors.items() if key not in _mean_shifts()}
