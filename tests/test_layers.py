@@ -76,7 +76,6 @@ LATE = {
     "tune_sr/cli/parser.py",  # with torch, for which no refusal waits
     "tune_sr/driver/run_study.py",  # Ray's environment is set before Ray is imported
     "tune_sr/searchers/algorithms.py",  # a searcher that does not use Optuna needs none of it
-    "tune_sr/tracking/runs.py",  # with torch, which is not needed to read a ledger
 }
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 

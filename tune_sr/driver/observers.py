@@ -1,13 +1,13 @@
-"""Everyone who watches a study go: the person at the terminal, and MLflow."""
+"""Starts and stops the two readers of a running study's ledger: terminal display and MLflow."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from trainables.values import QUALITIES
 from tune_sr.progress.display import Progress
 from tune_sr.progress.status import StudyOutline
 from tune_sr.schedulers.rungs import rungs
@@ -17,17 +17,19 @@ from tune_sr.tracking.store import TrackingStore
 from tune_sr.tracking.tracker import MlflowTracker
 
 _CLOSE_S, _CLOSE_EARLY_S = 60.0, 10.0
-"""How long MLflow may take for what is left to send: at the end of a study, and of a broken one."""
-
-_SWITCH_S = 0.0005
-"""How long a thread that works may keep one waiting that comes back from a disk or a network. At
-Python's own 5 ms a result costs Ray's loop a whole 10 ms more while MLflow is sent something."""
+"""Seconds that MLflow may take for the rest: at the end of a study, and after an exception."""
 
 
 class Observers:
-    """Readers of a study's ledger and of its driver's log warnings, while in use as a context.
+    """Context in which a study is displayed and sent to MLflow, and log warnings are shown.
 
-    On leaving, what the study's folder then holds is sent; so its results are written before.
+    On leaving it MLflow receives the rest, the files in the study's folder included: write results
+    before.
+
+    Args:
+        config: the study.
+        marks: reports of `bicubic` and `teacher`, as `measure_references` returns them.
+        quiet: show nothing but log warnings and MLflow's failures.
     """
 
     def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
@@ -49,6 +51,7 @@ class Observers:
             TrackingStore.resolve(settings.tracking_uri, config.folder.parent),
             experiment=settings.experiment or config.space.name,
             params_of=lambda point: config.trial_config(point).model_dump(mode="json"),
+            summary_keys=(*QUALITIES, "ssim"),
             tags={
                 "searcher": settings.searcher,
                 "scheduler": settings.scheduler.name,
@@ -56,11 +59,9 @@ class Observers:
             },
             say=self._progress.say,
         )
-        self._warnings = _Saying(self._progress.say)
-        self._switch_s = sys.getswitchinterval()
+        self._warnings = _WarningLines(self._progress.say)
 
     def __enter__(self) -> Observers:
-        sys.setswitchinterval(min(_SWITCH_S, self._switch_s))
         for name in ("tune_sr", "trainables"):
             logging.getLogger(name).addHandler(self._warnings)
         self._progress.start()
@@ -68,7 +69,7 @@ class Observers:
         return self
 
     def stop_display(self) -> None:
-        """Leave the last table standing: what is printed from now on stands below it."""
+        """Stop the display; what is printed from now on stands below its last table."""
         self._progress.close()
 
     def __exit__(
@@ -81,16 +82,15 @@ class Observers:
         self._tracker.close(_CLOSE_S if kind is None else _CLOSE_EARLY_S)
         for name in ("tune_sr", "trainables"):
             logging.getLogger(name).removeHandler(self._warnings)
-        sys.setswitchinterval(self._switch_s)
 
 
-class _Saying(logging.Handler):
-    """Passes warnings on to the person, in the words they came in."""
+class _WarningLines(logging.Handler):
+    """Shows each log warning to the person as one line."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it."""
+        """Show one record."""
         self._say(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -1,1 +1,1 @@
-"""MLflow: a reader of the ledger. Imports ledger and storage."""
+"""Sends a study's ledger to MLflow, from a process of its own. Imports ledger, storage and cli."""

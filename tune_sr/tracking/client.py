@@ -1,4 +1,4 @@
-"""The runs of one study on an MLflow server; the only module that imports mlflow."""
+"""Creates and updates the runs of one study in an MLflow store; the only import of mlflow."""
 
 from __future__ import annotations
 
@@ -20,20 +20,32 @@ from tune_sr.tracking.runs import (
 from tune_sr.tracking.store import TrackingStore
 
 _BATCH = 1000
-"""Metrics that MLflow accepts in one request."""
+"""Most metrics that MLflow accepts in one request."""
 _VALUE_LIMIT = 500
-"""Characters of a parameter's value: MLflow refuses more than 6,000, its tables show fewer."""
+"""Characters kept of a parameter's or tag's value: MLflow refuses more than 6,000 of them."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+"""Environment that keeps mlflow from sending usage data and from waiting for minutes."""
 _STUDY, _TRIAL, _IDENTITY = "tune_sr.study", "tune_sr.trial", "tune_sr.study_id"
 
 
 class MlflowRuns:
-    """The runs of one study on one MLflow server, as far as they have been looked up."""
+    """The runs of one study in one MLflow store, as far as they have been looked up.
+
+    Constructing it opens the store, creates its tables where it is a new database, and finds or
+    creates the experiment. Any method may raise whatever mlflow raises; discard the object then.
+
+    Args:
+        store: where MLflow keeps its records.
+        experiment: name of the experiment.
+
+    Raises:
+        ValueError: the experiment was deleted in that store.
+    """
 
     def __init__(self, store: TrackingStore, experiment: str) -> None:
         for name, value in _QUIET.items():
@@ -50,9 +62,14 @@ class MlflowRuns:
         self.parent: str | None = None
 
     def find(self, study_run: StudyRun, tags: Mapping[str, str]) -> None:
-        """Look up the runs of a study; make the parent where there is none, reopen it where it is.
+        """Look up a study's runs; create or reopen the parent run, and set its tags.
 
-        Of several runs of one trial (a request that seemed to fail and had not) one is kept.
+        Where a trial has several runs, because a request that seemed to fail had succeeded, one is
+        kept: a run that holds its trial's end if there is one, else the oldest.
+
+        Args:
+            study_run: the study, whose `study_started` has been read.
+            tags: tags of the parent run.
         """
         assert study_run.study is not None
         self._tags = {_STUDY: str(study_run.study["name"]), _IDENTITY: study_run.identity}
@@ -73,7 +90,14 @@ class MlflowRuns:
         self.parent = parent.info.run_id
 
     def open(self, trial: TrialRun, params: Mapping[str, Any]) -> None:
-        """Find or make the run of a trial; a run that holds its end already is left alone."""
+        """Find or create a trial's run and set `trial.run_id`.
+
+        A run that already holds the trial's end is complete and is not changed.
+
+        Args:
+            trial: a trial without `run_id`.
+            params: its configuration, flat by dotted path: the run's parameters.
+        """
         run = self._found.pop(trial.name, None)
         if run is None:
             tags = {**self._tags, **short_labels(params), _TRIAL: trial.name}
@@ -91,7 +115,7 @@ class MlflowRuns:
         self._log(trial.run_id, params=missing)
 
     def send(self, trial: TrialRun) -> None:
-        """Send what the run of a trial lacks, its end last: who finds the end finds the rest."""
+        """Send what a trial's run lacks, the end last: a run that holds the end lacks nothing."""
         if trial.complete:
             return
         assert trial.run_id is not None
@@ -110,15 +134,22 @@ class MlflowRuns:
             self._client.set_terminated(trial.run_id, status, trial.ended_ms)
             trial.complete, trial.reports = True, {}
 
-    def close(self, study_run: StudyRun, folder: Path) -> None:
-        """Leave no run RUNNING, then bring the study's files."""
+    def close(self, study_run: StudyRun, folder: Path, summary_keys: Sequence[str]) -> None:
+        """Leave no run RUNNING, and upload the study's files.
+
+        Args:
+            study_run: the study, every trial of which has been opened and sent.
+            folder: the study's folder, with `summary.json`, `best/` and what else there is.
+            summary_keys: keys of each result in the summary that become curves of the parent run.
+        """
         assert self.parent is not None
         for trial in study_run.unsettled():
             self._client.set_terminated(trial.run_id, "KILLED", study_run.last_ms)
         summary = read_summary(folder)
         chosen = summary.get("best") or {}
         tags = _caveat(chosen.get("caveat"))
-        self._log(self.parent, points=summary_points(summary, study_run.last_ms), tags=tags)
+        points = summary_points(summary, summary_keys, study_run.last_ms)
+        self._log(self.parent, points=points, tags=tags)
         status = (
             "KILLED" if not study_run.finished else "FAILED" if study_run.failed else "FINISHED"
         )
@@ -150,7 +181,7 @@ class MlflowRuns:
         )
 
     def _search(self, text: str) -> list[Any]:
-        """All runs that match: those that hold their end first, then the oldest."""
+        """All runs that match, those that hold a trial's end first, each group oldest first."""
         runs: list[Any] = []
         token: str | None = None
         while token != "":
@@ -169,7 +200,7 @@ class MlflowRuns:
 
 
 def _caveat(caveat: str | None) -> dict[str, str]:
-    """The tag of a run whose figures have one."""
+    """The tag `caveat`, where there is one."""
     return {"caveat": caveat} if caveat else {}
 
 

@@ -1,10 +1,10 @@
-"""What a tracking server should hold of a study: a fold of its ledger."""
+"""The MLflow runs that a study should have, folded from its ledger; no MLflow here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 
 
 class MetricPoint(NamedTuple):
-    """One value of one curve."""
+    """One value of one metric of a run."""
 
     key: str
     value: float
@@ -26,42 +26,49 @@ class MetricPoint(NamedTuple):
 
 @dataclass
 class TrialRun:
-    """One trial's run, as it should be."""
+    """The run that MLflow should hold of one trial, and how much of it has been sent."""
 
     name: str
     point: Mapping[str, Any]
     added_ms: int
     reports: dict[int, tuple[MetricPoint, ...]] = field(default_factory=dict)
-    """By student step, in order of arrival; the first report of a step counts."""
+    """Metrics of each student step, in order of arrival; of two reports of a step the first."""
     state: State | None = None
     reason: str | None = None
     ended_ms: int = 0
     micro_batch: int | None = None
-    """Images that pass through a network at a time since it ran out of memory; None: all."""
+    """Images that pass through a network at once since memory ran out; None: the whole batch."""
     caveat: str | None = None
-    """What must be known to hold its result against the paper's; None if nothing."""
+    """Why its result is not comparable with the paper's; None if it is."""
     sent: int = 0
-    """How many of `reports` the server has taken."""
+    """How many of `reports` MLflow has taken."""
     run_id: str | None = None
-    """None until the run has been found or made."""
+    """The run's id in MLflow; None until it has been found or created."""
     clones: list[str] = field(default_factory=list)
-    """What it went on as a copy of, in words, the last one first."""
+    """Trials it continued as a copy of, as `from TRIAL at step STEP`, newest first."""
     now: Mapping[str, Any] | None = None
-    """What it is since then: parameters of a run cannot change."""
+    """Its point since the newest copy; sent as metrics, since a run's parameters cannot change."""
     complete: bool = False
-    """Whether the server has taken everything, the end included."""
+    """Whether MLflow has taken everything, the end included; `reports` is empty then."""
     reopened: bool = False
-    """Whether its run may hold the end of an earlier attempt, which no longer counts."""
+    """Whether the run may hold the end of an attempt before a retry, to be removed from it."""
 
     @property
     def tags(self) -> dict[str, str]:
-        """What is to be known beside its curves."""
+        """The tags `caveat`, `cloned` and `micro_batch`, those that it has."""
         cloned = "; ".join(self.clones)
-        said = {"caveat": self.caveat, "cloned": cloned, "micro_batch": self.micro_batch}
-        return {key: str(value) for key, value in said.items() if value}
+        tags = {"caveat": self.caveat, "cloned": cloned, "micro_batch": self.micro_batch}
+        return {key: str(value) for key, value in tags.items() if value}
 
     def unsent(self, most: int) -> tuple[list[MetricPoint], int]:
-        """Whole reports of together at most `most` points (at least one), and how many they are."""
+        """The next metrics to send, in whole reports.
+
+        Args:
+            most: how many metrics at most; a single report of more is returned whole.
+
+        Returns:
+            The metrics, and how many reports they are: none where all has been sent.
+        """
         points: list[MetricPoint] = []
         taken = 0
         for report in list(self.reports.values())[self.sent :]:
@@ -74,18 +81,18 @@ class TrialRun:
 
 @dataclass
 class StudyRun:
-    """A study's run and those of its trials, as they should be."""
+    """The runs that MLflow should hold of one study: the parent run and one for each trial."""
 
     study: Event | None = None
-    """The event `study_started`."""
+    """The event `study_started`; None before it has been read."""
     trials: dict[str, TrialRun] = field(default_factory=dict)
     finished: bool | None = None
-    """What the last `study_ended` says; None while a driver works on the study."""
+    """`finished` of the last `study_ended`; None while a driver works on the study."""
     last_ms: int = 0
-    """Time of the last event."""
+    """Time of the last event, in ms since 1970."""
 
     def apply(self, event: Event) -> None:
-        """Take one more event into account."""
+        """Take the ledger's next event into account."""
         self.last_ms = round(1000 * event["time"])
         kind = event["event"]
         if kind == "study_started":
@@ -116,32 +123,43 @@ class StudyRun:
             self._end(self.trials[event["trial"]], event["state"], event.get("reason"))
 
     def forget(self) -> None:
-        """Believe no longer that the server holds what it took of trials that are not settled."""
+        """Assume that MLflow holds nothing of the trials that are not complete."""
         for trial in self.unsettled():
             trial.run_id, trial.sent = None, 0
 
     def unsettled(self) -> Iterator[TrialRun]:
-        """The trials whose runs are still to be brought up to date."""
+        """The trials of whose runs MLflow may lack something."""
         return (trial for trial in list(self.trials.values()) if not trial.complete)
 
     @property
     def identity(self) -> str:
-        """Tells this study from another one of its name; stays with its ledger wherever it goes."""
+        """The study's id: from `study_started`, or its hash in ledgers of earlier versions."""
         assert self.study is not None
         given = self.study.get("id")
         line = json.dumps(self.study, sort_keys=True)
         return str(given) if given else hashlib.sha256(line.encode()).hexdigest()[:32]
 
-    def study_labels(self, words: Mapping[str, str]) -> dict[str, str]:
-        """Those `short_labels` that hold for all trials: of what is not searched."""
+    def study_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels that hold for every trial of the study.
+
+        Args:
+            labels: `short_labels` of one configuration of the space.
+
+        Returns:
+            Those of them to which no searched dimension contributes.
+        """
         assert self.study is not None
         searched = {path.partition(".")[0] for path in self.study["space"].get("search", ())}
         if "method.name" not in self.study["space"].get("search", ()):
             searched.discard("method")  # its quantities may differ, its name does not
-        return {part: text for part, text in words.items() if part not in searched}
+        return {part: text for part, text in labels.items() if part not in searched}
 
     def students(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """The runs of the trials whose students are kept, each with its folder in the study's."""
+        """Yield the trials whose students are kept: run id, and folder within the study's folder.
+
+        Args:
+            summary: the study's `summary.json`.
+        """
         kept = {each["trial"]: f"front/{each['trial']}" for each in summary.get("front", ())}
         kept |= {each["trial"]: "best" for each in [summary.get("best")] if each}
         for name, folder in kept.items():
@@ -150,7 +168,7 @@ class StudyRun:
 
     @property
     def failed(self) -> bool:
-        """Whether there are trials and every one of them failed."""
+        """Whether the study has trials and every one of them failed."""
         states = {trial.state for trial in self.trials.values()}
         return states == {"failed"}
 
@@ -175,9 +193,12 @@ class StudyRun:
 
 
 def short_labels(params: Mapping[str, Any]) -> dict[str, str]:
-    """Method, teacher and student of a flat configuration, in words short enough to compare.
+    """Method, teacher and student of a configuration, short enough to compare runs in a table.
 
-    A network's size is what there is of groups, blocks and features.
+    A network's size is groups x blocks x features, as many of these as it has.
+
+    Args:
+        params: a configuration, flat by dotted path; parts that it lacks are left out.
 
     >>> short_labels({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
     ...         "student.features": 32, "teacher.name": "vdsr", "teacher.weights": "shipped"})
@@ -186,17 +207,17 @@ def short_labels(params: Mapping[str, Any]) -> dict[str, str]:
     ...         "student.features": 64})
     {'student': 'rcan 10x6x64'}
     """
-    words: dict[str, str] = {}
+    labels: dict[str, str] = {}
     if "method.name" in params:
-        words["method"] = str(params["method.name"])
+        labels["method"] = str(params["method.name"])
     for part in ("teacher", "student"):
         name, weights = (params.get(f"{part}.{key}") for key in ("name", "weights"))
         sizes = (params.get(f"{part}.{key}") for key in ("groups", "blocks", "features"))
         size = "x".join(str(number) for number in sizes if number)
         source = PurePath(str(weights)).stem if weights else ""
         if name:
-            words[part] = " ".join(word for word in (str(name), size, source) if word)
-    return words
+            labels[part] = " ".join(word for word in (str(name), size, source) if word)
+    return labels
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -205,14 +226,20 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def summary_points(summary: Mapping[str, Any], timestamp_ms: int) -> list[MetricPoint]:
-    """The study's own curves, over all student updates: they grow when a study is extended."""
-    from trainables.values import QUALITIES  # with torch, which is not needed to read a ledger
+def summary_points(
+    summary: Mapping[str, Any], keys: Sequence[str], timestamp_ms: int
+) -> list[MetricPoint]:
+    """Metrics of the study's own run, over the updates of all students: extended studies add some.
 
+    Args:
+        summary: the study's `summary.json`.
+        keys: which values of each result become a metric, called `best/<key>` and so on.
+        timestamp_ms: time of the metrics, in ms since 1970.
+    """
     step = int(summary.get("student_steps") or 0)
     return [
         MetricPoint(f"{who}/{key}", float(summary[who][key]), timestamp_ms, step)
         for who in ("best", "first", "bicubic", "teacher")
-        for key in (*QUALITIES, "ssim")
+        for key in keys
         if (summary.get(who) or {}).get(key) is not None
     ]

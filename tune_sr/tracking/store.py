@@ -1,4 +1,4 @@
-"""Where MLflow keeps its records: an address, checked before anything is started."""
+"""The address of the store where MLflow keeps its records, checked before a study starts."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks")
 _ARTIFACTS = "mlartifacts"
 _BESIDE = ("", "-journal", "-wal", "-shm")
-"""What follows a database's name in the names of the files that SQLite makes for it."""
+"""Endings that SQLite appends to a database's name for the files it keeps beside it."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _AGAIN = "is not kept: give the address again, by --tracking-uri or as MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """Where MLflow keeps its records."""
+    """A database or server in which MLflow keeps its records."""
 
     uri: str = field(repr=False)
-    """With what secrets it holds: never to be written down or shown."""
+    """The address with its secrets: never written to a file, never shown."""
     shown: str
-    """The same without them."""
+    """The address without its secrets."""
     artifacts: str | None
-    """Where a new experiment's files go: beside the database; None leaves it to the server."""
+    """Location of a new experiment's files; None where the server decides."""
     file: Path | None = None
-    """Where the database is a file: that file."""
+    """The database's file, absolute; None where the store is a server or has no file."""
 
     @classmethod
     def resolve(cls, uri: str | None, storage: Path) -> TrackingStore:
-        """The store that `uri` names, else MLFLOW_TRACKING_URI, else a database in `storage`.
+        """The store named by `uri`, else by MLFLOW_TRACKING_URI, else `mlflow.db` in `storage`.
 
         Args:
             uri: an address; each `${VARIABLE}` in it is taken from the environment.
-            storage: the folder of a database that nobody names.
+            storage: folder of the default database.
 
         Raises:
-            ValueError: MLflow has no such store, a variable is not set, or the address is one that
-                was written down without its secrets.
+            ValueError: MLflow has no such store, a variable is not set, or `***` stands in the
+                address for a secret.
         """
         storage = storage.expanduser().absolute()
         filled = _filled_in(uri) if uri else os.environ.get("MLFLOW_TRACKING_URI")
@@ -72,19 +72,17 @@ class TrackingStore:
 
     @property
     def folder(self) -> Path | None:
-        """Where the database is a file: the folder that it lies in."""
+        """The folder of the database's file; None where there is no such file."""
         return None if self.file is None else self.file.parent
 
     def check(self, study: Path) -> None:
-        """Make sure that MLflow can open it, as far as this machine can tell; nothing is made.
-
-        A server is not asked: a study does not wait for one.
+        """Check that MLflow can open the store; creates nothing, and connects to no server.
 
         Args:
-            study: the folder of the study, which must not lie where the store lies.
+            study: the study's folder, which must not be one of the store's own files or folders.
 
         Raises:
-            ValueError: one line with the address, without secrets, and the reason.
+            ValueError: MLflow cannot; one line with the address, without secrets, and the reason.
         """
         if self.file is not None:
             self._check_file(self.file, study)
@@ -113,7 +111,11 @@ class TrackingStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps this machine's other drivers out: two that make one database break each other."""
+        """Lock the database's folder, for use while MLflow creates or migrates its tables.
+
+        Two processes of this machine that did so at once would break the database. Does nothing
+        where the store is no file.
+        """
         folder = self.folder
         if folder is None:
             yield
@@ -128,11 +130,11 @@ class TrackingStore:
 
 
 def short_reason(error: Exception, *addresses: str) -> str:
-    """Why a store did not take something, in a few words and without a secret.
+    """Shorten an exception to a reason of a few words without secrets.
 
     Args:
-        error: of MLflow's client.
-        *addresses: which it may quote.
+        error: raised by MLflow's client.
+        *addresses: addresses that its message may quote, whose secrets are removed.
 
     >>> short_reason(OSError("HTTPConnectionPool(...): ... [Errno 111] Connection refused'))"))
     'Connection refused'
@@ -165,10 +167,10 @@ def _host(uri: str) -> str | None:
 
 
 def _sqlite_address(file: Path) -> str:
-    """The address of a database in a file, whatever the file is called.
+    """The SQLAlchemy address of a database file, for any file name that has one.
 
     Raises:
-        ValueError: SQLAlchemy (before 2.1) has no address for it.
+        ValueError: SQLAlchemy (before 2.1) has no address for this name.
     """
     from sqlalchemy import URL
 
@@ -183,10 +185,10 @@ def _sqlite_address(file: Path) -> str:
 
 
 def _sqlite_file(uri: str) -> Path:
-    """The file of a database, absolute.
+    """The absolute path of the file that an SQLite address names.
 
     Raises:
-        ValueError: the address is none, or is of a database without a file.
+        ValueError: it is no address of SQLite, or names a database in memory.
     """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError

@@ -1,40 +1,42 @@
-"""Sends what a ledger holds to MLflow, from a thread that follows it.
-
-Everything it sends it can send again, because a run is found by its tags before one is made, and a
-metric carries the time of its ledger line. So every failure is met in one way: wait, forget what
-the server was believed to hold, look, and go on from there.
-"""
+"""Keeps a process that sends a study's ledger to MLflow, for as long as a driver works on it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
-from tune_sr.ledger.tail import Tail
-from tune_sr.storage.append_file import sync_to_disk
-from tune_sr.tracking.client import MlflowRuns
-from tune_sr.tracking.runs import StudyRun, short_labels
+from tune_sr.tracking.messages import TrackingSettings
+from tune_sr.tracking.process import EXIT_S, SenderProcess
 from tune_sr.tracking.store import TrackingStore, short_reason
-from tune_sr.tracking.throttle import Pace
 
-_PERIOD_S, _LONGEST_WAIT_S = 1.0, 30.0
 _PATIENCE_S = 10.0
-"""How long a person is kept waiting at the end for a server that does not answer already."""
+"""Seconds that `close` waits at most for a store that has already failed to answer."""
+_RESTARTS, _FIRST_PAUSE_S = 8, 1.0
+"""How often in a row the process is started again, and the pause before that, doubled each time."""
+_HEALTHY_S = 600.0
+"""A process that has run for so long starts the count of restarts anew."""
 
 
 class MlflowTracker:
-    """Sends what a ledger says to MLflow, from a thread of the driver that nothing waits for.
+    """Sends a study's ledger to MLflow from a process of its own, which nothing waits for.
+
+    The driver's process takes no part in sending and does not import mlflow for it: one thread
+    sleeps until the sending process needs a trial's configuration or has failed.
 
     Args:
-        ledger: the study's ledger; the study's folder is the one it lies in.
-        store: where to send.
-        experiment: the MLflow experiment's name.
-        params_of: point of a trial -> its whole configuration, nested; may raise a ValueError.
-        tags: what to tag the study's run with.
-        say: takes one line for the person, when MLflow stops taking what it is sent.
+        ledger: the study's ledger; the study's other files lie in the same folder.
+        store: where MLflow keeps its records.
+        experiment: name of the MLflow experiment.
+        params_of: returns a trial's whole configuration, nested, given its point; may raise a
+            ValueError, after which the point itself is recorded.
+        summary_keys: keys of each result in summary.json that become curves of the study's run.
+        tags: tags of the study's run.
+        say: takes one line for the person when MLflow stops or resumes taking what it is sent.
+        period_s: seconds between two readings of the ledger.
     """
 
     def __init__(
@@ -44,99 +46,114 @@ class MlflowTracker:
         *,
         experiment: str,
         params_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        summary_keys: Sequence[str],
         tags: Mapping[str, str] | None = None,
         say: Callable[[str], None],
+        period_s: float = 1.0,
     ) -> None:
-        self._ledger, self._store, self._experiment = ledger, store, experiment
-        self._params_of, self._tags, self._say = params_of, dict(tags or {}), say
-        self._study_run, self._tail = StudyRun(), Tail(ledger)
-        self._stop, self._given_up = threading.Event(), threading.Event()
-        self._closing = self._sent_all = False
+        self._settings = TrackingSettings(
+            ledger, store, experiment, dict(tags or {}), tuple(summary_keys), period_s
+        )
+        self._params_of, self._say = params_of, say
+        self._lock = threading.Lock()  # of the process, and of the two events that it must see
+        self._process: SenderProcess | None = None
+        self._closing, self._given_up = threading.Event(), threading.Event()
+        self._sent_all = False
+        self._failures, self._announced = 0, False
         self._trouble: str | None = None
-        self._pace = Pace()
-        self._sender = threading.Thread(target=self._send, name="tracking-sender", daemon=True)
+        self._store_fails = False
+        self._supervisor = threading.Thread(target=self._supervise, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin; nothing that MLflow does or fails to do reaches the caller."""
-        self._sender.start()
+        """Begin to send, and return at once; no failure of MLflow reaches the caller."""
+        self._supervisor.start()
 
     def close(self, timeout_s: float = 30.0) -> bool:
-        """Send the rest, the study's files among it, and leave no run RUNNING.
+        """Send the rest, the study's files included, and leave no run RUNNING.
 
-        To be called when the driver has written its last event, its summary and `best/`.
+        Call it after the driver has written its last event, its summary and `best/`. On return the
+        process has ended.
+
+        Args:
+            timeout_s: how long to wait for MLflow; at most 10 s where it already fails to answer.
 
         Returns:
-            Whether MLflow has taken everything; if not, `say` was told what to do.
+            Whether MLflow has taken everything; if not, `say` has received what to do.
         """
-        self._stop.set()
-        self._sender.join(timeout_s if self._trouble is None else min(timeout_s, _PATIENCE_S))
-        self._given_up.set()
+        with self._lock:
+            self._closing.set()
+            if self._process is not None:
+                self._process.close()
+        self._supervisor.join(min(timeout_s, _PATIENCE_S) if self._store_fails else timeout_s)
+        with self._lock:
+            self._given_up.set()
+            if self._process is not None:
+                self._process.kill()
+        self._supervisor.join(EXIT_S)
         if not self._sent_all:
             why = self._trouble or f"it took more than {timeout_s:.0f} s"
             self._tell(f"not everything was sent ({why}); the same command with --resume sends it")
         return self._sent_all
 
-    def _send(self) -> None:
-        server: MlflowRuns | None = None
-        failures = 0
-        while not self._given_up.is_set():
-            try:
-                server = server or MlflowRuns(self._store, self._experiment)
-                if failures == 0:  # else what it had taken is to be sent first
-                    self._take()
-                self._bring_up_to_date(server)
-            except Exception as error:  # a client of a remote service may raise anything
-                server, failures = None, failures + 1
-                self._trouble = short_reason(error, self._store.uri)
-                if failures == 2:  # a hiccup is not worth a word
-                    self._tell(f"{self._trouble}; trials go on, what it misses is sent later")
-                if self._stop.wait(min(_PERIOD_S * 2**failures, _LONGEST_WAIT_S)):
-                    self._given_up.wait(_PERIOD_S)  # closing: try more often, a person waits
-                continue
-            if failures > 1:
-                self._tell("it answers again")
-            failures, self._trouble = 0, None
-            if self._closing:
-                self._sent_all = True
+    def _supervise(self) -> None:
+        """Run the process, and again after a pause where it dies, until everything is sent."""
+        deaths = 0
+        while True:
+            began = time.monotonic()
+            ended = self._run_process()
+            if self._sent_all or self._given_up.is_set():
                 return
+            deaths = 1 if time.monotonic() - began > _HEALTHY_S else deaths + 1
+            self._store_fails = False
+            self._fail(ended, announce=True)
+            if deaths > _RESTARTS:
+                return
+            self._closing.wait(_FIRST_PAUSE_S * 2 ** (deaths - 1))
 
-    def _take(self) -> None:
-        """Fold some of the events that have come; after the last ones comes the last round.
+    def _run_process(self) -> str:
+        """Start the process and answer it until its end; returns how it ended, in a few words."""
+        try:
+            with self._lock:
+                if self._given_up.is_set():
+                    return ""
+                process = self._process = SenderProcess(self._settings)
+                if self._closing.is_set():
+                    process.close()
+        except OSError as error:
+            return f"the process that sends to it cannot be started: {short_reason(error)}"
+        for message in process.messages():
+            self._handle(process, message)
+        ended = process.wait()
+        with self._lock:
+            self._process = None
+        return ended
 
-        The ledger keeps what has to wait: what is held here does not grow with it.
-        """
-        stopping = self._stop.wait(_PERIOD_S)
-        events = self._tail.read()
-        if not events and stopping:
-            events, self._closing = self._tail.rest(), True
-        for event in events:
-            self._study_run.apply(event)
-        if events:  # what a power cut takes from the ledger must not be on a server
-            sync_to_disk(self._ledger)
+    def _handle(self, process: SenderProcess, message: Mapping[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "params_wanted":
+            process.answer(self._params(message["point"]))
+        elif kind == "failed":
+            self._store_fails = True
+            self._fail(message["reason"], announce=self._failures > 0)  # one hiccup is no news
+        elif kind == "up_to_date":
+            if self._announced:
+                self._tell("it answers again")
+            self._failures, self._announced = 0, False
+            self._trouble, self._store_fails = None, False
+        elif kind == "closed":
+            self._sent_all = True
 
-    def _bring_up_to_date(self, server: MlflowRuns) -> None:
-        study_run = self._study_run
-        if study_run.study is None:
-            return
-        if server.parent is None:
-            study_run.forget()
-            server.find(
-                study_run, {**study_run.study_labels(short_labels(self._params({}))), **self._tags}
-            )
-            self._pace = Pace()  # what it took to look everything up is not counted
-        for trial in study_run.unsettled():
-            if trial.run_id is None:
-                server.open(trial, self._params(trial.point))
-            server.send(trial)
-            self._stop.wait(self._pace.rest_s())  # not any more when a person waits for the end
-        if self._closing:
-            server.close(study_run, self._ledger.parent)
+    def _fail(self, reason: str, *, announce: bool) -> None:
+        self._trouble, self._failures = reason, self._failures + 1
+        if announce and not self._announced:
+            self._announced = True
+            self._tell(f"{reason}; trials go on, what it misses is sent later")
 
     def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return dict(leaves(self._params_of(point)))
-        except ValueError:  # a point that cannot be configured: its trial says so and ends
+        except ValueError:  # a point that cannot be configured: its trial fails for that reason
             return dict(point)
 
     def _tell(self, what: str) -> None:
-        self._say(f"MLflow at {self._store.shown}: {what}")
+        self._say(f"MLflow at {self._settings.store.shown}: {what}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tune_sr import search
-from tune_sr.tracking.store import TrackingStore
+from tune_sr.tracking.store import TrackingStore, short_reason
 
 ToySpace = Callable[..., Path]
 
@@ -54,11 +56,12 @@ def test_the_database_lies_in_the_storage_whatever_that_is_called(
     store.check(storage / "toy")
 
 
-def test_mlflow_keeps_its_records_in_such_a_storage(tmp_path: Path) -> None:
+def test_mlflow_keeps_its_records_in_such_a_storage(tmp_path: Path, empty_database: Path) -> None:
     from mlflow import MlflowClient
 
     storage = tmp_path / "a?b %20"
     storage.mkdir()
+    shutil.copy(empty_database, storage / "mlflow.db")
     store = TrackingStore.resolve(None, storage)
     client = MlflowClient(tracking_uri=store.uri)
     experiment = client.create_experiment("x", artifact_location=store.artifacts)
@@ -146,3 +149,75 @@ def test_a_database_that_nobody_may_write_to(
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write to all
     with pytest.raises(ValueError, match=r"mlflow\.db cannot be written to"):
         store.check(tmp_path / "toy")
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "/somewhere/mlruns", "file:///mlruns", "ftp://x"])
+def test_a_store_that_mlflow_does_not_have_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"say sqlite:///FILE\.db or http://HOST:PORT"):
+        TrackingStore.resolve(uri, tmp_path)
+
+
+def test_the_address_given_comes_before_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = TrackingStore.resolve(None, tmp_path)
+    assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert default.artifacts == f"file://{tmp_path}/mlartifacts"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
+    assert TrackingStore.resolve(None, tmp_path) == TrackingStore(
+        "http://there:5000", "http://there:5000", None
+    )
+    other = TrackingStore.resolve(f"sqlite:///{tmp_path}/other/db.sqlite", tmp_path)
+    assert other.artifacts == f"file://{tmp_path}/other/mlartifacts"
+
+
+def test_secrets_are_in_the_address_and_not_in_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PW", "hunter2")
+    for given, shown in (
+        ("http://me:hunter2@host:5000", "http://***@host:5000"),
+        ("http://me:${PW}@host:5000", "http://me:${PW}@host:5000"),
+    ):
+        store = TrackingStore.resolve(given, tmp_path)
+        assert (store.uri, store.shown) == ("http://me:hunter2@host:5000", shown)
+        assert "hunter2" not in repr(store)
+
+
+def test_one_at_a_time_makes_a_databases_tables(tmp_path: Path) -> None:
+    store = TrackingStore.resolve(None, tmp_path / "not yet there")
+    inside, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with store.locked():
+            inside.set()
+        left.set()
+
+    with store.locked():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not inside.wait(0.2)
+    assert left.wait(10)
+    thread.join()
+    with TrackingStore.resolve("http://host", tmp_path).locked():  # nothing of it lies here
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["not yet there"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            ConnectionError("Max ... [Errno 111] Connection refused'))"),
+            "Connection refused",
+        ),
+        (ConnectionError("[Errno -2] Name or service not known"), "Name or service not known"),
+        (TimeoutError("HTTPConnectionPool: Read timed out. (read timeout=10)"), "Read timed out"),
+        (RuntimeError("API request to http://me:hunter2@host failed\nmore"), None),
+        (ValueError("x" * 1000), "x" * 160),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_a_reason_is_one_short_line_without_secrets(error: Exception, reason: str | None) -> None:
+    shortened = short_reason(error, "http://me:hunter2@host")
+    assert shortened == (reason or "API request to http://***@host failed")
