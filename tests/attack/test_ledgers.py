@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from attempts import Attempt, Ran, done, harmless, refused, run_command, unique
+from events import study_started
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spaces import study_in
@@ -237,6 +238,6 @@ def test_no_line_keeps_a_study_from_its_events(
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUE, max_size=3))
 def test_what_is_appended_is_what_is_read(tmp_path: Path, fields: dict[str, Any]) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    written = ledger.append("x", **fields)
+    written = ledger.append(study_started(fields))
     *_, read = ledger.events()
     assert read == written

@@ -26,6 +26,7 @@ from tune_sr.execution.cluster import connect_ray
 from tune_sr.execution.recovery import may_be_retried
 from tune_sr.execution.session import ClusterError
 from tune_sr.execution.state import StudyState
+from tune_sr.ledger.events import DriverStarted, StudyEnded, StudyStarted
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
@@ -96,7 +97,7 @@ def run_study(
                     wrap = signals.wrap_ray_handler
                     build_tuner(config, live, prepared.shared(), seconds, capacity, wrap).fit()
                     lock.check()
-                    live.append("study_ended", finished=_finished(config, live, signals))
+                    live.append(StudyEnded(finished=_finished(config, live, signals)))
                     observers.stop_display()
                     results = _write(config, prepared)
     if signals.number is not None:
@@ -127,7 +128,7 @@ def _finish_again(
     with Observers(config, _references(config, prepared), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
-            live.append("study_ended", finished=True)
+            live.append(StudyEnded(finished=True))
         return _write(config, prepared)
 
 
@@ -150,8 +151,7 @@ def _open_ledger(
     live = StudyState(guarded_ledger(config.folder, lock), config.objective.keys)
     live.ending = ending
     if live.history.study is None:
-        live.append(
-            "study_started",
+        started = StudyStarted(
             name=config.name,
             id=uuid.uuid4().hex,
             space=config.space.to_dict(),
@@ -159,6 +159,7 @@ def _open_ledger(
             marks=marks,
             digests=prepared.digests,
         )
+        live.append(started)
     write_atomically(config.folder / SPACE, config.space.to_yaml())
     return live
 
@@ -167,14 +168,14 @@ def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> 
     live.write_missing_clone(config.population())
     argv = redacted_words(sys.argv)
     record(config.folder, argv, config.threads, study=config.name, seed=config.seed)
-    live.append(
-        "driver_started",
+    started = DriverStarted(
         host=socket.gethostname(),
         pid=os.getpid(),
         start=live.history.starts + 1,
         study=config.space.to_dict()["study"],
         **new_digests(live.ledger.events(), prepared.digests),
     )
+    live.append(started)
     live.write_missing_ends()
     if config.retry_failed:
         live.retry_failed()

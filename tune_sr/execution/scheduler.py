@@ -19,7 +19,7 @@ from tune_sr.execution.recovery import (
 )
 from tune_sr.execution.state import StudyState
 from tune_sr.execution.watchdog import Watchdog
-from tune_sr.ledger.events import State
+from tune_sr.ledger.events import State, TrialEnded, TrialReported
 from tune_sr.schedulers.decide import Decider
 from tune_sr.study.config import StudyConfig
 
@@ -76,7 +76,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         step = int(report["step"])
         decision = self._judge.decide(name, step, report)
         made_before = step in self._live.history.trials[name].reports
-        self._live.append("reported", trial=name, step=step, report=report, decision=decision)
+        self._live.append(TrialReported(trial=name, step=step, report=report, decision=decision))
         if decision == "continue":
             return str(self.CONTINUE) if made_before else self._go_on(name, step)
         return self._end(name, "completed" if decision == "complete" else "stopped")
@@ -120,6 +120,6 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         return str(self.STOP)
 
     def _end(self, name: str, state: State, reason: str | None = None) -> str:
-        self._live.append("trial_ended", trial=name, state=state, reason=reason)
+        self._live.append(TrialEnded(trial=name, state=state, reason=reason))
         self._patience.ended(name)
         return str(self.STOP)

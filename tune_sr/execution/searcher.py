@@ -12,6 +12,7 @@ from trainables.ray_trainable import CLONED, HEARD, MICRO_BATCH, TRIAL
 from trainables.values import ConfigError
 from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess, Retry, retry_or_fail_lost
 from tune_sr.execution.state import StudyState
+from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
@@ -73,7 +74,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             self._waiting.append(name)
             self._again[name] = next_step
         else:
-            self._live.append("trial_ended", trial=name, state="failed", reason=next_step)
+            self._live.append(TrialEnded(trial=name, state="failed", reason=next_step))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger is the memory."""
@@ -112,13 +113,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             known = study.searcher, study.space, study.seed, history
             point = propose(*known, number, objective, self._told)
             caveat, problem = self._configured(point)
-            # Every reader of the ledger shall say it beside this trial's result.
-            said = {"caveat": caveat} if caveat else {}
-            self._live.append("trial_added", trial=name, number=number, point=point, **said)
+            added = TrialAdded(trial=name, number=number, point=point, caveat=caveat or None)
+            self._live.append(added)
         else:
             return None
         if problem is not None:
-            self._live.append("trial_ended", trial=name, state="failed", reason=problem)
+            self._live.append(TrialEnded(trial=name, state="failed", reason=problem))
         return name
 
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -132,9 +132,13 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         record = self._live.history.trials[name]
         again = self._again.pop(name, None)
         if again is not None and again.reason is not None:
-            told = {"attempt": record.attempts + 2, "reason": again.reason}
-            changed = {} if again.micro_batch is None else {MICRO_BATCH: again.micro_batch}
-            self._live.append("attempt", trial=name, **told, **changed)
+            attempt = TrialAttempt(
+                trial=name,
+                attempt=record.attempts + 2,
+                reason=again.reason,
+                micro_batch=again.micro_batch,
+            )
+            self._live.append(attempt)
         self._running[trial_id] = name
         given = {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
         if record.micro_batch is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 from tune_sr.execution.circuit_breaker import CircuitBreaker
 from tune_sr.execution.recovery import Fault, LostProcess, Retry, may_be_retried
-from tune_sr.ledger.events import Event
+from tune_sr.ledger.events import Event, NewEvent, TrialCloned, TrialEnded, TrialRetried
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.usage import GpuMeter
@@ -37,9 +36,9 @@ class StudyState:
         self.ending: Callable[[], bool] = _never
         """Whether the driver has been asked to end."""
 
-    def append(self, event: str, **fields: Any) -> Event:
+    def append(self, event: NewEvent) -> Event:
         """Write an event and take it into account."""
-        written = self.ledger.append(event, **fields)
+        written = self.ledger.append(event)
         self.history.apply(written)
         self.gpu_meter.apply(written)
         return written
@@ -54,7 +53,7 @@ class StudyState:
                 settled.discard(event["trial"])
         for record in list(self.history.trials.values()):
             if record.state is not None and record.name not in settled:
-                self.append("trial_ended", trial=record.name, state=record.state, reason=None)
+                self.append(TrialEnded(trial=record.name, state=record.state, reason=None))
 
     def write_missing_clone(self, population: PopulationBasedTraining) -> None:
         """Write the copy that a driver decided on and died before it could write, if there is one.
@@ -68,12 +67,11 @@ class StudyState:
     def retry_failed(self) -> None:
         """Open the trials again that failed and `may_be_retried`."""
         for record in filter(may_be_retried, list(self.history.trials.values())):
-            self.append("retried", trial=record.name, reason=record.reason)
+            self.append(TrialRetried(trial=record.name, reason=record.reason))
 
     def clone(self, trial: str, copy: Replacement) -> None:
         """Write down what a trial goes on as."""
-        where = {"from": copy.source, "step": copy.step}
-        self.append("cloned", trial=trial, **where, point=copy.point, caveat=copy.caveat)
+        self.append(TrialCloned(trial=trial, **copy._asdict()))
 
 
 def _never() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from events import added, as_read, ended, reported
 
 from tune_sr.ledger.history import History
 from tune_sr.ledger.reports import PackedReports, Reported, pack
@@ -48,14 +49,13 @@ def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> No
 
 
 def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
-    events = [{"event": "trial_added", "trial": "0000", "number": 0, "point": {}}]
+    events = [as_read(added(0))]
     values = [30.0, 31.5, None, 31.0]
     for number, value in enumerate(values, start=1):
         report = {"psnr_y_db": value, "ssim": 0.8, "loss/kd": 1.0}
         decision = "stop" if number == len(values) else "continue"
-        events.append({"event": "reported", "trial": "0000", "step": 10 * number,
-                       "report": report, "decision": decision})  # fmt: skip
-    events.append({"event": "trial_ended", "trial": "0000", "state": "stopped", "reason": None})
+        events.append(as_read(reported(0, 10 * number, report, decision)))
+    events.append(as_read(ended(0, "stopped")))
     whole, few = History.from_events(events), History.from_events(events, keys=("psnr_y_db",))
     full, small = whole.trials["0000"], few.trials["0000"]
     assert isinstance(small.reports, PackedReports)

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from events import added, as_read, ended, read, reported
 
 from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger.history import History, trial_name
@@ -77,22 +78,15 @@ def quality(point):
 
 def life(number, point, end="completed"):
     """The events of one trial, in order."""
-    name = trial_name(number)
-    yield {"event": "trial_added", "trial": name, "number": number, "point": point}
+    yield as_read(added(number, point))
     steps = {"completed": 10, "diverged": 1}.get(end, 4)
     for report in range(1, steps + 1):
         value = quality(point) - 5 / report
-        yield {
-            "event": "reported",
-            "trial": name,
-            "step": 10 * report,
-            "report": {"psnr_y_db": value},
-            "decision": "continue",
-        }
+        yield as_read(reported(number, 10 * report, {"psnr_y_db": value}))
     if end is not None:
         state = "failed" if end == "diverged" else end
         reason = {"diverged": "diverged", "failed": "no report"}.get(end)
-        yield {"event": "trial_ended", "trial": name, "state": state, "reason": reason}
+        yield as_read(ended(number, state, reason))
 
 
 def study(searcher, trials, seed=0, ends=ENDS):
@@ -217,11 +211,12 @@ def test_the_order_in_which_trials_reported_does_not_matter(searcher):
 def test_what_a_running_trial_has_reported_teaches_nothing(searcher):
     space = space_for(searcher)
     events, points = beginning(searcher, 10)
-    added, *reports = life(10, {**points[-1], "optimiser.lr": 0.1}, end=None)
-    before = propose(searcher, space, 0, History.from_events([*events, added]), 11)
+    addition, *reports = life(10, {**points[-1], "optimiser.lr": 0.1}, end=None)
+    before = propose(searcher, space, 0, History.from_events([*events, addition]), 11)
     assert reports
     assert (
-        propose(searcher, space, 0, History.from_events([*events, added, *reports]), 11) == before
+        propose(searcher, space, 0, History.from_events([*events, addition, *reports]), 11)
+        == before
     )
 
 
@@ -230,11 +225,8 @@ def test_a_trial_without_one_finite_report_does_no_harm(searcher):
     point = space.first_points[0]
     events = []
     for number, decision in enumerate(["complete", "stop", "complete", "stop", "stop", "stop"]):
-        name = trial_name(number)
-        report = {"event": "reported", "trial": name, "step": 100, "decision": decision}
-        report["report"] = {"psnr_y_db": math.nan, "lr": 0.1}
-        added = {"event": "trial_added", "trial": name, "number": number, "point": point}
-        events += [added, report]
+        report = {"psnr_y_db": math.nan, "lr": 0.1}
+        events += read(added(number, point), reported(number, 100, report, decision))
     propose(searcher, space, 0, History.from_events(events), 6)
 
 
@@ -327,8 +319,7 @@ def test_a_point_that_was_tried_is_not_tried_again_while_others_are_left():
         history = History()
         for number in range(3):
             point = propose(searcher, space, 0, history, number)
-            added = {"event": "trial_added", "trial": trial_name(number), "number": number}
-            history.apply({**added, "point": point})
+            history.apply(as_read(added(number, point)))
         assert {each.point["method.P"] for each in history.trials.values()} == {1, 2, 3}
 
 

@@ -15,6 +15,16 @@ import time
 import zlib
 
 import pytest
+from events import (
+    added,
+    cloned,
+    driver_started,
+    ended,
+    reported,
+    retried,
+    study_ended,
+    study_started,
+)
 
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.tracking.runs import StudyRun
@@ -38,24 +48,16 @@ def params_of(point):
 
 def report(ledger, trial, step, psnr, decision="continue"):
     values = {"step": float(step), "psnr_y_db": psnr, "psnr_y_db_x2": psnr, "ssim": 0.8}
-    ledger.append(
-        "reported",
-        trial=trial,
-        step=step,
-        report={**values, "loss/kd": 1.0 / step},
-        decision=decision,
-    )
+    ledger.append(reported(int(trial), step, {**values, "loss/kd": 1.0 / step}, decision))
 
 
 def begin(ledger, identity="a" * 32, name="dfsr"):
-    ledger.append("study_started", name=name, space=SPACE, seed=0, id=identity)
-    ledger.append("driver_started", host="here", pid=1, start=1)
+    ledger.append(study_started(SPACE, name=name, identity=identity))
+    ledger.append(driver_started(1))
 
 
 def add(ledger, number):
-    ledger.append(
-        "trial_added", trial=f"{number:04d}", number=number, point={"method.w_R": 0.5 + number}
-    )
+    ledger.append(added(number, {"method.w_R": 0.5 + number}))
 
 
 def whole_study(ledger):
@@ -65,13 +67,13 @@ def whole_study(ledger):
     add(ledger, 1)
     report(ledger, "0000", 10, 27.0)
     report(ledger, "0001", 10, 26.0, "stop")
-    ledger.append("trial_ended", trial="0001", state="stopped", reason=None)
+    ledger.append(ended(1, "stopped"))
     add(ledger, 2)
     report(ledger, "0000", 20, 28.0, "complete")
-    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    ledger.append(ended(0, "completed"))
     report(ledger, "0002", 10, 26.5)
-    ledger.append("trial_ended", trial="0002", state="failed", reason="diverged")
-    ledger.append("study_ended", finished=True)
+    ledger.append(ended(2, "failed", "diverged"))
+    ledger.append(study_ended())
 
 
 @pytest.fixture(scope="session")
@@ -194,8 +196,8 @@ def test_a_finished_study_is_one_run_with_one_nested_run_a_trial(ledger, storage
 def test_a_caveat_is_a_tag_of_its_trial_and_of_the_study_whose_best_it_is(ledger, storage):
     caveat = "features: random is not CSD's VGG19: not comparable"
     begin(ledger)
-    ledger.append("trial_added", trial="0000", number=0, point={}, caveat=caveat)
-    ledger.append("trial_added", trial="0001", number=1, point={})
+    ledger.append(added(0, {}, caveat=caveat))
+    ledger.append(added(1))
     for trial in ("0000", "0001"):
         report(ledger, trial, 10, 27.0, "complete")
     summary = {"best": {"trial": "0000", "caveat": caveat}}
@@ -209,8 +211,7 @@ def test_a_copy_is_told_by_tags_since_parameters_cannot_change(ledger, storage):
     begin(ledger)
     add(ledger, 0)
     report(ledger, "0000", 10, 27.0)
-    copy = {"from": "0001", "step": 10, "point": {"optimiser.lr": 0.5}}
-    ledger.append("cloned", trial="0000", **copy, caveat="a copy of trial 0001")
+    ledger.append(cloned(0, 1, 10, {"optimiser.lr": 0.5}, "a copy of trial 0001"))
     report(ledger, "0000", 20, 28.0, "complete")
     run = by_trial(track(ledger, storage))["0000"]
     assert run["tags"]["cloned"] == "from 0001 at step 10"
@@ -258,13 +259,13 @@ def test_runs_of_unfinished_trials_are_reopened_and_finished_later(ledger, stora
     interrupted = by_trial(track(ledger, storage))
     assert {run["status"] for run in interrupted.values()} == {"KILLED"}
 
-    ledger.append("driver_started", host="here", pid=2, start=2)
+    ledger.append(driver_started(2))
     running = tracker(ledger, TrackingStore.resolve(None, storage))
     running.start()
     wait_until(lambda: {run["status"] for run in held(storage).values()} == {"RUNNING"})
     # killed here; the next driver finds the runs as they were left
     report(ledger, "0000", 20, 28.0, "complete")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert running.close()
     finished = by_trial(held(storage))
     assert {run["status"] for run in finished.values()} == {"FINISHED"}
@@ -303,7 +304,7 @@ def test_a_last_decision_without_its_end_is_an_end(ledger, storage):
 def test_an_extended_study_runs_again(ledger, storage):
     whole_study(ledger)
     track(ledger, storage)
-    ledger.append("driver_started", host="here", pid=2, start=2)
+    ledger.append(driver_started(2))
     add(ledger, 3)
     runs = by_trial(track(ledger, storage))
     assert (runs[None]["status"], runs["0003"]["status"]) == ("KILLED", "KILLED")
@@ -316,15 +317,15 @@ def test_a_failed_trial_that_is_tried_again_is_one_run_with_its_new_end(ledger, 
     add(ledger, 0)
     report(ledger, "0000", 4, 20.0)
     lost = "its process was lost 4 times"
-    ledger.append("trial_ended", trial="0000", state="failed", reason=lost)
+    ledger.append(ended(0, "failed", lost))
     if seen:
         assert by_trial(track(ledger, storage))["0000"]["status"] == "FAILED"
-    ledger.append("driver_started", host="here", pid=2, start=2)
-    ledger.append("retried", trial="0000", reason=lost)
+    ledger.append(driver_started(2))
+    ledger.append(retried(0, lost))
     assert by_trial(track(ledger, storage))["0000"]["status"] == "KILLED"
-    ledger.append("driver_started", host="here", pid=3, start=3)
+    ledger.append(driver_started(3))
     report(ledger, "0000", 8, 21.0, "complete")
-    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    ledger.append(ended(0, "completed"))
     run = by_trial(track(ledger, storage))["0000"]
     assert (run["status"], run["tags"]["state"]) == ("FINISHED", "completed")
     assert run["tags"].get("reason", "") == ""
@@ -334,8 +335,8 @@ def test_a_failed_trial_that_is_tried_again_is_one_run_with_its_new_end(ledger, 
 def test_a_study_of_which_every_trial_failed_has_failed(ledger, storage):
     begin(ledger)
     add(ledger, 0)
-    ledger.append("trial_ended", trial="0000", state="failed", reason="diverged")
-    ledger.append("study_ended", finished=True)
+    ledger.append(ended(0, "failed", "diverged"))
+    ledger.append(study_ended())
     assert by_trial(track(ledger, storage))[None]["status"] == "FAILED"
 
 
@@ -396,7 +397,7 @@ def test_a_point_that_cannot_be_configured_is_recorded_as_it_is(ledger, storage)
 
     begin(ledger)
     add(ledger, 0)
-    ledger.append("trial_ended", trial="0000", state="failed", reason="invalid: no")
+    ledger.append(ended(0, "failed", "invalid: no"))
     run = by_trial(track(ledger, storage, params_of=refuse))["0000"]
     assert run["params"] == {"method.w_R": "0.5"}
 
@@ -552,7 +553,7 @@ def test_a_server_that_is_killed_in_the_middle_misses_nothing(ledger, storage, s
     report(ledger, "0001", 10, 26.0, "stop")
     wait_until(lambda: said)
     server.start()
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert running.close(), said
     server.stop()
     assert without_ids(held(storage, "served")) == without_ids(track(ledger, storage))
