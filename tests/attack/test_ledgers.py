@@ -17,7 +17,6 @@ from spaces import study_in
 from tune_sr import search
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, is_started, read_events
-from tune_sr.ledger.usage import driver_seconds
 from tune_sr.results.results import write_results
 
 Lines = list[bytes]
@@ -231,7 +230,7 @@ def test_no_line_keeps_a_study_from_its_events(
     assert len(events) >= 8
     history = History.from_events(events)
     assert is_started(events) and {"0000", "0001"} <= set(history.trials)
-    driver_seconds(events)
+    history.usage.driver_seconds()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)

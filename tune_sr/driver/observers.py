@@ -42,6 +42,7 @@ class Observers:
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
             rungs=rungs(config.scheduler, config.space.budget),
+            configure=config.trial_config,
         )
         self._progress = Progress(ledger, frame, quiet=quiet)
         self._tracker = MlflowTracker(

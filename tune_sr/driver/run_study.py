@@ -30,7 +30,6 @@ from tune_sr.ledger.events import DriverStarted, StudyEnded, StudyStarted
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
-from tune_sr.ledger.usage import GpuMeter, driver_seconds
 from tune_sr.results.results import write_results
 from tune_sr.results.student import write_best
 from tune_sr.storage.disk import retry_while_disk_full, write_atomically
@@ -211,17 +210,14 @@ def seconds_left(config: StudyConfig) -> float | None:
 
     A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
     """
-    events = read_events(config.folder)
-    history = History.from_events(events)
+    history = History.from_events(read_events(config.folder))
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
     if len(history.trials) >= config.trials and not history.running() and not retried:
         return None
-    if (
-        config.gpu_hours is not None
-        and GpuMeter.from_events(events).seconds() >= 3600 * config.gpu_hours
-    ):
+    gpu_hours = history.usage.gpu_seconds() / 3600
+    if config.gpu_hours is not None and gpu_hours >= config.gpu_hours:
         return None
     if config.hours is None:
         return math.inf
-    left = 3600 * config.hours - driver_seconds(events)
+    left = 3600 * config.hours - history.usage.driver_seconds()
     return left if left > 0 else None

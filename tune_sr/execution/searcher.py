@@ -14,37 +14,40 @@ from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess, Retry, retr
 from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
+from tune_sr.searchers.context import ProposalCache
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
-    from tune_sr.searchers.context import FrozenTrialCache
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
-    """Issues first the trials that the ledger added and did not end, then new proposals.
+    """Ray Tune's searcher: issues the trials that have not ended first, then new proposals.
 
     A trial whose process died is issued again at once, as a resume would: it continues from its
     newest checkpoint. Ray's own retries are not used, since they give up where a process dies
     before its first report.
 
-    On a cluster, `places` says how many trials it takes as its nodes come and go.
+    Args:
+        config: the study.
+        live: its ledger and history.
+        places: how many trials fit on a cluster, whose nodes come and go; None: this machine.
     """
 
     def __init__(
         self, config: StudyConfig, live: StudyState, places: ClusterCapacity | None = None
     ) -> None:
-        super().__init__()  # no metric of Ray's: values are read from the ledger
+        super().__init__()  # without a metric: values are read from the ledger
         self._study, self._live, self._places = config, live, places
         self._waiting = [record.name for record in live.history.running()]
         self._again = dict.fromkeys(self._waiting, Retry("the driver was started again"))
         self._running: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
-        self._told: FrozenTrialCache = {}
+        self._cache = ProposalCache(config.space, config.objective)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial in Ray's form; None while there is no room, or what is left is running."""
+        """The next trial in Ray's form; None while none fits, or while the last ones run."""
         if self._live.breaker.tripped:
             return None if self._running else str(Searcher.FINISHED)
         if not self._has_room():
@@ -58,7 +61,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Let go of a trial; issue it again if it has not ended, or goes on as a copy."""
+        """Forget a trial; issue it again if it has not ended, or goes on as a copy."""
         name = self._running.pop(trial_id)
         setback = self._live.pending_retries.pop(
             name, LostProcess("its process was lost") if error else None
@@ -77,21 +80,21 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             self._live.append(TrialEnded(trial=name, state="failed", reason=next_step))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the memory."""
+        """Save nothing: all state is in the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """No file of the searcher beside the ledger."""
+        """Save nothing: all state is in the ledger."""
 
     def _has_room(self) -> bool:
-        """Whether a node could take one more; of no account where there is no more."""
+        """Whether one more trial fits on the cluster; True where none is left to issue."""
         more = self._waiting or len(self._live.history.trials) < self._study.trials
         return self._places is None or not more or len(self._running) < self._places.slots()
 
     def _after(self, name: str, loss: LostProcess) -> Retry | str:
-        """What follows when the process of a trial is lost."""
+        """Decide on a trial whose process was lost: how it begins again, or why it ends."""
         self._losses[name] += loss.counts
         record = self._live.history.trials[name]
         allowed = ATTEMPTS + (self._places.nodes_lost() if self._places is not None else 0)
@@ -99,7 +102,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         return retry_or_fail_lost(record, loss, images, self._losses[name], allowed)
 
     def _next(self) -> str | None:
-        """The next trial; one whose point cannot be configured has thereby ended."""
+        """The name of the next trial; one whose point cannot be configured has ended."""
         study, history = self._study, self._live.history
         self._waiting += self._live.breaker.due()
         if self._waiting:
@@ -111,7 +114,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             number = history.free_number()
             name, objective = trial_name(number), study.objective
             known = study.searcher, study.space, study.seed, history
-            point = propose(*known, number, objective, self._told)
+            point = propose(*known, number, objective, self._cache)
             caveat, problem = self._configured(point)
             added = TrialAdded(trial=name, number=number, point=point, caveat=caveat or None)
             self._live.append(added)
@@ -122,7 +125,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         return name
 
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The caveat of what a point means; or why it means nothing."""
+        """The caveat of a point's configuration, and why the point cannot be configured."""
         try:
             return self._study.trial_config(point).caveat, None
         except ConfigError as error:

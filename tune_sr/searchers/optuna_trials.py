@@ -68,17 +68,8 @@ def _extrapolated(question: ProposalContext, scores: Mapping[str, float]) -> dic
 
 def _scores(question: ProposalContext) -> dict[str, float]:
     """The values that completed trials are judged by, by name; none without a finite report."""
-    scores = ((record.name, _score(record, question)) for record in question.ended)
-    return {name: score for name, score in scores if score is not None}
-
-
-def _score(record: TrialRecord, question: ProposalContext) -> float | None:
-    if record.state != "completed":
-        return None
-    growth_steps = question.space.trial_config(record.point).growth_steps()
-    key = question.objective.value
-    step = record.score_step(key, max(growth_steps, default=0))
-    return None if step is None else record.reports[step].report[key]
+    completed = (record for record in question.ended if record.state == "completed")
+    return {record.name: score.value for record, score in question.cache.scorer.scored(completed)}
 
 
 def _failed_by_its_point(record: TrialRecord) -> bool:
@@ -88,18 +79,19 @@ def _failed_by_its_point(record: TrialRecord) -> bool:
 def with_curve(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
     """An ended trial with its intermediate values; converted once for each state of its record."""
     evidence = record.name, record.state, record.reason, len(record.reports)
-    if evidence not in question.told:
-        question.told[evidence] = _curve_of(record, question)
-    return question.told[evidence]
+    trials = question.cache.trials
+    if evidence not in trials:
+        trials[evidence] = _curve_of(record, question)
+    return trials[evidence]
 
 
 def _curve_of(record: TrialRecord, question: ProposalContext) -> FrozenTrial:
-    score = _score(record, question)
-    if score is not None:
-        curve = dict(_best_so_far(record, question.objective.value))
-        return as_trial(record, question, state=TrialState.COMPLETE, values=[score], curve=curve)
+    curve = dict(_best_so_far(record, question.objective.value))
+    score = question.cache.scorer.score(record)
+    if record.state == "completed" and score is not None:
+        values = [score.value]
+        return as_trial(record, question, state=TrialState.COMPLETE, values=values, curve=curve)
     if record.state == "stopped":
-        curve = dict(_best_so_far(record, question.objective.value))
         return as_trial(record, question, state=TrialState.PRUNED, curve=curve)
     state = TrialState.PRUNED if _failed_by_its_point(record) else TrialState.FAIL
     return as_trial(record, question, state=state)

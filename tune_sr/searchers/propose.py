@@ -9,10 +9,9 @@ from trainables.values import derive_seed
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
-from tune_sr.searchers.context import ProposalContext
+from tune_sr.searchers.context import ProposalCache, ProposalContext
 
 if TYPE_CHECKING:
-    from tune_sr.searchers.context import FrozenTrialCache
     from tune_sr.space.search_space import SearchSpace
 
 _REDRAWS = 20
@@ -26,7 +25,7 @@ def propose(
     history: History,
     number: int,
     objective: Objective = PSNR_ONLY,
-    told: FrozenTrialCache | None = None,
+    cache: ProposalCache | None = None,
 ) -> dict[str, Any]:
     """The point of trial `number`: dotted path to value, active quantities only.
 
@@ -42,8 +41,8 @@ def propose(
         history: what has happened; of it, the trials with a lower number count.
         number: from 0, over the whole study.
         objective: the keys of reports that are to be large and small.
-        told: what earlier calls for the same study have worked out, to which this one adds; it
-            changes how long a call takes, and nothing else.
+        cache: what earlier calls for the same study and objective have computed, to which this
+            one adds; it changes how long a call takes, and nothing else.
     """
     if number < len(space.first_points):
         return dict(space.first_points[number])
@@ -60,7 +59,7 @@ def propose(
         ended=[record for record in earlier if record.state is not None],
         running=[record for record in earlier if record.state is None],
         objective=objective,
-        told={} if told is None else told,
+        cache=cache or ProposalCache(space, objective),
     )
     point = SEARCHERS[searcher](question)
     tried = [record.point for record in earlier]

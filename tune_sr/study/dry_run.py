@@ -10,6 +10,7 @@ from typing import Any
 from trainables.checkpoint_size import largest_checkpoint
 from trainables.config import TrialConfig
 from trainables.values import derive_seed
+from tune_sr.ledger.events import TrialAdded, TrialReported
 from tune_sr.ledger.history import History, TrialRecord, trial_name
 from tune_sr.objectives.objective import Objective
 from tune_sr.schedulers.decide import Decider
@@ -79,7 +80,7 @@ def simulate(
     while running or added < trials:
         while len(running) < concurrent and added < trials:
             name = trial_name(added)
-            history.apply({"event": "trial_added", "trial": name, "number": added, "point": {}})
+            history.apply(TrialAdded(trial=name, number=added, point={}).to_dict(time=0.0))
             running.append(history.trials[name])
             added += 1
         for record in running:
@@ -87,9 +88,10 @@ def simulate(
             report = {objective.value: _curve(seed, record.name, step / space.budget.steps)}
             if objective.cost is not None:
                 report[objective.cost] = _share(seed, record.name, "cost")
-            told = {"trial": record.name, "step": step, "report": report}
             decision = judge.decide(record.name, step, report)
-            history.apply({"event": "reported", **told, "decision": decision})
+            name = record.name
+            event = TrialReported(trial=name, step=step, report=report, decision=decision)
+            history.apply(event.to_dict(time=0.0))
         running = [record for record in running if record.state is None]
     records = history.trials.values()
     return Simulated(
@@ -105,8 +107,8 @@ def _first_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
     objective = Objective.parse(study["objective"])
     for number in range(count):
         point = propose(study["searcher"], space, study["seed"], history, number, objective)
-        added = {"event": "trial_added", "trial": trial_name(number), "number": number}
-        history.apply({**added, "point": point})
+        added = TrialAdded(trial=trial_name(number), number=number, point=point)
+        history.apply(added.to_dict(time=0.0))
     return [dict(record.point) for record in history.trials.values()]
 
 

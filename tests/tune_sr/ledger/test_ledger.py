@@ -25,7 +25,6 @@ from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Reported
 from tune_sr.ledger.tail import Tail, follow
-from tune_sr.ledger.usage import GpuMeter
 from tune_sr.tracking.runs import StudyRun
 
 
@@ -153,7 +152,7 @@ def test_a_reader_holds_a_chunk_at_a_time_and_loses_no_line_between_two(ledger, 
 def test_the_first_report_of_a_step_counts():
     history = folded(added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop"))
     assert history.trials["0000"].reports[10] == Reported(
-        {"step": 10, "psnr_y_db": 30.0}, "continue"
+        {"step": 10, "psnr_y_db": 30.0}, "continue", 1.0
     )
     assert history.trials["0000"].state is None
     assert history.repeats == 1
@@ -192,24 +191,6 @@ def test_live_and_replayed_histories_agree(ledger):
     replayed = History.from_events(ledger.events())
     assert repr(replayed) == repr(live)
     assert math.isnan(live.trials["0000"].reports[1].report["psnr_y_db"])
-
-
-@pytest.mark.parametrize(
-    ("state", "last_growth", "step"),
-    [
-        ("completed", 0, 10),  # ties go to the earlier
-        ("completed", 15, 20),
-        ("completed", 20, 40),  # the report at the growth itself is of the student before it
-        ("stopped", 50, 10),  # stopped before it had grown
-        ("failed", 0, None),
-    ],
-)
-def test_a_score_is_the_best_report_since_the_last_growth(state, last_growth, step):
-    events = [added(0), reported(0, 10, 31.0), reported(0, 20, 30.0), reported(0, 30, math.nan)]
-    events += [reported(0, 40, 29.0), ended(0, state)]
-    if last_growth == 0:
-        events.insert(3, reported(0, 15, 31.0))
-    assert folded(*events).trials["0000"].score_step("psnr_y_db", last_growth) == step
 
 
 FIT = read(
@@ -279,7 +260,6 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     assert f"ledger.jsonl:{line + 1}: " in caplog.text
     words = caplog.text
     History.from_events(events)
-    GpuMeter.from_events(events)
     mirror = StudyRun()
     for event in events:
         mirror.apply(event)

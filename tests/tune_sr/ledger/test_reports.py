@@ -14,7 +14,9 @@ from tune_sr.ledger.reports import PackedReports, Reported, pack
 def told(count: int) -> dict[int, Reported]:
     return {
         10 * number: Reported(
-            {"psnr_y_db": 30 + number / 7, "params": 1e5}, "continue" if number < count else "stop"
+            {"psnr_y_db": 30 + number / 7, "params": 1e5},
+            "continue" if number < count else "stop",
+            number / 7,
         )
         for number in range(1, count + 1)
     }
@@ -32,7 +34,7 @@ def test_packed_reports_are_the_same_mapping() -> None:
 
 
 def test_a_figure_that_was_not_finite_is_still_not() -> None:
-    small = pack({1: Reported({"psnr_y_db": math.nan}, "continue")})
+    small = pack({1: Reported({"psnr_y_db": math.nan}, "continue", 1.0)})
     assert math.isnan(small[1].report["psnr_y_db"])
 
 
@@ -40,8 +42,8 @@ def test_a_figure_that_was_not_finite_is_still_not() -> None:
     "reports",
     [
         {},
-        {2: Reported({"a": 1.0}, "continue"), 1: Reported({"a": 1.0}, "continue")},
-        {1: Reported({"a": 1.0}, "continue"), 2: Reported({}, "continue")},
+        {2: Reported({"a": 1.0}, "continue", 1.0), 1: Reported({"a": 1.0}, "continue", 1.0)},
+        {1: Reported({"a": 1.0}, "continue", 1.0), 2: Reported({}, "continue", 1.0)},
     ],
 )
 def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> None:
@@ -59,8 +61,8 @@ def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
     whole, few = History.from_events(events), History.from_events(events, keys=("psnr_y_db",))
     full, small = whole.trials["0000"], few.trials["0000"]
     assert isinstance(small.reports, PackedReports)
-    assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue")
+    assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue", 0.0)
     assert small.best("psnr_y_db") == full.best("psnr_y_db") == 20
-    assert small.score_step("psnr_y_db", 25) == full.score_step("psnr_y_db", 25) == 40
+    assert small.best("psnr_y_db", since=26) == full.best("psnr_y_db", since=26) == 40
     few.apply({**events[1], "step": 50})  # a report after the end is taken as well
     assert list(small.reports) == [10, 20, 30, 40, 50]

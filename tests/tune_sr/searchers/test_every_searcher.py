@@ -15,6 +15,7 @@ from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.objectives.objective import Objective
 from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, max_trials
+from tune_sr.searchers.context import ProposalCache, ProposalContext
 from tune_sr.searchers.propose import propose
 from tune_sr.study.space_file import read_resolved
 
@@ -179,10 +180,10 @@ def test_a_longer_ledger_repeats_every_earlier_proposal(searcher):
 
 def test_what_earlier_calls_have_worked_out_changes_no_proposal(searcher):
     space, history = space_for(searcher), History()
-    told, lives = {}, {}
+    cache, lives = ProposalCache(space), {}
     for number in range(14):
         point = propose(searcher, space, 0, history, number)
-        assert propose(searcher, space, 0, history, number, told=told) == point
+        assert propose(searcher, space, 0, history, number, cache=cache) == point
         lives[number] = life(number, point, ENDS[number % len(ENDS)])
         for each, events in lives.items():  # they end in another order than they began
             for event in itertools.islice(events, 1 + (number + each) % 5):
@@ -284,7 +285,6 @@ def distance(one, other):
 
 @pytest.mark.parametrize("searcher", ["gp", "cmaes", "nsga2"])
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
-    from tune_sr.searchers.context import ProposalContext
     from tune_sr.searchers.optuna_trials import worths  # all three ask by it
 
     points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
@@ -292,7 +292,9 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
     for number, end in enumerate(("completed", "stopped", "diverged")):
         for event in life(number, points[number], end):
             history.apply(event)
-    question = ProposalContext(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
+    question = ProposalContext(
+        SPACE_OBJECT, 3, 0, 0, ProposalCache(SPACE_OBJECT), ended=list(history.trials.values())
+    )
     completed, stopped, diverged = (value for _, (value,) in worths(question))
     assert completed == pytest.approx(quality(points[0]) - 0.5)
     assert stopped == pytest.approx(quality(points[1]) - 0.5)

@@ -17,6 +17,7 @@ import zlib
 import pytest
 from events import (
     added,
+    as_read,
     cloned,
     driver_started,
     ended,
@@ -635,5 +636,6 @@ def test_a_tag_of_the_study_holds_for_all_of_its_trials():
         ({"method.name": {}, "method.w_R": {}}, {"student", "teacher"}),
         ({"student.width_mult": {}}, {"method", "teacher"}),
     ):
-        study = {"event": "study_started", "time": 1.0, "space": {"search": search}}
-        assert set(StudyRun(study).study_labels(words)) == common
+        study_run = StudyRun()
+        study_run.apply(as_read(study_started({"search": search})))
+        assert set(study_run.study_labels(words)) == common
