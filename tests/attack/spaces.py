@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from events import added, driver_started, ended, reported, study_started
 from PIL import Image
 
 from trainables.networks import build_network
@@ -54,14 +55,13 @@ def study_in(folder: Path) -> Path:
     ledger = Ledger(storage / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
-    ledger.append("study_started", name="toy", id="1", space=resolved, seed=0, marks=marks)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+    ledger.append(study_started(resolved, identity="1", marks=marks))
+    ledger.append(driver_started(study=resolved["study"]))
     for number in range(2):
-        trial, point = f"000{number}", {"optimiser.lr": 0.01 + number / 100}
-        ledger.append("trial_added", trial=trial, number=number, point=point)
+        ledger.append(added(number, {"optimiser.lr": 0.01 + number / 100}))
         report = {"step": 4, "psnr_y_db": 30.0 + number, "ssim": 0.9}
-        ledger.append("reported", trial=trial, step=4, report=report, decision="continue")
+        ledger.append(reported(number, 4, report))
     report = {"step": 8, "psnr_y_db": 31.0, "ssim": 0.9}
-    ledger.append("reported", trial="0000", step=8, report=report, decision="complete")
-    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    ledger.append(reported(0, 8, report, "complete"))
+    ledger.append(ended(0, "completed"))
     return ledger.path.parent

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from attempts import WORK_SECONDS, Attempt, Ran, done, harmless, refused, run_command, unique
+from events import study_started
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spaces import study_in
@@ -16,7 +17,6 @@ from spaces import study_in
 from tune_sr import search
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, is_started, read_events
-from tune_sr.ledger.usage import driver_seconds
 from tune_sr.results.results import write_results
 
 Lines = list[bytes]
@@ -240,13 +240,13 @@ def test_no_line_keeps_a_study_from_its_events(
     assert len(events) >= 8
     history = History.from_events(events)
     assert is_started(events) and {"0000", "0001"} <= set(history.trials)
-    driver_seconds(events)
+    history.usage.driver_seconds()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUE, max_size=3))
 def test_what_is_appended_is_what_is_read(tmp_path: Path, fields: dict[str, Any]) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    written = ledger.append("x", **fields)
+    written = ledger.append(study_started(fields))
     *_, read = ledger.events()
     assert read == written

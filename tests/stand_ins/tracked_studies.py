@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from events import added, driver_started, ended, reported, study_ended, study_started
+
 SUMMARY_KEYS = ("psnr_y_db", "ssim")
 SPACE = {
     "fixed": {
@@ -22,24 +24,16 @@ def params_of(point):
 
 def report(ledger, trial, step, psnr, decision="continue"):
     values = {"step": float(step), "psnr_y_db": psnr, "psnr_y_db_x2": psnr, "ssim": 0.8}
-    ledger.append(
-        "reported",
-        trial=trial,
-        step=step,
-        report={**values, "loss/kd": 1.0 / step},
-        decision=decision,
-    )
+    ledger.append(reported(int(trial), step, {**values, "loss/kd": 1.0 / step}, decision))
 
 
 def begin(ledger, identity="a" * 32, name="dfsr"):
-    ledger.append("study_started", name=name, space=SPACE, seed=0, id=identity)
-    ledger.append("driver_started", host="here", pid=1, start=1)
+    ledger.append(study_started(SPACE, name=name, identity=identity))
+    ledger.append(driver_started())
 
 
 def add(ledger, number):
-    ledger.append(
-        "trial_added", trial=f"{number:04d}", number=number, point={"method.w_R": 0.5 + number}
-    )
+    ledger.append(added(number, {"method.w_R": 0.5 + number}))
 
 
 def whole_study(ledger):
@@ -49,13 +43,13 @@ def whole_study(ledger):
     add(ledger, 1)
     report(ledger, "0000", 10, 27.0)
     report(ledger, "0001", 10, 26.0, "stop")
-    ledger.append("trial_ended", trial="0001", state="stopped", reason=None)
+    ledger.append(ended(1, "stopped"))
     add(ledger, 2)
     report(ledger, "0000", 20, 28.0, "complete")
-    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    ledger.append(ended(0, "completed"))
     report(ledger, "0002", 10, 26.5)
-    ledger.append("trial_ended", trial="0002", state="failed", reason="diverged")
-    ledger.append("study_ended", finished=True)
+    ledger.append(ended(2, "failed", "diverged"))
+    ledger.append(study_ended())
 
 
 def held(storage, experiment="laptop"):

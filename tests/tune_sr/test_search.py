@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events import driver_started, study_started
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
@@ -236,8 +237,8 @@ def begun(space: Path, storage: Path, name: str = "toy", lacking: Sequence[str] 
     resolved = to_resolved(loaded, settings)
     for key in lacking:
         del resolved["study"][key]
-    ledger.append("study_started", name=name, id="1", space=resolved, seed=0, marks=marks)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+    ledger.append(study_started(resolved, name=name, identity="1", marks=marks))
+    ledger.append(driver_started(study=resolved["study"]))
     return folder
 
 

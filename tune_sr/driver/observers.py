@@ -44,6 +44,7 @@ class Observers:
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
             rungs=rungs(settings.scheduler, config.space.budget),
+            configure=config.trial_config,
         )
         self._progress = Progress(ledger, frame, quiet=quiet)
         self._tracker = MlflowTracker(

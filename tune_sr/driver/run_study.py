@@ -26,10 +26,10 @@ from tune_sr.execution.cluster import connect_ray
 from tune_sr.execution.recovery import may_be_retried
 from tune_sr.execution.session import ClusterError
 from tune_sr.execution.state import StudyState
+from tune_sr.ledger.events import DriverStarted, StudyEnded, StudyStarted
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
-from tune_sr.ledger.usage import GpuMeter, driver_seconds
 from tune_sr.results.results import write_results
 from tune_sr.results.student import write_best
 from tune_sr.storage.disk import retry_while_disk_full, write_atomically
@@ -96,7 +96,7 @@ def run_study(
                     wrap = signals.wrap_ray_handler
                     build_tuner(config, live, prepared.shared(), seconds, capacity, wrap).fit()
                     lock.check()
-                    live.append("study_ended", finished=_finished(config, live, signals))
+                    live.append(StudyEnded(finished=_finished(config, live, signals)))
                     observers.stop_display()
                     results = _write(config, prepared)
     if signals.number is not None:
@@ -127,7 +127,7 @@ def _finish_again(
     with Observers(config, _references(config, prepared), quiet=quiet):
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
-            live.append("study_ended", finished=True)
+            live.append(StudyEnded(finished=True))
         return _write(config, prepared)
 
 
@@ -150,8 +150,7 @@ def _open_ledger(
     live = StudyState(guarded_ledger(config.folder, lock), config.settings.objective.keys)
     live.ending = ending
     if live.history.study is None:
-        live.append(
-            "study_started",
+        started = StudyStarted(
             name=config.name,
             id=uuid.uuid4().hex,
             space=config.to_dict(),
@@ -159,6 +158,7 @@ def _open_ledger(
             marks=marks,
             digests=prepared.digests,
         )
+        live.append(started)
     write_atomically(config.folder / SPACE, config.to_yaml())
     return live
 
@@ -167,14 +167,14 @@ def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> 
     live.write_missing_clone(config.population())
     argv = redacted_words(sys.argv)
     record(config.folder, argv, config.threads, study=config.name, seed=config.settings.seed)
-    live.append(
-        "driver_started",
+    started = DriverStarted(
         host=socket.gethostname(),
         pid=os.getpid(),
         start=live.history.starts + 1,
         study=config.settings.to_dict(),
         **new_digests(live.ledger.events(), prepared.digests),
     )
+    live.append(started)
     live.write_missing_ends()
     if config.retry_failed:
         live.retry_failed()
@@ -211,17 +211,15 @@ def seconds_left(config: StudyConfig) -> float | None:
 
     A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
     """
-    settings, events = config.settings, read_events(config.folder)
-    history = History.from_events(events)
+    settings = config.settings
+    history = History.from_events(read_events(config.folder))
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
     if len(history.trials) >= settings.trials and not history.running() and not retried:
         return None
-    if (
-        settings.gpu_hours is not None
-        and GpuMeter.from_events(events).seconds() >= 3600 * settings.gpu_hours
-    ):
+    gpu_hours = history.usage.gpu_seconds() / 3600
+    if settings.gpu_hours is not None and gpu_hours >= settings.gpu_hours:
         return None
     if settings.hours is None:
         return math.inf
-    left = 3600 * settings.hours - driver_seconds(events)
+    left = 3600 * settings.hours - history.usage.driver_seconds()
     return left if left > 0 else None

@@ -1,6 +1,6 @@
-"""When trials are tried again that met a fault of the machine, and when a study stops for it.
+"""Delays trials that met a fault of the machine, and stops the study when faults do not end.
 
-A circuit breaker: without one, a file server that restarts for ten seconds would use up a study.
+Without it, a file server that restarts for ten seconds would fail all trials of a study.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from trainables.problems import EnvironmentFault
 
 PAUSES_S = (1.0, 4.0, 15.0, 60.0)
-"""Before a trial's second, third, ... attempt in a row that begins after a fault of the machine."""
+"""Seconds before a trial's second, third, ... attempt in a row after a fault of the machine."""
 IN_A_ROW = 3
-"""Trials that, one after the other, use up all of these attempts for one reason stop a study."""
+"""A study stops when so many trials in a row use up these attempts for the same reason."""
 
 
 class CircuitBreaker:
@@ -62,7 +62,7 @@ class CircuitBreaker:
 
     @property
     def pausing(self) -> bool:
-        """Whether a trial pauses; no new one should begin in its place."""
+        """Whether a trial pauses; no new one should begin meanwhile."""
         return bool(self._paused)
 
     @property

@@ -1,4 +1,4 @@
-"""Where a study runs: a Ray on this machine, or a cluster that is joined and left."""
+"""Connects a study to Ray: one started on this machine, or a running cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def connect_ray(config: StudyConfig) -> Iterator[ClusterCapacity | None]:
-    """The Ray that a study runs on; of a cluster, its places, which come and go.
+    """Connect to the Ray that a study runs on; yield a cluster's capacity, None on this machine.
 
     Raises:
         ClusterError: the cluster cannot be joined, or cannot run it.
@@ -49,7 +49,7 @@ def connect_ray(config: StudyConfig) -> Iterator[ClusterCapacity | None]:
 
 
 def max_concurrent(config: StudyConfig) -> int:
-    """Trials at a time where the study would run; a cluster is asked, and left at once.
+    """How many trials would run at a time; a cluster is joined to count them, and left.
 
     Raises:
         ClusterError: the cluster cannot be joined, or cannot run it.
@@ -68,9 +68,9 @@ def joined_cluster(
 
     Args:
         address: as `address_of` gives it.
-        share: what each trial is given.
+        share: CPUs and GPUs of each trial.
         most: trials at a time; None: as many as fit.
-        folder: the study's, which all nodes must share; None: nothing is to be written.
+        folder: the study's, which all nodes must share; None: nothing will be written.
 
     Raises:
         ClusterError: it cannot be joined, has no node for a trial, or does not share the folder.
@@ -84,5 +84,5 @@ def joined_cluster(
 
 
 def _cpus(config: StudyConfig) -> int:
-    """For Ray: all there are, or as many as were asked for by name."""
+    """The CPUs of a local Ray: all usable ones, more where `concurrent` asks for more."""
     return max(usable_cpus(), math.ceil(local_workers(config) * config.settings.cpus_per_trial))

@@ -24,14 +24,14 @@ _LONGEST = 28
 def private_folder() -> Iterator[Path]:
     """Make a folder for Ray, held by this process, and remove it with its content afterwards.
 
-    Its parent has mode 0700, a random name, and an flock held for as long as this process lives:
-    so others can tell that it is in use, whatever they see of each other's processes. Programs
-    that clean /tmp by age (systemd-tmpfiles) leave a folder alone that is held in this way.
+    Its parent has mode 0700, a random name, and an flock that this process holds while it lives.
+    The flock marks the folder as in use also for drivers that cannot see this process, and for
+    programs that clean /tmp by age (systemd-tmpfiles), which skip it.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # a file system without flock: nobody will remove it either
+        with suppress(OSError):  # a file system without flock: no driver will remove it either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         inside = folder / _INSIDE  # made last: a folder without it is not held yet
         inside.mkdir(mode=0o700)
@@ -42,7 +42,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def remove_leftovers() -> None:
-    """Remove the folders that killed drivers of this user have left, which nobody holds."""
+    """Remove the folders that killed drivers of this user have left, whose flock is free."""
     for folder in _parent().glob(f"{_PREFIX}*"):
         with suppress(OSError):  # it has gone, or belongs to another user
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -54,7 +54,7 @@ def remove_leftovers() -> None:
 
 
 def _is_abandoned(folder: Path, descriptor: int) -> bool:
-    """Whether a folder is of our making, and its flock can be had: its driver lives no more."""
+    """Whether a driver made this folder and lives no more: the folder's flock is free."""
     found = os.fstat(descriptor)
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
         return False
@@ -62,7 +62,7 @@ def _is_abandoned(folder: Path, descriptor: int) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held; or a file system that cannot tell
+    except OSError:  # held; or a file system without flock
         return False
     return True
 

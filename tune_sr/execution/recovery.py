@@ -1,4 +1,4 @@
-"""What becomes of a trial that failed or whose process was lost: it begins again, or ends."""
+"""Decides whether a trial that failed, or whose process was lost, begins again or ends."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from trainables.memory import OUT_OF_MEMORY
 from tune_sr.ledger.history import TrialRecord
 
 ATTEMPTS = 4
-"""How often a trial's own process may be lost within one start of the driver, and once more for
-every node lost: a process that dies each time, as one does that needs more memory than there is,
-would otherwise be tried for ever."""
+"""How often a trial's process may be lost within one start of the driver before the trial ends, and
+once more for every node lost. Without a limit, a trial that needs more memory than there is would
+be tried for ever."""
 
 _PREEMPTED, _NODE_LOST = "the actor's node was preempted", "its node has died"
-"""In Ray's errors, where a process went with its node."""
+"""Parts of Ray's errors about a process that was lost with its node."""
 _NODE_FULL, _NOT_CREATED = "running low on memory", "raised in its creation task"
-"""The same, where Ray ended a process to save its node, and where a process could not begin."""
+"""The same, of a process that Ray ended to save its node's memory, and one that never began."""
 _NOT_BEGUN, _LOST = "its process could not begin", "its process was lost"
 _LARGEST_ERROR = 1 << 20
-"""Bytes that are read of a file with an error of Ray's."""
+"""Bytes read of a file in which Ray stored an error."""
 _BLAMES_THE_POINT = ("diverged", "invalid: ", OUT_OF_MEMORY, "no report for ")
-"""How the reasons of failed trials begin that would fail again on any machine like this one."""
+"""Beginnings of the reasons of failures that would repeat on any machine like this one."""
 
 
 class Retry(NamedTuple):
     """A trial begins again, from its newest checkpoint."""
 
     reason: str | None
-    """Why, for the ledger; None: it goes on as what the ledger says already."""
+    """Why, for the ledger; None: the ledger has it already, as a `cloned` event."""
     micro_batch: int | None = None
     """Images that pass through a network at a time from now on; None: as many as before."""
 
 
 class LostProcess(NamedTuple):
-    """Why a trial's process is no more."""
+    """Why a trial's process was lost."""
 
     reason: str
     counts: bool = True
-    """Whether it may be the trial's own doing; a node that leaves is nobody's failure."""
+    """Whether it counts towards `ATTEMPTS`; a node that left is no fault of the trial."""
     memory: bool = False
     """Whether its node had no memory left."""
 
@@ -52,14 +52,15 @@ class Fault(NamedTuple):
 
 
 def retry_or_fail_reported(record: TrialRecord, reason: str, images: int) -> Retry | str:
-    """What follows when a trial says why it cannot go on: how it begins again, or why it ends.
+    """Decide on a trial that reported a failure: how it begins again, or why it ends.
 
-    Out of memory it is tried once more, half of its batch at a time: what it learns is the same.
+    Out of memory it is tried once more with half of its batch at a time, which gives the same
+    gradients.
 
     Args:
         record: the trial as the ledger has it.
-        reason: what it says.
-        images: of its batch.
+        reason: the failure that it reported.
+        images: size of its batch.
 
     >>> record = TrialRecord("0000", 0, {})
     >>> retry_or_fail_reported(record, "out of memory: 2 GiB more", images=16)
@@ -83,14 +84,14 @@ def retry_or_fail_reported(record: TrialRecord, reason: str, images: int) -> Ret
 def retry_or_fail_lost(
     record: TrialRecord, loss: LostProcess, images: int, losses: int, allowed: int
 ) -> Retry | str:
-    """What follows when a trial's process is lost: how it begins again, or why it ends.
+    """Decide on a trial whose process was lost: how it begins again, or why it ends.
 
     Args:
         record: the trial as the ledger has it.
-        loss: what Ray says of it.
-        images: of its batch.
+        loss: why, by Ray's error.
+        images: size of its batch.
         losses: how many have counted in this start of the driver, this one included.
-        allowed: with how many it ends.
+        allowed: at how many it ends.
     """
     if loss.counts and losses >= allowed:
         detailed = ": " in loss.reason
@@ -102,10 +103,10 @@ def retry_or_fail_lost(
 
 
 def read_error(file: str | None) -> str:
-    """The text that Ray wrote down with the driver when a process was lost; "" where there is none.
+    """The text of the error that Ray stored when a process was lost; "" where there is none.
 
-    Ray pickles the error as well. That is not read: whoever can write to that file, on a cluster
-    whose temporary folder is open to all, would run code as the user of this process.
+    Ray stores a pickle of the error as well, which is not read: on a cluster whose temporary folder
+    is open to all, it would let others run code as the user of this process.
 
     Args:
         file: `error.txt` of one of Ray's trials.
@@ -120,11 +121,11 @@ def read_error(file: str | None) -> str:
     return ""
 
 
-def classify_loss(said: str, *, begun: bool = True) -> LostProcess | Fault:
-    """What Ray's error tells of a process that is no more.
+def classify_loss(error: str, *, begun: bool = True) -> LostProcess | Fault:
+    """Find out from Ray's error why a process was lost.
 
     Args:
-        said: the error's text; "" where it is not known.
+        error: the error's text; "" where it is not known.
         begun: whether Ray had started the process.
 
     >>> classify_loss("The actor died because its node has died. Node Id: 0a").counts
@@ -132,24 +133,24 @@ def classify_loss(said: str, *, begun: bool = True) -> LostProcess | Fault:
     >>> classify_loss("", begun=False)
     Fault(reason='its process could not begin')
     """
-    if _PREEMPTED in said:
+    if _PREEMPTED in error:
         return LostProcess("its node was preempted", counts=False)
-    if _NODE_LOST in said:
+    if _NODE_LOST in error:
         return LostProcess("its node was lost", counts=False)
-    if _NODE_FULL in said:
+    if _NODE_FULL in error:
         return LostProcess(
             f"{OUT_OF_MEMORY}: Ray ended its process, its node had none left", memory=True
         )
-    if _NOT_CREATED in said:
-        return Fault(f"{_NOT_BEGUN}: {said.rstrip().splitlines()[-1]}")
+    if _NOT_CREATED in error:
+        return Fault(f"{_NOT_BEGUN}: {error.rstrip().splitlines()[-1]}")
     return LostProcess(_LOST) if begun else Fault(_NOT_BEGUN)
 
 
 def may_be_retried(record: TrialRecord) -> bool:
-    """Whether a trial failed for a reason that need not be its point's: the machine's, or a file's.
+    """Whether a trial failed for a reason that may lie in the machine or a file, not its point.
 
-    These are lost processes, and errors before the first report other than divergence, lack of
-    memory, an invalid point and silence.
+    Such are lost processes, and errors before the first report other than divergence, lack of
+    memory, an invalid point and a missing report.
 
     >>> may_be_retried(TrialRecord("0000", 0, {}, state="failed", reason="OSError: gone"))
     True

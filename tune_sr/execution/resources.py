@@ -1,4 +1,4 @@
-"""What trials and nodes have, and how many trials fit: on this machine or on a cluster."""
+"""CPUs and GPUs of trials and nodes, and how many trials fit on a machine or a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tune_sr.study.config import StudyConfig
 
 _CALLED = {"cpus": "CPUs", "gpus": "GPUs"}
 _LOOK_S = 1.0
-"""How old a look at the nodes may be."""
+"""Seconds for which the list of nodes is not asked for again."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ class Node(NamedTuple):
 
 
 class TrialResources(NamedTuple):
-    """What a trial is given; a part of a GPU is a part of one, so it lies on one node."""
+    """CPUs and GPUs of a trial; a fraction of a GPU is a fraction of a single one."""
 
     cpus: float
     gpus: float = 0.0
 
     def on(self, node: Node) -> int:
-        """Trials that a node takes at a time.
+        """How many trials fit on a node at a time.
 
         >>> TrialResources(cpus=2, gpus=0.4).on(Node("", "a", cpus=16, gpus=3))
         6
@@ -49,15 +49,15 @@ class TrialResources(NamedTuple):
         return min(by_cpus, _whole(node.gpus / self.gpus))
 
     def resources(self) -> dict[str, float]:
-        """The same as Ray asks for it."""
+        """The same as a mapping for Ray."""
         return {"cpu": self.cpus} | ({"gpu": self.gpus} if self.gpus else {})
 
 
 def check_fits(share: TrialResources, nodes: Sequence[Node]) -> None:
-    """Refuse what no node can give: Ray would wait for such a node for ever.
+    """Refuse resources that no node has, since Ray would wait for such a node for ever.
 
     Raises:
-        ClusterError: names the flag, and what there is.
+        ClusterError: names the flag, and what the nodes have.
     """
     if any(share.on(node) for node in nodes):
         return
@@ -80,7 +80,7 @@ def check_fits(share: TrialResources, nodes: Sequence[Node]) -> None:
 
 
 def trial_resources(config: StudyConfig) -> TrialResources:
-    """What each trial of a study is given."""
+    """The CPUs and GPUs of each trial of a study."""
     return TrialResources(config.settings.cpus_per_trial, config.gpus_per_trial)
 
 
@@ -99,7 +99,7 @@ def check_this_machine(config: StudyConfig) -> None:
     """Refuse a study whose trials this machine cannot run, unless an address names a cluster.
 
     Raises:
-        ClusterError: names the flag, and what there is.
+        ClusterError: names the flag, and what this machine has.
     """
     if config.address is None:
         share = trial_resources(config)
@@ -107,17 +107,17 @@ def check_this_machine(config: StudyConfig) -> None:
 
 
 def this_machine(share: TrialResources) -> Node:
-    """This machine as a node; its GPUs are counted where trials are given any."""
+    """This machine as a node; its GPUs are counted only where trials use any."""
     return Node("", "this machine", usable_cpus(), usable_gpus() if share.gpus else 0)
 
 
 class ClusterCapacity:
-    """How many trials a cluster takes at a time, at this time: nodes come and go.
+    """How many trials fit on a cluster at a time, now: nodes come and go.
 
     Args:
-        share: of each trial.
-        most: never more than that; None: as many as fit.
-        look: what tells the nodes; asked at most once a second.
+        share: CPUs and GPUs of each trial.
+        most: an upper limit; None: as many as fit.
+        look: returns the living nodes; called at most once a second.
     """
 
     def __init__(
@@ -132,13 +132,13 @@ class ClusterCapacity:
         self._gone: set[str] = set()
 
     def slots(self) -> int:
-        """Trials that the living nodes take together."""
+        """How many trials fit on the living nodes together."""
         if time.monotonic() - self._looked >= _LOOK_S:
             self._update()
         return self._count if self._most is None else min(self._count, self._most)
 
     def nodes_lost(self) -> int:
-        """Nodes that were there and are not any more."""
+        """How many nodes have left since this object was made."""
         self._update()
         return len(self._gone)
 

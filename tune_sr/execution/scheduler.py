@@ -19,7 +19,7 @@ from tune_sr.execution.recovery import (
 )
 from tune_sr.execution.state import StudyState
 from tune_sr.execution.watchdog import Watchdog
-from tune_sr.ledger.events import State
+from tune_sr.ledger.events import State, TrialEnded, TrialReported
 from tune_sr.schedulers.decide import Decider
 from tune_sr.study.config import StudyConfig
 
@@ -32,38 +32,38 @@ _log = logging.getLogger(__name__)
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
-    """Writes down every report with the decision on it before Ray hears of either."""
+    """Ray Tune's scheduler, which appends each report with its decision before Ray acts on it."""
 
     def __init__(self, config: StudyConfig, live: StudyState) -> None:
         super().__init__()
-        self._study, self._live = config, live
+        self._config, self._live = config, live
         settings = config.settings
-        self._judge = Decider(
+        self._decider = Decider(
             settings.scheduler, config.space.budget, live.history, settings.objective, settings.seed
         )
         self._population = config.population()
-        self._patience = Watchdog()
+        self._watchdog = Watchdog()
         self._unplaced: dict[str, Trial] = {}
         self._reporting: set[str] = set()
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Once it runs, a trial may not be silent for ever; it may wait for a place."""
+        """Note a trial that waits for resources; the watchdog watches it once it runs."""
         self._unplaced[trial.config[TRIAL]] = trial
         self._reporting.discard(trial.config[TRIAL])
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Its process is lost; the searcher says what becomes of it."""
+        """Note why a trial's process was lost; the searcher decides how it goes on."""
         name = trial.config[TRIAL]
         begun = self._unplaced.pop(name, None) is None
-        self._patience.ended(name)
+        self._watchdog.ended(name)
         self._live.pending_retries[name] = classify_loss(read_error(trial.error_file), begun=begun)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]
     ) -> str:
-        """What `decide` says; a trial that failed stops, and may begin again."""
+        """Decide on a report; a trial that failed stops, and may begin again."""
         name = trial.config[TRIAL]
-        self._patience.reported(name)
+        self._watchdog.reported(name)
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
         if FAULT in result:
@@ -75,30 +75,33 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             self._reporting.add(name)
             self._live.breaker.began(name)
         step = int(report["step"])
-        decision = self._judge.decide(name, step, report)
+        decision = self._decider.decide(name, step, report)
         made_before = step in self._live.history.trials[name].reports
-        self._live.append("reported", trial=name, step=step, report=report, decision=decision)
+        self._live.append(TrialReported(trial=name, step=step, report=report, decision=decision))
         if decision == "continue":
             return str(self.CONTINUE) if made_before else self._go_on(name, step)
         return self._end(name, "completed" if decision == "complete" else "stopped")
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """As they come. Ray asks ten times a second or more, so here is seen which trials hang."""
+        """The next trial, in order of addition; hanging ones are ended here.
+
+        Ray calls this ten times a second or more, whether or not a trial reports.
+        """
         for name, trial in list(self._unplaced.items()):
             if trial.status == trial.RUNNING:
                 del self._unplaced[name]
-                self._patience.started(name)
-        overdue = self._patience.overdue()
+                self._watchdog.started(name)
+        overdue = self._watchdog.overdue()
         for trial in tune_controller.get_trials() if overdue else ():
             name = trial.config[TRIAL]
             if name in overdue and trial.status == trial.RUNNING:
                 self._end(name, "failed", f"no report for {overdue[name]:.0f} s")
                 ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
-        waiting = self._unplaced.values()  # Ray's own would look at every trial there ever was
+        waiting = self._unplaced.values()  # Ray's own would look at every trial of the study
         return next((trial for trial in waiting if trial.status == trial.PENDING), None)
 
     def _go_on(self, name: str, step: int) -> str:
-        """As it is; or it stops here, and the searcher issues it again as a copy of another."""
+        """Continue a trial, or stop it for the searcher to issue it again as a copy of another."""
         copy = self._population.copy(self._live.history, name, step)
         if copy is None:
             return str(self.CONTINUE)
@@ -106,10 +109,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         return self._pause(name, Retry(None))
 
     def _fail(self, name: str, reason: str) -> str:
-        """It has ended; or it stops here, and the searcher issues it again."""
+        """End a trial that failed, or stop it for the searcher to issue it again."""
         record = self._live.history.trials[name]
         next_step = retry_or_fail_reported(
-            record, reason, self._study.trial_config(record.point).batch.images
+            record, reason, self._config.trial_config(record.point).batch.images
         )
         if isinstance(next_step, str):
             return self._end(name, "failed", next_step)
@@ -117,10 +120,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
     def _pause(self, name: str, again: Retry | Fault) -> str:
         self._live.pending_retries[name] = again
-        self._patience.ended(name)
+        self._watchdog.ended(name)
         return str(self.STOP)
 
     def _end(self, name: str, state: State, reason: str | None = None) -> str:
-        self._live.append("trial_ended", trial=name, state=state, reason=reason)
-        self._patience.ended(name)
+        self._live.append(TrialEnded(trial=name, state=state, reason=reason))
+        self._watchdog.ended(name)
         return str(self.STOP)

@@ -12,38 +12,42 @@ from trainables.ray_trainable import CLONED, HEARD, MICRO_BATCH, TRIAL
 from trainables.values import ConfigError
 from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess, Retry, retry_or_fail_lost
 from tune_sr.execution.state import StudyState
+from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
+from tune_sr.searchers.context import ProposalCache
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
-    from tune_sr.searchers.context import FrozenTrialCache
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped
-    """Issues first the trials that the ledger added and did not end, then new proposals.
+    """Ray Tune's searcher: issues the trials that have not ended first, then new proposals.
 
     A trial whose process died is issued again at once, as a resume would: it continues from its
     newest checkpoint. Ray's own retries are not used, since they give up where a process dies
     before its first report.
 
-    On a cluster, `places` says how many trials it takes as its nodes come and go.
+    Args:
+        config: the study.
+        live: its ledger and history.
+        places: how many trials fit on a cluster, whose nodes come and go; None: this machine.
     """
 
     def __init__(
         self, config: StudyConfig, live: StudyState, places: ClusterCapacity | None = None
     ) -> None:
-        super().__init__()  # no metric of Ray's: values are read from the ledger
+        super().__init__()  # without a metric: values are read from the ledger
         self._study, self._live, self._places = config, live, places
         self._waiting = [record.name for record in live.history.running()]
         self._again = dict.fromkeys(self._waiting, Retry("the driver was started again"))
         self._running: dict[str, str] = {}
         self._losses: Counter[str] = Counter()
-        self._told: FrozenTrialCache = {}
+        self._cache = ProposalCache(config.space, config.settings.objective)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial in Ray's form; None while there is no room, or what is left is running."""
+        """The next trial in Ray's form; None while none fits, or while the last ones run."""
         if self._live.breaker.tripped:
             return None if self._running else str(Searcher.FINISHED)
         if not self._has_room():
@@ -57,7 +61,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Let go of a trial; issue it again if it has not ended, or goes on as a copy."""
+        """Forget a trial; issue it again if it has not ended, or goes on as a copy."""
         name = self._running.pop(trial_id)
         setback = self._live.pending_retries.pop(
             name, LostProcess("its process was lost") if error else None
@@ -73,24 +77,24 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             self._waiting.append(name)
             self._again[name] = next_step
         else:
-            self._live.append("trial_ended", trial=name, state="failed", reason=next_step)
+            self._live.append(TrialEnded(trial=name, state="failed", reason=next_step))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the memory."""
+        """Save nothing: all state is in the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """No file of the searcher beside the ledger."""
+        """Save nothing: all state is in the ledger."""
 
     def _has_room(self) -> bool:
-        """Whether a node could take one more; of no account where there is no more."""
+        """Whether one more trial fits on the cluster; True where none is left to issue."""
         more = self._waiting or len(self._live.history.trials) < self._study.settings.trials
         return self._places is None or not more or len(self._running) < self._places.slots()
 
     def _after(self, name: str, loss: LostProcess) -> Retry | str:
-        """What follows when the process of a trial is lost."""
+        """Decide on a trial whose process was lost: how it begins again, or why it ends."""
         self._losses[name] += loss.counts
         record = self._live.history.trials[name]
         allowed = ATTEMPTS + (self._places.nodes_lost() if self._places is not None else 0)
@@ -98,7 +102,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         return retry_or_fail_lost(record, loss, images, self._losses[name], allowed)
 
     def _next(self) -> str | None:
-        """The next trial; one whose point cannot be configured has thereby ended."""
+        """The name of the next trial; one whose point cannot be configured has ended."""
         study, history = self._study, self._live.history
         settings = study.settings
         self._waiting += self._live.breaker.due()
@@ -111,19 +115,18 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
             number = history.free_number()
             name, objective = trial_name(number), settings.objective
             known = settings.searcher, study.space, settings.seed, history
-            point = propose(*known, number, objective, self._told)
+            point = propose(*known, number, objective, self._cache)
             caveat, problem = self._configured(point)
-            # Every reader of the ledger shall say it beside this trial's result.
-            said = {"caveat": caveat} if caveat else {}
-            self._live.append("trial_added", trial=name, number=number, point=point, **said)
+            added = TrialAdded(trial=name, number=number, point=point, caveat=caveat or None)
+            self._live.append(added)
         else:
             return None
         if problem is not None:
-            self._live.append("trial_ended", trial=name, state="failed", reason=problem)
+            self._live.append(TrialEnded(trial=name, state="failed", reason=problem))
         return name
 
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The caveat of what a point means; or why it means nothing."""
+        """The caveat of a point's configuration, and why the point cannot be configured."""
         try:
             return self._study.trial_config(point).caveat, None
         except ConfigError as error:
@@ -133,9 +136,13 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         record = self._live.history.trials[name]
         again = self._again.pop(name, None)
         if again is not None and again.reason is not None:
-            told = {"attempt": record.attempts + 2, "reason": again.reason}
-            changed = {} if again.micro_batch is None else {MICRO_BATCH: again.micro_batch}
-            self._live.append("attempt", trial=name, **told, **changed)
+            attempt = TrialAttempt(
+                trial=name,
+                attempt=record.attempts + 2,
+                reason=again.reason,
+                micro_batch=again.micro_batch,
+            )
+            self._live.append(attempt)
         self._running[trial_id] = name
         given = {TRIAL: name, HEARD: max(record.reports, default=0), **record.point}
         if record.micro_batch is not None:

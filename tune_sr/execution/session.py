@@ -1,8 +1,8 @@
-"""The Ray that a study runs on: one of its own, gone afterwards; or a cluster, joined and left.
+"""Starts a Ray on this machine for the time of a study, or joins a running cluster.
 
-A cluster is joined where `--address` names it, or where the driver is a job that was handed to one
-(`ray job submit`). What a shell's RAY_ADDRESS names is not joined: that is where jobs are handed
-in. The driver runs on a node of the cluster; it never starts one, nor ends one.
+A cluster is joined where `--address` names it, or where the driver is a job that was submitted to
+one (`ray job submit`). The RAY_ADDRESS of a shell is not joined: it names where jobs are submitted.
+The driver runs on a node of the cluster, and neither starts nor ends a cluster.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ENVIRONMENT = {
 
 _ADDRESS = re.compile(r"auto|[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 _ANSWERS_S = 5.0
-"""How long a cluster's head may take to accept a connection."""
+"""Seconds that a cluster's head may take to accept a connection."""
 
 
 class ClusterError(ValueError):
@@ -60,10 +60,10 @@ def usable_gpus() -> int:
 
 
 def address_of(given: str | None) -> str | None:
-    """The cluster to join: the one named, else the one this process is a job of; None: none.
+    """The cluster to join: `given`, else the one this process is a job of; None: no cluster.
 
     Raises:
-        ClusterError: not an address that a driver can join.
+        ClusterError: `given` is not an address that a driver can join.
 
     >>> address_of("head:6379")
     'head:6379'
@@ -77,15 +77,15 @@ def address_of(given: str | None) -> str | None:
 
 
 def is_job() -> bool:
-    """Whether this process is a job that was handed to a cluster, as Ray's own drivers tell."""
+    """Whether this process is a job of a cluster, by the variable that Ray's drivers look at."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
-    """Join a running cluster and leave it afterwards; this process's trials end with it.
+    """Join a running cluster and leave it afterwards, which ends the trials of this process.
 
-    Where this process has joined one already, that one is used and left as it is.
+    A cluster that this process has joined already is used and not left.
 
     Raises:
         ClusterError: nothing answers there, or this machine is no node of it.
@@ -100,10 +100,10 @@ def joined_ray(address: str) -> Iterator[None]:
     try:
         with held_back():
             ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
-    except Exception as error:  # of Ray's many kinds; what they say is all there is to know
-        said = " ".join(str(error).split())[:200]
+    except Exception as error:  # of Ray's many kinds
+        message = " ".join(str(error).split())[:200]
         way_out = "where a cluster asks for its token, say RAY_AUTH_MODE=token here as well"
-        rule = f"cannot be joined from here: {said}; {way_out}"
+        rule = f"cannot be joined from here: {message}; {way_out}"
         raise ClusterError(f"--address {address}: {rule}") from None
     try:
         yield
@@ -122,7 +122,7 @@ def _check_answers(address: str) -> None:
 
 
 def _quiet_ray() -> None:
-    """What Ray shall not say, and not do, is told it before it is imported."""
+    """Set Ray's environment and log levels, which it reads when it is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
@@ -131,10 +131,10 @@ def _quiet_ray() -> None:
 
 @contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
-    """Start a Ray with `cpus` CPUs and end it afterwards; where one is running it is used and left.
+    """Start a Ray with `cpus` CPUs and end it afterwards; use one that runs, and leave it running.
 
-    It never joins a cluster that an address file or variable names, and listens on 127.0.0.1 alone.
-    Should this process be killed, Ray's processes end by themselves within a minute, and the next
+    It never joins a cluster that an address file or variable names, and listens only on 127.0.0.1.
+    When this process is killed, Ray's processes end by themselves within a minute, and the next
     start removes their files.
 
     Raises:
@@ -149,8 +149,8 @@ def local_ray(cpus: int) -> Iterator[None]:
     remove_leftovers()
     _check_processes(cpus)
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        # Else Ray makes one for all in the home, which need not be there, and clusters started
-        # later would ask for it.
+        # Else Ray writes one into the home folder, which need not exist, and clusters started
+        # later would require it.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     with private_folder() as folder:
         try:
@@ -178,16 +178,16 @@ def _start(cpus: int, folder: Path) -> None:
                 },
             )
     except Exception as error:  # of Ray's many kinds
-        said = " ".join(str(error).split())[:200]
-        raise ClusterError(f"Ray cannot be started here: {said}; {_limits()}") from None
+        message = " ".join(str(error).split())[:200]
+        raise ClusterError(f"Ray cannot be started here: {message}; {_limits()}") from None
 
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Within it a Ray that starts takes 127.0.0.1 for its address, and listens on nothing else.
+    """Make a Ray that starts meanwhile listen only on 127.0.0.1.
 
-    `_node_ip_address` does not do it: Ray replaces 127.0.0.1 by the address of a network card,
-    except where clusters are turned off, as they are on other systems than Linux.
+    `_node_ip_address` has no such effect: Ray replaces 127.0.0.1 by the address of a network card,
+    except where clusters are disabled, as on systems other than Linux.
     """
     from ray._private import ray_constants
 
@@ -216,12 +216,12 @@ def _few_processes() -> Iterator[None]:
 
 
 _THREADS, _THREADS_PER_CPU = 130, 20
-"""How many threads a local Ray has, and how many more with each process for a trial; measured with
-Ray 2.60. Where it may not have them it aborts this process, with no exception to catch."""
+"""Threads of a local Ray, and of each process for a trial; measured with Ray 2.60. Where it cannot
+have them it aborts this process, with no exception to catch."""
 
 
 def _check_processes(cpus: int) -> None:
-    """Refuse a start for which this user may not have enough processes and threads.
+    """Refuse a start that needs more processes and threads than this user may have.
 
     Raises:
         ClusterError: names the limit.
@@ -236,7 +236,7 @@ def _check_processes(cpus: int) -> None:
 
 
 def _threads_of_user() -> int:
-    """How many threads this user has, as far as /proc shows them."""
+    """How many threads of this user /proc shows."""
     threads = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
@@ -246,7 +246,7 @@ def _threads_of_user() -> int:
 
 
 def _limits() -> str:
-    """What this process may use at most, where that is limited."""
+    """The limits of this process as text."""
     named = {
         "address space": (resource.RLIMIT_AS, "ulimit -v"),
         "processes": (resource.RLIMIT_NPROC, "ulimit -u"),
@@ -254,9 +254,9 @@ def _limits() -> str:
         "open files": (resource.RLIMIT_NOFILE, "ulimit -n"),
     }
     limits = {what: resource.getrlimit(number)[0] for what, (number, _) in named.items()}
-    told = [
+    finite = [
         f"{what} {limits[what]} ({flag})"
         for what, (_, flag) in named.items()
         if limits[what] != resource.RLIM_INFINITY
     ]
-    return f"limits of this process: {', '.join(told) or 'none'}"
+    return f"limits of this process: {', '.join(finite) or 'none'}"

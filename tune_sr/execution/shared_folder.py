@@ -13,14 +13,14 @@ from tune_sr.execution.resources import Node, living_nodes
 from tune_sr.execution.session import ClusterError
 
 _SEEN_S, _ANSWERED_S = 10.0, 60.0
-"""How long a shared folder may take to show a new file elsewhere, and a node to tell."""
+"""Seconds that a new file may take to appear on another node, and a node to answer."""
 
 
 def check_shared(folder: Path, nodes: Sequence[Node]) -> None:
-    """Make sure that every node reads what is written to `folder`, and that it can write there.
+    """Check that every node sees a new file in `folder` and can write one that is seen here.
 
     Raises:
-        ClusterError: names the node, and why it cannot.
+        ClusterError: names the node, and what it cannot do.
     """
     mark = folder / f".shared-{uuid.uuid4().hex[:8]}"
     try:
@@ -33,12 +33,12 @@ def check_shared(folder: Path, nodes: Sequence[Node]) -> None:
                 "share, at one path"
             )
     finally:
-        for left in folder.glob(".shared-*"):  # also those of a driver that died meanwhile
+        for left in folder.glob(".shared-*"):  # also those of a driver that was killed
             left.unlink(missing_ok=True)
 
 
 def _problems(mark: Path, nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
-    """What keeps which node from sharing the folder of `mark`; none where nothing does."""
+    """Each node that does not share the folder of `mark`, with the reason."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -51,25 +51,25 @@ def _problems(mark: Path, nodes: Sequence[Node]) -> Iterator[tuple[Node, str]]:
     }
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWERED_S)
     for task, node in asked.items():
-        problem = _told(task) if task in answered else f"does not answer in {_ANSWERED_S:.0f} s"
+        problem = _reply(task) if task in answered else f"does not answer in {_ANSWERED_S:.0f} s"
         if problem is None and not _holds(_own(mark, node), mark.name, _SEEN_S):
             problem = "writes there what nobody else sees"
         if problem is not None:
             yield node, problem
 
 
-def _told(task: Any) -> str | None:
+def _reply(task: Any) -> str | None:
     import ray
 
     try:
         problem: str | None = ray.get(task)
-    except ray.exceptions.RayError as error:  # above all: it lacks this package, or another version
+    except ray.exceptions.RayError as error:  # often: it lacks this package, or has another version
         return f"cannot run a trial: {' '.join(str(error).split())[-200:]}"
     return problem
 
 
 def _answer(mark: Path, own: Path, seconds: float) -> str | None:
-    """Runs on a node: reads the driver's mark and leaves one of its own."""
+    """Run on a node: read the driver's file and write one; return why not, None where it can."""
     if not _holds(mark, mark.name, seconds):
         return f"({socket.gethostname()}) does not see what is written there"
     try:
@@ -80,7 +80,7 @@ def _answer(mark: Path, own: Path, seconds: float) -> str | None:
 
 
 def _holds(path: Path, text: str, seconds: float) -> bool:
-    """Whether a file shows `text` soon: a network's folder may take a while to show a new file."""
+    """Whether a file contains `text` within `seconds`, which network file systems may need."""
     until = time.monotonic() + seconds
     while True:
         try:

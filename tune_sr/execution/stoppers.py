@@ -1,4 +1,4 @@
-"""What ends a start of the driver beside its last trial: GPU time, and a machine that fails."""
+"""Ray Tune's stoppers of a study: GPU time used up, and a machine that fails."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 class GpuHoursStopper(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
-    """Ends a start of the driver when the study has used the GPU time that it may use."""
+    """Ends a start of the driver when the study's GPU hours are used up."""
 
     def __init__(self, live: StudyState, hours: float) -> None:
         self._live, self._seconds = live, 3600 * hours
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """No single trial ends by it."""
+        """Never: it stops whole studies."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the time is used up by now."""
-        return self._live.gpu_meter.seconds(time.time()) >= self._seconds
+        """Whether the GPU hours are used up by now."""
+        return self._live.history.usage.gpu_seconds(time.time()) >= self._seconds
 
 
 class Tripped(Stopper):  # type: ignore[misc]  # Ray's classes are untyped
-    """Ends a start of the driver when trial after trial meets one fault of the machine."""
+    """Ends a start of the driver when trial after trial meets the same fault of the machine."""
 
     def __init__(self, live: StudyState) -> None:
         self._live = live
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """No single trial ends by it."""
+        """Never: it stops whole studies."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether no more trials should be begun."""
+        """Whether the circuit breaker has tripped."""
         return self._live.breaker.tripped

@@ -1,4 +1,4 @@
-"""What Ray is given of a study: the Tuner of one start of its driver."""
+"""Builds the `Tuner` of one start of a study's driver."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def build_tuner(
     places: ClusterCapacity | None,
     begun: Callable[[], None],
 ) -> tune.Tuner:
-    """A fresh Tuner in a folder of its own: it issues what the ledger left, then new trials.
+    """Build a Tuner in a new folder; it issues the trials that have not ended, then new ones.
 
     Args:
         config: the study.
-        live: its ledger, which has the line of this start.
+        live: its ledger, with the `driver_started` of this start.
         images: decoded once, and shared by its trials.
-        seconds: that it may still take.
-        places: of a cluster; None: this machine.
+        seconds: how long it may still take; infinite without a limit.
+        places: the capacity of a cluster; None: this machine.
         begun: called once Ray's loop has begun, in its thread.
     """
     settings = config.settings
@@ -61,14 +61,14 @@ def build_tuner(
     stoppers = [Tripped(live)]
     if settings.gpu_hours is not None:
         stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
-    register_trainables()  # whoever else drives this Ray finds the methods by their names
+    register_trainables()  # other drivers of this Ray find the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
         tune.with_resources(trainable, trial_resources(config).resources()),
         tune_config=tune.TuneConfig(
             search_alg=LedgerSearcher(config, live, places),
             scheduler=LedgerScheduler(config, live),
-            num_samples=-1,  # the searcher knows when it is done
+            num_samples=-1,  # the searcher ends the study
             max_concurrent_trials=local_workers(config) if places is None else settings.trials,
             reuse_actors=True,
             time_budget_s=None if math.isinf(seconds) else seconds,
@@ -79,7 +79,7 @@ def build_tuner(
             name=job.start,
             storage_path=str(job.trials),
             verbose=0,
-            # Every report has its checkpoint before Ray hears of it (trainables/saved_run.py).
+            # Every report has its checkpoint before Ray gets it (trainables/saved_run.py).
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/execution/recovery.py
             callbacks=[_OnFirstStep(begun)],
@@ -89,16 +89,16 @@ def build_tuner(
 
 
 class _OnFirstStep(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
-    """Tells once that Ray's loop has begun."""
+    """Calls a function once, when Ray's loop has begun."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell: Callable[[], None] | None = tell
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun: Callable[[], None] | None = begun
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tell, if it is not told yet."""
-        if self._tell is not None:
-            self._tell()
-        self._tell = None
+        """Call it, at the first step."""
+        if self._begun is not None:
+            self._begun()
+        self._begun = None
 
 
 def _name_of(trial: Trial) -> str:

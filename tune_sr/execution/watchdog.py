@@ -1,4 +1,4 @@
-"""How long a trial may be silent before it counts as hung."""
+"""Finds trials that hang: those that have not reported for too long."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 
 FIRST_S = 30 * 60.0
-"""Before a trial's first report: its process starts, images and weights are read."""
+"""Seconds allowed before a trial's first report, in which images and weights are read."""
 LEAST_S = 10 * 60.0
 FACTOR = 5.0
-"""After it: so many times the slowest report of the study, and at least `LEAST_S`."""
+"""Allowed after it: so many times the study's slowest report, and at least `LEAST_S` seconds."""
 _LOOK_S = 1.0
 
 
 class Watchdog:
-    """Knows when every running trial was last heard of.
+    """Keeps when each running trial last started or reported.
 
     >>> clock = iter([0.0, 60.0, 120.0, 720.0])
     >>> watchdog = Watchdog(lambda: next(clock))
@@ -33,12 +33,12 @@ class Watchdog:
         self._looked = -math.inf
 
     def started(self, trial: str) -> None:
-        """A trial begins, or begins again."""
+        """Begin to watch a trial that begins, or begins again."""
         self._last[trial] = self._clock()
         self._reporting.discard(trial)
 
     def reported(self, trial: str) -> None:
-        """A trial has reported."""
+        """Take a trial's report into account."""
         now = self._clock()
         if trial in self._reporting:
             self._slowest = max(self._slowest, now - self._last[trial])
@@ -46,14 +46,14 @@ class Watchdog:
         self._reporting.add(trial)
 
     def ended(self, trial: str) -> None:
-        """A trial has ended, or lost its process: it may be silent."""
+        """Stop watching a trial that has ended or lost its process."""
         self._last.pop(trial, None)
         self._reporting.discard(trial)
 
     def overdue(self) -> dict[str, float]:
-        """The trials that count as hung, each with its seconds of silence.
+        """The trials that hang, each with the seconds since its last report.
 
-        Ray's loop asks after every result; it is looked once a second, and in between none is.
+        Computed once a second, since Ray's loop asks after every result; empty in between.
         """
         now = self._clock()
         if now - self._looked < _LOOK_S:

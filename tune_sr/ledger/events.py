@@ -1,116 +1,238 @@
-"""The lines of a ledger as events that fit; a disk, or a person, may have damaged some."""
+"""The kinds of event in a study's ledger, and the JSON line of each.
+
+A kind is a dataclass. Its fields, in their order, are the keys of the line behind `event` and
+`time`; their types are what a reader requires of the values.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import UnionType
+from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from tune_sr.ledger.reports import Decision
 
 Event = dict[str, Any]
-
-_log = logging.getLogger(__name__)
-
-_DECISIONS = ("continue", "stop", "complete")
-_STATES = ("completed", "stopped", "failed")
+"""One line of a ledger as read: `event` is its kind, `time` is in seconds since 1970."""
+State = Literal["completed", "stopped", "failed"]
+"""How a trial ended."""
 
 
-def _is_number(value: Any) -> bool:
+def _optional() -> Any:
+    """A field that a line may lack, because older versions did not write it."""
+    return field(metadata={"required": False})
+
+
+def _unread() -> Any:
+    """A field from which nothing is computed: a line may lack it, and its value is not checked."""
+    return field(metadata={"required": False, "checked": False})
+
+
+@dataclass(kw_only=True, slots=True)
+class NewEvent:
+    """An event to be written; of its fields, those with a default are left out where None."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self, time: float) -> Event:
+        """The event as the object of its line, `time` in seconds since 1970."""
+        event: Event = {"event": self.kind, "time": time}
+        for each in FIELDS[self.kind]:
+            value = getattr(self, each.name)
+            if value is not None or not each.omitted:
+                event[each.key] = value
+        return event
+
+
+@dataclass(kw_only=True, slots=True)
+class StudyStarted(NewEvent):
+    """The study was begun: the first event of a ledger."""
+
+    kind: ClassVar[str] = "study_started"
+    name: str = _unread()
+    id: str = _unread()
+    """32 hexadecimal digits that tell this study from another one of its name."""
+    space: Mapping[str, Any]
+    """The search space with every default filled in."""
+    seed: int = _unread()
+    marks: Mapping[str, Any] = _optional()
+    """Reference scores: the reports of `bicubic` and `teacher`, None where there is none."""
+    digests: Mapping[str, Any] = _optional()
+    """Of the files that its trials read, by path."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DriverStarted(NewEvent):
+    """A driver began to work on the study."""
+
+    kind: ClassVar[str] = "driver_started"
+    host: str = _unread()
+    pid: int = _unread()
+    start: int = _unread()
+    """How many drivers have been started, this one included."""
+    study: Mapping[str, Any] = _optional()
+    """The settings of this start: the section `study` of the space."""
+    digests: Mapping[str, Any] | None = None
+    """Of files that no earlier start met."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialAdded(NewEvent):
+    """A trial was proposed and is about to run."""
+
+    kind: ClassVar[str] = "trial_added"
+    trial: str
+    number: int
+    point: Mapping[str, Any]
+    """Dotted path to value; active quantities only."""
+    caveat: str | None = None
+    """What must be known to hold its result against the paper's."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialAttempt(NewEvent):
+    """A trial begins again from its newest checkpoint."""
+
+    kind: ClassVar[str] = "attempt"
+    trial: str
+    attempt: int = _unread()
+    """2 for the second attempt."""
+    reason: str | None
+    micro_batch: int | None = None
+    """Images that pass through a network at a time from now on; None: as many as before."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialReported(NewEvent):
+    """A trial was evaluated, and the scheduler decided how it goes on."""
+
+    kind: ClassVar[str] = "reported"
+    trial: str
+    step: int
+    report: Mapping[str, float | None]
+    """Figures by key; None on disk where a value is not finite."""
+    decision: Decision
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialCloned(NewEvent):
+    """A trial goes on as a changed copy of another (population based training)."""
+
+    kind: ClassVar[str] = "cloned"
+    trial: str
+    source: str = field(metadata={"key": "from"})
+    step: int
+    """Student updates of the checkpoint that it continues from."""
+    point: Mapping[str, Any]
+    caveat: str | None
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialEnded(NewEvent):
+    """A trial ended."""
+
+    kind: ClassVar[str] = "trial_ended"
+    trial: str
+    state: State
+    reason: str | None = _optional()
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialRetried(NewEvent):
+    """A failed trial is opened again."""
+
+    kind: ClassVar[str] = "retried"
+    trial: str
+    reason: str | None = _optional()
+    """Why it had failed."""
+
+
+@dataclass(kw_only=True, slots=True)
+class StudyEnded(NewEvent):
+    """A driver ended its work on the study."""
+
+    kind: ClassVar[str] = "study_ended"
+    finished: bool
+    """Whether nothing is left to do."""
+
+
+KINDS: Mapping[str, type[NewEvent]] = {
+    each.kind: each
+    for each in (
+        *(StudyStarted, DriverStarted, TrialAdded, TrialAttempt, TrialReported),
+        *(TrialCloned, TrialEnded, TrialRetried, StudyEnded),
+    )
+}
+
+
+class _Field(NamedTuple):
+    """One key of a kind."""
+
+    name: str
+    key: str
+    fits: Callable[[Any], bool]
+    """Whether a value read from JSON is of the field's type."""
+    required: bool
+    omitted: bool
+    """Whether it is left out where it is None."""
+
+
+def _check_of(hint: Any) -> Callable[[Any], bool]:
+    """The check that a JSON value is of a type; an `int` is a count, from 0."""
+    inner = get_args(hint)
+    if hint is Any:
+        return lambda value: True
+    if get_origin(hint) is Literal:
+        return lambda value: isinstance(value, str) and value in inner
+    if get_origin(hint) in (Union, UnionType):
+        checks = [_check_of(each) for each in inner]
+        return lambda value: any(check(value) for check in checks)
+    if get_origin(hint) is Mapping:
+        check = _check_of(inner[1])
+        return lambda value: isinstance(value, Mapping) and all(map(check, value.values()))
+    if hint is float:
+        return is_number
+    if hint is int:
+        return lambda value: is_number(value) and isinstance(value, int) and value >= 0
+    return lambda value: isinstance(value, hint)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; `true` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_report(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        each is None or _is_number(each) for each in value.values()
+def _fields_of(kind: type[NewEvent]) -> tuple[_Field, ...]:
+    hints = get_type_hints(kind)
+    return tuple(
+        _Field(
+            each.name,
+            each.metadata.get("key", each.name),
+            _check_of(hints[each.name] if each.metadata.get("checked", True) else Any),
+            required=each.metadata.get("required", each.default is not None),
+            omitted=each.default is None,
+        )
+        for each in fields(kind)
     )
 
 
-def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or holds(value)
+FIELDS = {name: _fields_of(kind) for name, kind in KINDS.items()}
+"""By kind: its keys, in the order of the line."""
 
 
-_OF_ALL: Mapping[str, Callable[[Any], bool]] = {"time": _is_number}
-_NEEDED: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
-    "study_started": {"space": _is_mapping},
-    "driver_started": {},
-    "trial_added": {"trial": _is_text, "number": _is_whole, "point": _is_mapping},
-    "attempt": {"trial": _is_text, "reason": _or_none(_is_text)},
-    "reported": {
-        "trial": _is_text,
-        "step": _is_whole,
-        "report": _is_report,
-        "decision": _DECISIONS.__contains__,
-    },
-    "cloned": {
-        "trial": _is_text,
-        "from": _is_text,
-        "step": _is_whole,
-        "point": _is_mapping,
-        "caveat": _or_none(_is_text),
-    },
-    "trial_ended": {"trial": _is_text, "state": _STATES.__contains__},
-    "retried": {"trial": _is_text},
-    "study_ended": {"finished": lambda value: isinstance(value, bool)},
-}
-"""Fields without which an event of a kind cannot be taken into account."""
-_GIVEN: Mapping[str, Callable[[Any], bool]] = {
-    "marks": _is_mapping,
-    "study": _is_mapping,
-    "digests": _is_mapping,
-    "micro_batch": _or_none(_is_whole),
-    "caveat": _or_none(_is_text),
-    "reason": _or_none(_is_text),
-}
-"""Fields that a ledger may lack, from before they were written; where there is one, it fits."""
-_SAID: set[tuple[str, object]] = set()
-"""Of which lines and trials this process has warned: a start reads its ledger several times."""
+def typed(event: Event) -> NewEvent | None:
+    """A line that fits its kind as an object of it; None for a kind unknown to this version.
 
-
-class Reader:
-    """The lines of a ledger, one after the other from the first, as events that fit.
-
-    An event fits that has the fields of its kind and speaks of a trial that was added before.
+    >>> typed({"event": "trial_ended", "time": 0.0, "trial": "0000", "state": "stopped"})
+    TrialEnded(trial='0000', state='stopped', reason=None)
     """
-
-    def __init__(self, path: Path, *, warns: bool = True) -> None:
-        self._path, self._warns = path, warns
-        self._number, self._trials = 0, set[str]()
-
-    def read(self, line: bytes) -> Event | None:
-        """The event on the next line; None for one that is blank, cut short or does not fit."""
-        self._number += 1
-        event = parse_line(line)
-        if event is None:
-            self._pass_over("a half-written line is skipped", self._number if line else None)
-            return None
-        why = misfit(event, self._trials)
-        if why is not None:
-            key = why if why.startswith("trial ") else self._number  # one word for all of a trial
-            self._pass_over(f"{why}: passed over", key)
-            return None
-        if event["event"] == "trial_added":
-            self._trials.add(event["trial"])
-        return event
-
-    def _pass_over(self, why: str, key: object) -> None:
-        said = str(self._path), key
-        if self._warns and key is not None and said not in _SAID:
-            _SAID.add(said)
-            _log.warning("%s:%d: %s", self._path, self._number, why)
+    kind = KINDS.get(str(event["event"]))
+    if kind is None:
+        return None
+    return kind(**{each.name: event.get(each.key) for each in FIELDS[kind.kind]})
 
 
 def parse_line(line: bytes) -> Event | None:
@@ -120,47 +242,6 @@ def parse_line(line: bytes) -> Event | None:
     except (ValueError, RecursionError):  # cut short, also inside a character; or no driver's
         return None
     return event if isinstance(event, dict) and "event" in event else None
-
-
-def misfit(event: Event, trials: Collection[str]) -> str | None:
-    """Why an event cannot be taken into account; None where it can.
-
-    Of a kind that is unknown here nothing is asked but its time.
-
-    Args:
-        event: one line of a ledger.
-        trials: the names of those added before it.
-
-    >>> misfit({"event": "trial_ended", "time": 0.0, "trial": "0001", "state": "failed"}, ["0000"])
-    'trial 0001 was never added'
-    """
-    needed = _NEEDED.get(str(event["event"]), {})
-    for key, fits in {**_OF_ALL, **needed}.items():
-        if key not in event:
-            return f"{event['event']} without {key}"
-        if not _holds(fits, event[key]):
-            return f"{event['event']}: {key} is {_short(event[key])}"
-    for key, fits in _GIVEN.items():
-        if key in event and not _holds(fits, event[key]):
-            return f"{event['event']}: {key} is {_short(event[key])}"
-    if event["event"] == "trial_added":
-        named = event["trial"] == f"{event['number']:04d}"
-        return None if named else f"trial_added: {_short(event['trial'])} is not its number's name"
-    if "trial" in needed and event["trial"] not in trials:
-        return f"trial {_short(event['trial'])[1:-1]} was never added"
-    return None
-
-
-def _holds(fits: Callable[[Any], bool], value: Any) -> bool:
-    try:
-        return fits(value)
-    except TypeError:  # a list among words
-        return False
-
-
-def _short(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def json_line(event: Event) -> str:
@@ -180,6 +261,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-State = Literal["completed", "stopped", "failed"]

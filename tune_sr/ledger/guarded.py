@@ -1,27 +1,28 @@
-"""A study's ledger as the driver that holds its lock writes it, and nobody else."""
+"""The ledger of a running study, which checks the study's lock before each event."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+from tune_sr.ledger.events import TrialAttempt, TrialEnded, TrialReported
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.storage.layout import LEDGER
 from tune_sr.storage.lock import DriverLock, StudyLostError
 
-_FOLLOWS = {"reported", "trial_ended", "attempt"}
-"""Events so frequent that a touch of the lock some seconds ago is enough."""
+_FREQUENT = {TrialReported.kind, TrialEnded.kind, TrialAttempt.kind}
+"""Kinds for which it is enough that the lock was touched some seconds ago."""
 
 
 def guarded_ledger(folder: Path, lock: DriverLock) -> Ledger:
-    """The ledger in `folder`; before each event the lock is looked at.
+    """Open the ledger in `folder` and check `lock` before each event that is appended.
 
-    An event that cannot be written ends the driver: what follows from it must not happen. So does
-    a ledger that was removed or replaced, which each heartbeat of the lock finds out.
+    The driver ends when an event cannot be written, because what depends on the event must not
+    happen; and when the ledger was removed or replaced, which each heartbeat of the lock checks.
 
     Args:
-        folder: the study's.
-        lock: held by this driver.
+        folder: the study's folder.
+        lock: the study's lock, held by this driver.
     """
     path = folder / LEDGER
     ledger = Ledger(path, before=partial(_check, lock), failed=partial(_lose, lock, path))
@@ -30,7 +31,7 @@ def guarded_ledger(folder: Path, lock: DriverLock) -> Ledger:
 
 
 def _check(lock: DriverLock, event: str) -> None:
-    lock.check(lately=event in _FOLLOWS)
+    lock.check(lately=event in _FREQUENT)
 
 
 def _lose(lock: DriverLock, path: Path, error: OSError) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tune_sr.ledger.events import Event, State
+from tune_sr.ledger import events as kinds
+from tune_sr.ledger.events import Event, State, typed
 from tune_sr.ledger.reports import Reported, pack
+from tune_sr.ledger.usage import Usage
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 
@@ -25,14 +27,14 @@ class Clone(NamedTuple):
     """Its caveat until then."""
 
 
-@dataclass
+@dataclass(slots=True)
 class TrialRecord:
-    """One trial as the ledger knows it."""
+    """One trial as the ledger knows it; times are in seconds since 1970."""
 
     name: str
     number: int
     point: Mapping[str, Any]
-    """Dotted path to value; active quantities only. Where it was cloned: what it is now."""
+    """Dotted path to value; active quantities only. Since a clone: that of the copy."""
     reports: Mapping[int, Reported] = field(default_factory=dict)
     """By student step; the first report of a step counts."""
     state: State | None = None
@@ -45,6 +47,13 @@ class TrialRecord:
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
     clones: list[Clone] = field(default_factory=list)
+    added_at: float = 0.0
+    ended_at: float | None = None
+    """When it got its state; None while it runs."""
+    end_written: bool = False
+    """Whether its end has an event of its own."""
+    retries: int = 0
+    """How often it was opened again after it had failed."""
 
     def point_at(self, step: float) -> Mapping[str, Any]:
         """The point that the report at `step` was made with."""
@@ -67,17 +76,10 @@ class TrialRecord:
         finite = [step for step, value in values.items() if math.isfinite(value)]
         return max(finite, key=lambda step: (values[step], -step), default=None)
 
-    def score_step(self, objective: str, last_growth: int = 0) -> int | None:
-        """The step of the report that is this trial's score.
-
-        Its best report after the student's last growth (update number `last_growth`, from 0, is
-        the first of the grown student); of a trial stopped before that, its best report. None
-        without a finite report, and for a failed trial, which has no score.
-        """
-        if self.state == "failed":
-            return None
-        grown = self.best(objective, since=last_growth + 1)
-        return self.best(objective) if grown is None else grown
+    def end(self, time: float, state: State, reason: str | None = None) -> None:
+        """Give it its state; `ended_at` stays where an event repeats the end that it has."""
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason, self.ended_at = state, reason, time
 
 
 @dataclass
@@ -93,11 +95,12 @@ class History:
     starts: int = 0
     """How many drivers have worked on it."""
     repeats: int = 0
-    """Reports of a (trial, step) that had been reported before: work that kills made twice."""
+    """Reports of a (trial, step) that had been reported before: work repeated after a kill."""
     finished: bool = False
-    """Whether the last word is a `study_ended` that says so."""
+    """Whether the last driver ended with nothing left to do."""
+    usage: Usage = field(default_factory=Usage)
     keys: Collection[str] | None = None
-    """Which figures of a report are kept; None: all. Who reads along to the end needs few."""
+    """Which figures of a report are kept; None: all. Few keep a study of many trials small."""
     _free: int = 0
     """No trial is missing below this number."""
 
@@ -105,8 +108,8 @@ class History:
     def from_events(cls, events: Iterable[Event], keys: Collection[str] | None = None) -> History:
         """The fold of `events`, oldest first.
 
-        >>> added = {"event": "trial_added", "trial": "0000", "number": 0, "point": {}}
-        >>> ended = {"event": "trial_ended", "trial": "0000", "state": "failed"}
+        >>> added = {"event": "trial_added", "time": 0, "trial": "0000", "number": 0, "point": {}}
+        >>> ended = {"event": "trial_ended", "time": 1, "trial": "0000", "state": "failed"}
         >>> History.from_events([added, ended]).trials["0000"].state
         'failed'
         """
@@ -117,57 +120,64 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Take one more event into account; kinds this version does not know change nothing."""
-        kind = event["event"]
-        if kind == "study_started":
-            self.study = event
-        elif kind == "driver_started":
-            self.starts += 1
-            self.finished = False
-        elif kind == "study_ended":
-            self.finished = bool(event["finished"])
-        elif kind == "trial_added":
-            record = TrialRecord(event["trial"], event["number"], event["point"])
-            record.caveat = event.get("caveat")
-            self.trials.setdefault(record.name, record)
-        elif kind == "attempt":
-            record = self.trials[event["trial"]]
-            record.attempts += 1
-            record.micro_batch = event.get("micro_batch", record.micro_batch)
-        elif kind == "reported":
-            self._reported(self.trials[event["trial"]], event)
-        elif kind == "cloned":
-            record = self.trials[event["trial"]]
-            before = record.point, record.caveat
-            record.clones.append(Clone(event["step"], event["from"], *before))
-            record.point, record.caveat = event["point"], event["caveat"]
-        elif kind == "retried":
-            record = self.trials[event["trial"]]
-            record.state = record.reason = None
-        elif kind == "trial_ended":
-            record = self.trials[event["trial"]]
-            record.state, record.reason = event["state"], event.get("reason")
-            if self.keys is not None:
-                record.reports = pack(record.reports)
+        time: float = event["time"]
+        match typed(event):
+            case kinds.TrialReported() as reported:
+                self._report(self.trials[reported.trial], reported, time)
+            case kinds.StudyStarted():
+                self.study = event
+            case kinds.DriverStarted(study=settings):
+                self.starts += 1
+                self.finished = False
+                self.usage.start(time, (settings or {}).get("gpus_per_trial", 0.0))
+            case kinds.StudyEnded(finished=finished):
+                self.finished = finished
+                self.usage.release_all(time)
+            case kinds.TrialAdded(trial=name, number=number, point=point, caveat=caveat):
+                record = TrialRecord(name, number, point, caveat=caveat, added_at=time)
+                self.trials.setdefault(name, record)
+                self.usage.issue(name, time)
+            case kinds.TrialAttempt(trial=name, micro_batch=micro_batch):
+                record = self.trials[name]
+                record.attempts += 1
+                record.micro_batch = micro_batch or record.micro_batch
+                self.usage.issue(name, time)
+            case kinds.TrialCloned() as clone:
+                record = self.trials[clone.trial]
+                record.clones.append(Clone(clone.step, clone.source, record.point, record.caveat))
+                record.point, record.caveat = clone.point, clone.caveat
+            case kinds.TrialRetried(trial=name):
+                record = self.trials[name]
+                record.state = record.reason = record.ended_at = None
+                record.end_written = False
+                record.retries += 1
+            case kinds.TrialEnded(trial=name, state=state, reason=reason):
+                record = self.trials[name]
+                record.end(time, state, reason)
+                record.end_written = True
+                self.usage.release(name, time)
+                if self.keys is not None:
+                    record.reports = pack(record.reports)
+        self.usage.last = time
 
-    def _reported(self, record: TrialRecord, event: Event) -> None:
-        step = event["step"]
-        if step in record.reports:
+    def _report(self, record: TrialRecord, made: kinds.TrialReported, time: float) -> None:
+        if made.step in record.reports:
             self.repeats += 1
             return
-        told = event["report"]
-        keys = told if self.keys is None else [key for key in self.keys if key in told]
-        report = {key: math.nan if told[key] is None else told[key] for key in keys}
+        values = made.report
+        keys = values if self.keys is None else [key for key in self.keys if key in values]
+        report = {key: math.nan if (value := values[key]) is None else value for key in keys}
         if not isinstance(record.reports, dict):  # packed: it had ended before
             record.reports = dict(record.reports)
-        record.reports[step] = Reported(report, event["decision"])
-        self.reached[step].append(record)
-        if record.state is None:
-            record.state = _ENDED_BY.get(event["decision"])
+        record.reports[made.step] = Reported(report, made.decision, time)
+        self.reached[made.step].append(record)
+        if record.state is None and made.decision in _ENDED_BY:
+            record.end(time, _ENDED_BY[made.decision])
 
     def free_number(self) -> int:
         """The number of the next trial: the lowest that none has.
 
-        It is how many there are, but where a damaged line took one of them.
+        It is how many there are, unless a damaged line took one of them.
         """
         while trial_name(self._free) in self.trials:
             self._free += 1

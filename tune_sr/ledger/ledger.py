@@ -9,23 +9,32 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tune_sr.ledger.events import Event, Reader, json_line
+from tune_sr.ledger.events import (
+    Event,
+    NewEvent,
+    StudyStarted,
+    TrialEnded,
+    TrialReported,
+    json_line,
+)
+from tune_sr.ledger.reading import Reader
 from tune_sr.storage.append_file import AppendOnlyFile
 from tune_sr.storage.layout import LEDGER
 
-_SYNCED_LATER = {"reported", "trial_ended"}
-"""What a power cut may take for a moment: a report lies in its trial's checkpoint as well, and from
-neither of them does anything follow before the next trial is added, which waits for the disk."""
+_SYNCED_LATER = {TrialReported.kind, TrialEnded.kind}
+"""Kinds that are synced to the disk within 0.2 s, not at once. Losing one to a power cut is safe:
+its trial's checkpoint holds the report, and the first event that depends on either, the next
+`trial_added`, is synced at once."""
 _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """An append-only file of events, one JSON object a line: the memory of a study.
+    """An append-only file of events, one JSON object a line: all that is known of a study.
 
-    A line counts when it is a whole JSON object; a line that a kill cut short never is one, because
-    its closing brace is its last character. Nothing is ever rewritten: a cut line stays where it
-    is, is skipped on reading (with one log line that names it), and the next event begins a new
-    line. One process appends (the study's lock sees to that), from any of its threads.
+    A line counts when it is a whole JSON object; a line that a kill cut short is none, because its
+    closing brace is its last character. No line is ever rewritten: one that was cut short stays
+    where it is, is skipped on reading (with one log line that names it), and the next event begins
+    a new line. One process appends (the study's lock ensures that), from any of its threads.
     """
 
     def __init__(
@@ -36,10 +45,10 @@ class Ledger:
         before: Callable[[str], None] | None = None,
         failed: Callable[[OSError], None] | None = None,
     ) -> None:
-        """Open nothing yet.
+        """Store the path; the file is opened by the first `append`.
 
         Args:
-            path: the file, which need not be there.
+            path: the file, which need not exist.
             writable: whether `append` may be called.
             before: called with the kind of each event before it is written; may raise.
             failed: called with the error of an event that could not be written.
@@ -49,15 +58,14 @@ class Ledger:
         self._before, self._failed = before, failed
         self._lines = AppendOnlyFile(self.path)
 
-    def append(self, event: str, **fields: Any) -> Event:
-        """Write one event. A full disk is waited for, and said.
+    def append(self, event: NewEvent) -> Event:
+        """Write one event; where the disk is full, wait until it is not, with a log warning.
 
-        What becomes of this process cannot undo it when this returns, and a power cut only where it
-        is a report or the end of a trial, within a fifth of a second.
+        On return the line survives a crash of this process. It survives a power cut too, except
+        `reported` and `trial_ended`, which are synced within 0.2 s.
 
         Args:
-            event: its kind, such as `reported`.
-            **fields: JSON values. A number that is not finite is written as null, since JSON has
+            event: what happened. A number that is not finite is written as null, since JSON has
                 no word for it.
 
         Returns:
@@ -72,10 +80,10 @@ class Ledger:
                 f"{self.path}: only the driver that opened a ledger may append to it"
             )
         if self._before is not None:
-            self._before(event)
-        line = json_line({"event": event, "time": time.time(), **fields})
+            self._before(event.kind)
+        line = json_line(event.to_dict(time.time()))
         try:
-            self._lines.append(line.encode(), sync=event not in _SYNCED_LATER)
+            self._lines.append(line.encode(), sync=event.kind not in _SYNCED_LATER)
         except OSError as error:
             if self._failed is not None:
                 self._failed(error)
@@ -86,7 +94,7 @@ class Ledger:
     def events(self) -> Iterator[Event]:
         """Every whole event so far that fits those before it, oldest first; none without a file.
 
-        The first time that this process passes over a line, a log warning names file and line.
+        A log warning names file and line the first time that this process passes over a line.
         """
         if not self.path.exists():
             return
@@ -97,10 +105,10 @@ class Ledger:
                 yield event
 
     def displaced(self) -> str | None:
-        """Why what is appended no longer reaches the file at this path; None while it does.
+        """Why appended events no longer reach the file at this path; None while they do.
 
-        The file may have been removed, or replaced by another. What this process still holds of it
-        is saved beside it, and the reason names where.
+        The file may have been removed, or replaced by another. The content of the file that this
+        process has open is then saved beside it, and the reason names where.
 
         Raises:
             OSError: the file system does not answer.
@@ -113,7 +121,7 @@ class Ledger:
         return f"{self.path} {why} while this driver wrote to it{where}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Ray pickles whatever a searcher or scheduler holds; the copy can read and must not write.
+        # Ray pickles what a searcher or scheduler holds; the copy can read and must not write.
         return _read_only, (self.path,)
 
 
@@ -135,5 +143,5 @@ def read_events(folder: Path) -> list[Event]:
 
 
 def is_started(events: Sequence[Event]) -> bool:
-    """Whether a study was begun: a driver that died before its first line began none."""
-    return any(event["event"] == "study_started" for event in events)
+    """Whether a ledger has a `study_started`: a driver may have died before it wrote one."""
+    return any(event["event"] == StudyStarted.kind for event in events)

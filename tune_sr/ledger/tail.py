@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tune_sr.ledger.events import Event, Reader
+from tune_sr.ledger.events import Event
+from tune_sr.ledger.reading import Reader
 
 _CHUNK = 1 << 20
 """Bytes that a reader takes at a time; it holds no more of a ledger than that."""

@@ -1,77 +1,66 @@
-"""How long drivers have worked on a study, and the GPU time its trials have used.
-
-A trial uses what it was given from the line that issued it to the line that ended it, or to the
-last line of a driver that died.
-"""
+"""How long drivers have worked on a study, and the GPU time that its trials have used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Self
-
-from tune_sr.ledger.events import Event
+from dataclasses import dataclass, field
 
 
-class GpuMeter:
-    """Seconds of GPUs given to trials, all starts of a study together."""
+@dataclass
+class Usage:
+    """Driver time and GPU time of a study, all its starts together; times are since 1970.
 
-    def __init__(self) -> None:
-        self._gpus = 0.0
-        self._spent = 0.0
-        self._since: dict[str, float] = {}
-        self._last = 0.0
+    A trial uses its GPUs from the event that issued it (`trial_added`, `attempt`) to the one that
+    ended it, or to the last event of a driver that died.
 
-    @classmethod
-    def from_events(cls, events: Iterable[Event]) -> Self:
-        """The fold of `events`, oldest first.
+    >>> usage = Usage()
+    >>> usage.start(0.0, gpus_per_trial=0.5)
+    >>> usage.issue("0000", 10.0)
+    >>> usage.gpu_seconds(now=30.0)
+    10.0
+    """
 
-        >>> started = {"event": "driver_started", "time": 0.0, "study": {"gpus_per_trial": 0.5}}
-        >>> added = {"event": "trial_added", "time": 10.0, "trial": "0000"}
-        >>> GpuMeter.from_events([started, added]).seconds(now=30.0)
-        10.0
-        """
-        meter = cls()
-        for event in events:
-            meter.apply(event)
-        return meter
+    began: float | None = None
+    """When the newest driver started, in seconds; None before the first."""
+    last: float = 0.0
+    """When the last event was written, in seconds."""
+    _earlier: float = 0.0
+    """Seconds of all drivers but the newest."""
+    _gpus: float = 0.0
+    _spent: float = 0.0
+    """GPU-seconds of trials that hold no GPU any more."""
+    _since: dict[str, float] = field(default_factory=dict)
+    """When each trial that holds its GPUs was issued."""
 
-    def apply(self, event: Event) -> None:
-        """Take one more event into account."""
-        kind, now = event["event"], event["time"]
-        if kind == "driver_started":
-            self._close(self._last)  # of a driver that died, what it wrote last
-            self._gpus = event.get("study", {}).get("gpus_per_trial", 0.0)
-        elif kind == "study_ended":
-            self._close(now)
-        elif kind in ("trial_added", "attempt"):
-            self._end(event["trial"], now)
-            self._since[event["trial"]] = now
-        elif kind == "trial_ended":
-            self._end(event["trial"], now)
-        self._last = now
+    def start(self, time: float, gpus_per_trial: float) -> None:
+        """Begin to count for a new driver; the one before it ended with its last event."""
+        self.release_all(self.last)
+        self._earlier = self.driver_seconds()
+        self.began = self.last = time
+        self._gpus = gpus_per_trial
 
-    def seconds(self, now: float | None = None) -> float:
-        """GPU-seconds up to `now`, in seconds since 1970; None: up to the last event."""
-        until = self._last if now is None else now
-        running = sum(max(0.0, until - since) for since in self._since.values())
-        return self._spent + self._gpus * running
+    def issue(self, trial: str, time: float) -> None:
+        """Give a trial its GPUs; those of an earlier attempt are released."""
+        self.release(trial, time)
+        self._since[trial] = time
 
-    def _end(self, trial: str, now: float) -> None:
+    def release(self, trial: str, time: float) -> None:
+        """Take a trial's GPUs back, if it has any."""
         since = self._since.pop(trial, None)
         if since is not None:
-            self._spent += self._gpus * max(0.0, now - since)
+            self._spent += self._gpus * max(0.0, time - since)
 
-    def _close(self, now: float) -> None:
+    def release_all(self, time: float) -> None:
+        """Take the GPUs of all trials back."""
         for trial in list(self._since):
-            self._end(trial, now)
+            self.release(trial, time)
 
+    def driver_seconds(self) -> float:
+        """Seconds that drivers have worked, each from its start to its last event."""
+        return self._earlier + (0.0 if self.began is None else self.last - self.began)
 
-def driver_seconds(events: Iterable[Event]) -> float:
-    """How long drivers have worked on a study, all its starts together."""
-    total, began, last = 0.0, None, 0.0
-    for event in events:
-        if event["event"] == "driver_started":
-            total += last - began if began is not None else 0.0
-            began = event["time"]
-        last = event["time"]
-    return total + (last - began if began is not None else 0.0)
+    def gpu_seconds(self, now: float | None = None) -> float:
+        """GPU-seconds up to `now`; None: up to the last event."""
+        until = self.last if now is None else now
+        return self._spent + self._gpus * sum(
+            max(0.0, until - since) for since in self._since.values()
+        )

@@ -1,1 +1,1 @@
-"""What counts as good: objectives and the Pareto front. Imports nothing of tune_sr."""
+"""What counts as good: objectives, scores and the Pareto front. Imports ledger."""

@@ -5,32 +5,33 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 QUALITY, AGREEMENT = "psnr_y_db", "teacher_agreement"
-"""What is to be large: a key of reports, and a word for one where there is no real image at all."""
+"""The quality to maximise: PSNR on held-out images, or agreement with the teacher where there are
+none."""
 _AGREEMENT_KEY = "teacher_agreement_db"
 
 COSTS = ("params", "macs", "latency_ms")
-"""Keys of reports that can be to be small."""
+"""Keys of reports that a second objective may minimise."""
 
 
 class Objective(NamedTuple):
-    """One or two keys of reports."""
+    """The keys of reports that a study maximises and minimises."""
 
     value: str
-    """Is to be large."""
+    """The key to maximise."""
     cost: str | None = None
-    """Is to be small; None: whatever it costs."""
+    """The key to minimise; None: cost is no objective."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All that is looked at in a report."""
+        """The keys of reports that are needed to compare trials."""
         return tuple(key for key in self if key is not None)
 
     @classmethod
     def parse(cls, says: Any) -> Objective:
-        """What `study.objective` says: `psnr_y_db`, a list of it and a cost, `teacher_agreement`.
+        """Read `study.objective`: `psnr_y_db`, a list of it and a cost, or `teacher_agreement`.
 
         Raises:
-            ValueError: it says something else.
+            ValueError: it is something else.
 
         >>> Objective.parse(["psnr_y_db", "params"])
         Objective(value='psnr_y_db', cost='params')
@@ -46,11 +47,11 @@ class Objective(NamedTuple):
         return cls(*keys)
 
     def to_yaml(self) -> str | list[str]:
-        """What `of` takes, as short as can be."""
+        """The shortest value that `parse` reads as this objective."""
         if self.value == _AGREEMENT_KEY:
             return AGREEMENT
         return self.value if self.cost is None else [self.value, self.cost]
 
 
 PSNR_ONLY = Objective(QUALITY)
-"""Quality, whatever it costs."""
+"""The default: PSNR alone."""

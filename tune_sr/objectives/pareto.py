@@ -10,10 +10,10 @@ _T = TypeVar("_T")
 
 
 def pareto_front(scored: Iterable[tuple[_T, float, float]]) -> list[_T]:
-    """Those that no other one beats: in value or in cost, and is as good in the other.
+    """The Pareto front: those that no other beats in value or cost while equal in the other.
 
     Args:
-        scored: each with its value and its cost. Of equal ones the first counts.
+        scored: each with its value, to be large, and its cost. Of equal ones the first counts.
 
     Returns:
         Cheapest first.

@@ -24,10 +24,16 @@ _OTHER_LINES = 8
 
 
 class Progress:
-    """Tells a study's ledger to a person, from a thread of the driver; it never writes to it.
+    """Shows the events of a ledger, which it follows in a thread of the driver.
 
-    On a terminal one live table; otherwise one plain line per event that happens from now on, so a
-    resumed study is not told twice. `quiet` tells nothing but what `say` is given.
+    On a terminal a live table; otherwise one plain line per event that is written from `start` on,
+    so a resumed study does not print its past again. With `quiet` only what `say` is given.
+
+    Args:
+        ledger: the study's, which need not exist yet.
+        outline: what is known of the study before it starts.
+        quiet: whether events are not shown.
+        stream: where to; None: the standard output.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class Progress:
         self._mode: Literal["quiet", "plain", "live"] = (
             "quiet" if quiet else "live" if self._stream.isatty() else "plain"
         )
-        self._board = StudyStatus(outline)
+        self._status = StudyStatus(outline)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._since = 0.0
@@ -51,20 +57,20 @@ class Progress:
         self._live: Live | None = None
 
     def start(self) -> None:
-        """Begin to tell; to be called before this driver's first event."""
+        """Begin to show events; call before this driver's first event."""
         self._since = time.time()
         if self._mode == "quiet":
             return
         if self._mode == "plain":
-            self._write(opening_line(self._board))
+            self._write(opening_line(self._status))
         else:
             self._live = self._begin_live()
         self._thread.start()
 
     def say(self, message: str) -> None:
-        """One line that the person must see, also when quiet (then on stderr)."""
+        """Print one line that the person must see, also when quiet (then on stderr)."""
         if self._live is not None:
-            with suppress(OSError, ValueError):  # the terminal has gone; the study has not
+            with suppress(OSError, ValueError):  # the terminal is closed; the study goes on
                 self._live.console.print(message, markup=False, highlight=False, soft_wrap=True)
         elif self._mode == "quiet":
             say(sys.stderr, message)
@@ -72,7 +78,7 @@ class Progress:
             self._write(message)
 
     def close(self) -> None:
-        """Tell what is still to tell, leave the last table standing, end the thread."""
+        """Show the events that are left, leave the last table standing, end the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -84,13 +90,13 @@ class Progress:
     def _read(self) -> None:
         for event in follow(self._ledger, self._stop):
             with self._lock:
-                repeated = self._board.apply(event)
-                line = event_line(self._board, event, repeated=repeated)
+                repeated = self._status.apply(event)
+                line = event_line(self._status, event, repeated=repeated)
             if line and self._mode == "plain" and event["time"] >= self._since:
                 self._write(line)
 
     def _write(self, line: str) -> None:
-        if not say(self._stream, line):  # whoever listened has gone; the study has not
+        if not say(self._stream, line):  # the stream is closed; the study goes on
             self._mode = "quiet"
 
     def _begin_live(self) -> Live:
@@ -107,4 +113,4 @@ class Progress:
     def _render(self, console: Console) -> RenderableType:
         with self._lock:
             rows = max(3, console.height - _OTHER_LINES)
-            return render(self._board, time.time(), rows=rows, width=console.width)
+            return render(self._status, time.time(), rows=rows, width=console.width)

@@ -1,9 +1,13 @@
-"""One plain line for each event of a study."""
+"""Formats each event of a study as one plain line."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tune_sr.cli.formatting import format_value
-from tune_sr.ledger.events import Event
+from tune_sr.ledger import events as kinds
+from tune_sr.ledger.events import Event, typed
 from tune_sr.ledger.history import TrialRecord
 from tune_sr.progress.status import StudyStatus
 
@@ -12,71 +16,72 @@ def event_line(status: StudyStatus, event: Event, *, repeated: bool = False) -> 
     """The plain line of an event that `status` has taken into account; None where it has none.
 
     Args:
-        status: the study as it stands, this event included.
+        status: the study so far, this event included.
         event: what happened.
         repeated: whether it repeats a report, as `StudyStatus.apply` returns it.
     """
-    line = _trial_line(status, event) if "trial" in event else _study_line(status, event)
+    line = _line(status, event)
     return f"{line} (repeated)" if line is not None and repeated else line
 
 
-def _study_line(status: StudyStatus, event: Event) -> str | None:
-    outline, ended = status.outline, status.ended()
-    if event["event"] == "driver_started" and status.history.starts > 1:
-        start = f"resumed (start {status.history.starts})"
-        line = f"study {outline.name} {start}: {ended} of {outline.trials} trials have ended"
-        return "\n".join((line, *status.footnotes()))
-    if event["event"] == "study_ended":
-        how, best = "finished" if event["finished"] else "not finished", status.best()
-        told = f"{_told(status, best[0])}, trial {best[0].name}" if best else "no report"
-        told += f"; a front of {len(status.front())}" if outline.cost and best else ""
-        return f"study {outline.name} {how}: {ended} of {outline.trials} trials ended, {told}"
+def _line(status: StudyStatus, event: Event) -> str | None:
+    outline, trials = status.outline, status.history.trials
+    match typed(event):
+        case kinds.DriverStarted() if status.history.starts > 1:
+            start, ended = status.history.starts, f"{status.ended()} of {outline.trials}"
+            line = f"study {outline.name} resumed (start {start}): {ended} trials have ended"
+            return "\n".join((line, *status.footnotes()))
+        case kinds.StudyEnded(finished=finished):
+            return _end_line(status, finished=finished)
+        case kinds.TrialAdded(trial=name, point=point):
+            line = f"trial {name} added{_point(point)}"
+            return "\n".join((line, *_new_footnote(status, trials[name])))
+        case kinds.TrialAttempt(trial=name, attempt=count, reason=reason):
+            return f"trial {name} attempt {count}: {reason}"
+        case kinds.TrialRetried(trial=name, reason=reason):
+            return f"trial {name} is tried again; it had failed: {reason}"
+        case kinds.TrialReported(trial=name, step=step, report=report, decision=decision):
+            value = report.get(outline.objective)
+            figure = "none" if value is None else status.figure(trials[name], value)
+            where = f"step {step}/{outline.steps} {outline.objective}"
+            return f"trial {name} {where} {figure} {decision}"
+        case kinds.TrialCloned(trial=name, source=source, point=point):
+            line = f"trial {name} goes on as a copy of {source}{_point(point)}"
+            return "\n".join((line, *_new_footnote(status, trials[name])))
+        case kinds.TrialEnded(trial=name, state=state, reason=reason):
+            why = f": {reason}" if reason else ""
+            return f"trial {name} {state}{why}, {_best_report(status, trials[name])}"
     return None
 
 
-def _trial_line(status: StudyStatus, event: Event) -> str | None:
-    kind, trial = event["event"], f"trial {event['trial']}"
-    record = status.history.trials[event["trial"]]
-    if kind == "trial_added":
-        point = (f"{path}={format_value(value)}" for path, value in event["point"].items())
-        line = " ".join((trial, "added", *point))
-        return "\n".join((line, *_new_footnote(status, record)))
-    if kind == "attempt":
-        return f"{trial} attempt {event.get('attempt')}: {event.get('reason')}"
-    if kind == "retried":
-        return f"{trial} is tried again; it had failed: {event.get('reason')}"
-    if kind == "reported":
-        value = event["report"].get(status.outline.objective)
-        told = "none" if value is None else status.figure(record, value)
-        where = f"step {event['step']}/{status.outline.steps} {status.outline.objective}"
-        return f"{trial} {where} {told} {event['decision']}"
-    if kind == "cloned":
-        point = (f"{path}={format_value(value)}" for path, value in event["point"].items())
-        line = " ".join((trial, "goes on as a copy of", event["from"], *point))
-        return "\n".join((line, *_new_footnote(status, record)))
-    if kind == "trial_ended":
-        reason = f": {event['reason']}" if event.get("reason") else ""
-        return f"{trial} {event['state']}{reason}, {_told(status, record)}"
-    return None
+def _end_line(status: StudyStatus, *, finished: bool) -> str:
+    outline, best = status.outline, status.best()
+    how = "finished" if finished else "not finished"
+    found = f"{_best_report(status, best[0])}, trial {best[0].name}" if best else "no report"
+    found += f"; a front of {len(status.front())}" if outline.cost and best else ""
+    ended = f"{status.ended()} of {outline.trials} trials ended"
+    return f"study {outline.name} {how}: {ended}, {found}"
 
 
-def _told(status: StudyStatus, record: TrialRecord) -> str:
+def _point(point: Mapping[str, Any]) -> str:
+    """` method.P=2 optimiser.lr=0.1`; empty for an empty point."""
+    return "".join(f" {path}={format_value(value)}" for path, value in point.items())
+
+
+def _best_report(status: StudyStatus, record: TrialRecord) -> str:
     value = status.value_of(record)
     return "no report" if value is None else f"best {status.figure(record, value)}"
 
 
 def _new_footnote(status: StudyStatus, record: TrialRecord) -> list[str]:
-    """That of a trial just added, if it is the first with this caveat."""
+    """The footnote of a trial, where it is the first with its caveat; else empty."""
     same = [each for each in status.history.trials.values() if each.caveat == record.caveat]
-    return (
-        [f"{status.footnote_mark(record)} {record.caveat}"]
-        if record.caveat and len(same) == 1
-        else []
-    )
+    new = record.caveat and len(same) == 1
+    return [f"{status.footnote_mark(record)} {record.caveat}"] if new else []
 
 
 def opening_line(status: StudyStatus) -> str:
-    """The first plain line: what is going to happen."""
+    """The first plain line: the study, how long it is and its reference scores."""
     outline = status.outline
     marks = (("bicubic", outline.bicubic), ("teacher", outline.teacher))
     known = "".join(f", {name} {value:.2f} dB" for name, value in marks if value is not None)

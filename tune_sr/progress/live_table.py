@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 _STYLES = {"running": "bold cyan", "completed": "green", "stopped": "yellow", "failed": "red"}
 _NARROW, _QUANTITY = 110, 11
-"""Characters below which a line leaves out the decision, and that a searched quantity takes."""
+"""Characters: the least width with the decision's column, and the width of a searched quantity."""
 
 
 def render(status: StudyStatus, now: float, *, rows: int, width: int) -> Group:
     """The live table: title, marks, then at most `rows` trials.
 
     Args:
-        status: the study as it stands.
-        now: seconds since 1970, for the times.
+        status: the study so far.
+        now: seconds since 1970, for the times shown.
         rows: how many trials fit; running ones come first, then the best of the ended.
-        width: characters of a line, which decide how many searched quantities are shown.
+        width: characters of a line, by which the number of searched quantities is chosen.
     """
     from rich.console import Group
     from rich.text import Text
@@ -68,7 +68,7 @@ def _title(status: StudyStatus, now: float) -> Text:
 
 
 def _marks(status: StudyStatus, width: int) -> Iterator[Text]:
-    """The best so far as a place between bicubic and the teacher, and in words."""
+    """Two lines: the best value drawn between bicubic and the teacher, and as text."""
     from rich.text import Text
 
     outline, best = status.outline, status.best()
@@ -82,8 +82,8 @@ def _marks(status: StudyStatus, width: int) -> Iterator[Text]:
         yield line.append("─" * (cells - 1 - place)).append(f" {outline.teacher:.2f} teacher")
     if best is not None:
         value = f"{best[1]:.2f}{status.footnote_mark(best[0])} dB"
-        told = f"best {value}{outline.gain(best[1])}, trial {best[0].name}"
-        yield Text(told, style="bold green", no_wrap=True, overflow="ellipsis")
+        text = f"best {value}{outline.gain(best[1])}, trial {best[0].name}"
+        yield Text(text, style="bold green", no_wrap=True, overflow="ellipsis")
 
 
 def _table(status: StudyStatus, trials: list[TrialRecord], width: int) -> Table:
@@ -118,10 +118,10 @@ def _table(status: StudyStatus, trials: list[TrialRecord], width: int) -> Table:
 def _cells(
     status: StudyStatus, record: TrialRecord, bar: int, *, unbeaten: bool
 ) -> dict[str, RenderableType]:
-    """What each column says of one trial.
+    """The cells of one trial by column.
 
     Args:
-        status: the study as it stands.
+        status: the study so far.
         record: the trial.
         bar: characters of its steps.
         unbeaten: whether no trial so far beats it at its cost, where that is an objective.
@@ -151,7 +151,7 @@ def _cells(
 
 
 def _priced(key: str | None, cost: float | None, *, unbeaten: bool) -> str:
-    """`664.7 K ●` of a trial on the front; as wide without its mark."""
+    """A cost such as `664.7 K ●`, the mark for a trial on the front; as wide without it."""
     if key is None or cost is None:
         return ""
     return f"{format_cost(key, cost)} {'●' if unbeaten else ' '}"

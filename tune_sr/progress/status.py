@@ -1,20 +1,24 @@
-"""How a running study stands: its best, its front, the time left."""
+"""The state of a running study: its best trial, its front, the time left."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tune_sr.cli.formatting import footnote_marks
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import Objective
-from tune_sr.objectives.pareto import pareto_front
+from tune_sr.objectives.score import Scorer
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOutline:
-    """What a study is held against: known before it starts."""
+    """What is known of a study before it starts, and its trials are compared with."""
 
     name: str
     trials: int
@@ -26,57 +30,50 @@ class StudyOutline:
     """The key of reports that is to be small; None where there is none."""
     bicubic: float | None = None
     teacher: float | None = None
-    """The objective's two marks, in dB; None where there is none."""
+    """The objective's two reference scores, in dB; None where there is none."""
     rungs: tuple[int, ...] = ()
     """Student steps at which the scheduler may stop a trial."""
+    configure: Callable[[Mapping[str, Any]], TrialConfig] | None = None
+    """Point -> whole configuration, in which is when a student grows; None: none grows."""
 
     def gain(self, value: float) -> str:
-        """` (+0.84 over bicubic)`, or nothing without that mark."""
+        """` (+0.84 over bicubic)`, or nothing without that reference score."""
         return "" if self.bicubic is None else f" ({value - self.bicubic:+.2f} over bicubic)"
 
 
-@dataclass
 class StudyStatus:
-    """The study as it stands, folded from its ledger."""
+    """The state of a study, computed from the events of its ledger.
 
-    outline: StudyOutline
-    history: History = field(default_factory=History)
-    began: float | None = None
-    """When this driver started, seconds since 1970."""
-    work_before: float = 0.0
-    """Trials' worth of work that earlier drivers had done."""
-    _best: dict[str, int] = field(default_factory=dict)
-    """By trial: the step of its best report so far."""
+    Args:
+        outline: what is known before it starts.
+    """
 
-    def __post_init__(self) -> None:
-        self.history.keys = Objective(self.outline.objective, self.outline.cost).keys
+    def __init__(self, outline: StudyOutline) -> None:
+        objective = Objective(outline.objective, outline.cost)
+        self.outline = outline
+        self.history = History(keys=objective.keys)
+        self._scorer = Scorer(objective, outline.configure)
+        self._work_before = 0.0
 
     def apply(self, event: Event) -> bool:
-        """Take an event into account; whether it repeats a report."""
-        if event["event"] == "driver_started":
-            self.began, self.work_before = event["time"], self.work_done()
-        record = self.history.trials.get(event.get("trial", ""))
-        told = {} if record is None else record.reports
-        repeated = event["event"] == "reported" and event["step"] in told
+        """Take an event into account; return whether it repeats a report."""
+        starts, repeats = self.history.starts, self.history.repeats
         self.history.apply(event)
-        if event["event"] == "reported" and not repeated:
-            self._look(event["trial"], event["step"], event["report"].get(self.outline.objective))
-        return repeated
+        if self.history.starts > starts:
+            self._work_before = self.work_done()
+        return self.history.repeats > repeats
 
-    def _look(self, trial: str, step: int, value: float | None) -> None:
-        if value is None or not math.isfinite(value):
-            return
-        best, reports = self._best.get(trial), self.history.trials[trial].reports
-        standing = -math.inf if best is None else reports[best].report[self.outline.objective]
-        if best is None or (value, -step) > (standing, -best):
-            self._best[trial] = step
+    @property
+    def began(self) -> float | None:
+        """When this driver started, in seconds since 1970; None before it did."""
+        return self.history.usage.began
 
     def figure(self, record: TrialRecord, value: float) -> str:
         """A trial's value with the mark of its caveat, and what it gains over bicubic."""
         return f"{value:.2f}{self.footnote_mark(record)}{self.outline.gain(value)}"
 
     def footnote_mark(self, record: TrialRecord) -> str:
-        """What stands behind a trial's figures and leads to its footnote; nothing without one."""
+        """The mark behind a trial's figures that refers to its footnote; empty without one."""
         return self._marks().get(record.caveat, "") if record.caveat else ""
 
     def footnotes(self) -> list[str]:
@@ -87,42 +84,24 @@ class StudyStatus:
         return footnote_marks(record.caveat for record in self.history.trials.values())
 
     def value_of(self, record: TrialRecord) -> float | None:
-        """A trial's best report so far."""
-        step = self._best.get(record.name)
-        return None if step is None else record.reports[step].report[self.outline.objective]
+        """The value that a trial is judged by so far, also where it failed; None without one."""
+        judged = self._scorer.judged(record)
+        return judged and judged.value
 
     def cost_of(self, record: TrialRecord) -> float | None:
-        """What the student of a trial's best report so far costs, where that is an objective."""
-        step = self._best.get(record.name)
-        if self.outline.cost is None or step is None:
-            return None
-        return record.reports[step].report[self.outline.cost]
+        """The cost in the report that a trial is judged by; None where it is no objective."""
+        judged = self._scorer.judged(record)
+        return judged.cost if judged and self.outline.cost else None
 
     def best(self) -> tuple[TrialRecord, float] | None:
-        """The trial with the best report so far, failed ones left out; of equal ones the first.
-
-        Of equal ones the cheapest, where cost is an objective.
-        """
-        return max(
-            self._valued(),
-            key=lambda pair: (pair[1], -(self.cost_of(pair[0]) or 0.0), -pair[0].number),
-            default=None,
-        )
+        """The best trial so far with its value, by the rule of the results."""
+        best = self._scorer.best(self.history.trials.values())
+        value = None if best is None else self.value_of(best)
+        return None if best is None or value is None else (best, value)
 
     def front(self) -> list[TrialRecord]:
-        """The trials so far that none beats at their cost, cheapest first; without one the best."""
-        best = self.best()
-        if self.outline.cost is None or best is None:
-            return [best[0]] if best else []
-        return pareto_front(
-            (each, value, self.cost_of(each) or 0.0) for each, value in self._valued()
-        )
-
-    def _valued(self) -> list[tuple[TrialRecord, float]]:
-        """Every trial that has not failed with its best report so far, where there is one."""
-        trials = (each for each in self.history.trials.values() if each.state != "failed")
-        values = ((record, self.value_of(record)) for record in trials)
-        return [(record, value) for record, value in values if value is not None]
+        """The trials so far that none beats at their cost, cheapest first; else the best alone."""
+        return self._scorer.front(self.history.trials.values())
 
     def ended(self) -> int:
         """How many trials have ended, in whatever way."""
@@ -136,9 +115,9 @@ class StudyStatus:
         )
 
     def seconds_left(self, now: float) -> float | None:
-        """How long the rest takes if it goes as it has gone since this driver started."""
+        """How long the rest takes at the pace since this driver started; None: not known yet."""
         done = self.work_done()
-        if self.began is None or done <= self.work_before or self.history.finished:
+        if self.began is None or done <= self._work_before or self.history.finished:
             return None
-        pace = (now - self.began) / (done - self.work_before)
+        pace = (now - self.began) / (done - self._work_before)
         return max(0.0, pace * (self.outline.trials - done))

@@ -1,4 +1,4 @@
-"""What a study found: its best trial, its table and its summary, all read from the ledger."""
+"""The results of a study, computed from its ledger: best trial, front, table and summary."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS
 from trainables.values import QUALITIES, ConfigError, Report
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
-from tune_sr.ledger.usage import driver_seconds
 from tune_sr.objectives.objective import AGREEMENT, QUALITY
-from tune_sr.objectives.pareto import pareto_front
+from tune_sr.objectives.score import Score, Scorer
 from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
 from tune_sr.study.resume import load_stored_study
@@ -30,23 +28,14 @@ if TYPE_CHECKING:
     from tune_sr.study.settings import StudySettings
 
 
-class Score(NamedTuple):
-    """The report that a trial is judged by."""
-
-    step: int
-    report: Mapping[str, float]
-
-
 @dataclass(frozen=True)
 class Results:
-    """A study as it stands, finished or not."""
+    """The results of a study so far, finished or not."""
 
     folder: Path
     space: SearchSpace
     settings: StudySettings
     history: History
-    seconds: float
-    """How long drivers have worked on it, all starts together."""
 
     @classmethod
     def load(cls, folder: Path) -> Results:
@@ -56,8 +45,7 @@ class Results:
             ValueError: there is none.
         """
         events = read_events(folder)
-        history = History.from_events(events)
-        return cls(folder, *load_stored_study(folder, events), history, driver_seconds(events))
+        return cls(folder, *load_stored_study(folder, events), History.from_events(events))
 
     @property
     def objective(self) -> str:
@@ -75,36 +63,23 @@ class Results:
 
         Of equal ones the earlier; a failed one never. Where cost is no objective, the best alone.
         """
-        if self.cost is None:
-            return [self.best] if self.best else []
-        return pareto_front(self.valued())
+        return self._scorer.front(self.history.trials.values())
 
-    def valued(self) -> list[tuple[TrialRecord, float, float]]:
-        """Every trial that has a score, with its value and its cost, 0 where that is no matter."""
-        return [
-            (
-                record,
-                score.report[self.objective],
-                0.0 if self.cost is None else score.report[self.cost],
-            )
-            for record, score in self._scores
-            if score is not None
-        ]
+    def scored(self) -> list[tuple[TrialRecord, Score]]:
+        """Every trial that has a score, by number, with it."""
+        return self._scorer.scored(self.history.trials.values())
 
-    @property
+    @cached_property
     def best(self) -> TrialRecord | None:
-        """The trial with the best score; of equal ones the earlier; a failed one never.
+        """The trial with the best score, the dearest end of the front; a failed one never.
 
-        Of equal ones the cheapest, where cost is an objective: the dearest end of the front.
+        Of equal ones the cheapest, where cost is an objective, then the earlier.
         """
-        best = max(
-            self.valued(), key=lambda each: (each[1], -each[2], -each[0].number), default=None
-        )
-        return best[0] if best else None
+        return self._scorer.best(self.history.trials.values())
 
     @property
     def first(self) -> TrialRecord | None:
-        """The trial of the space's first point, which is the paper's setting; None without one."""
+        """The trial of the space's first point (the paper's setting); None without one."""
         return next(iter(self.history.trials.values()), None) if self.space.first_points else None
 
     def score(self, record: TrialRecord) -> Score | None:
@@ -112,10 +87,10 @@ class Results:
 
         None for a failed trial, and for one without a finite report.
         """
-        return {each.name: score for each, score in self._scores}[record.name]
+        return self._scorer.score(record)
 
     def summary(self) -> dict[str, Any]:
-        """`summary.json`, as product.md lays it down."""
+        """The content of `summary.json`."""
         records = self.history.trials.values()
         states = Counter(record.state for record in records)
         marks = (self.history.study or {}).get("marks") or {}
@@ -133,14 +108,15 @@ class Results:
             "bicubic": _figures(marks.get("bicubic")),
             "teacher": _figures(marks.get("teacher")),
             "student_steps": sum(max(record.reports, default=0) for record in records),
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.history.usage.driver_seconds(), 1),
             "finished": self.history.finished,
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """`results.csv`: a row per trial, what it was, how it ended, its score, its quantities."""
+        """The rows of `results.csv`: of each trial how it ended, its score, its quantities."""
         rows, unbeaten = [], {record.name for record in self.front}
-        for record, score in self._scores:
+        for record in sorted(self.history.trials.values(), key=lambda each: each.number):
+            score = self.score(record)
             point = record.point_at(_when(score))
             rows.append(
                 {
@@ -160,26 +136,14 @@ class Results:
         return rows
 
     @cached_property
-    def _scores(self) -> list[tuple[TrialRecord, Score | None]]:
-        """Every trial by number, with its score."""
-        return [
-            (record, self._score(record))
-            for record in sorted(self.history.trials.values(), key=lambda each: each.number)
-        ]
-
-    def _score(self, record: TrialRecord) -> Score | None:
-        try:
-            # What it was at first decides: copies are made after the last growth of every point.
-            growth_steps = self.space.trial_config(record.point_at(0)).growth_steps()
-        except ConfigError:  # such a trial has failed
-            return None
-        step = record.score_step(self.objective, max(growth_steps, default=0))
-        return None if step is None else Score(step, record.reports[step].report)
+    def _scorer(self) -> Scorer:
+        return Scorer(self.settings.objective, self.space.trial_config)
 
     @cached_property
     def _figure_keys(self) -> list[str]:
         """`psnr_y_db` and `ssim`, then the same for each scale; or the teacher's agreement so."""
-        reports = (each.report for record, _ in self._scores for each in record.reports.values())
+        trials = self.history.trials.values()
+        reports = (each.report for record in trials for each in record.reports.values())
         known = {key for report in reports for key in report}
         of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
         scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
@@ -204,7 +168,7 @@ class Results:
         }
 
     def _figures(self, score: Score | None) -> dict[str, float | None]:
-        """A score's PSNR and SSIM; None where there is none, since JSON has no word for nan."""
+        """A score's PSNR and SSIM; None where there is none, since JSON has no nan."""
         report = score.report if score else {}
         values = {key: report.get(key, math.nan) for key in self._figure_keys}
         return {key: value if math.isfinite(value) else None for key, value in values.items()}
@@ -222,7 +186,7 @@ class Results:
 
 
 def load_results(folder: Path | str) -> Results:
-    """The study in `folder`, finished or not: best trial, table, summary.
+    """The results of the study in `folder`, finished or not.
 
     Raises:
         ValueError: there is none.
@@ -231,7 +195,7 @@ def load_results(folder: Path | str) -> Results:
 
 
 def write_results(folder: Path) -> Results:
-    """Write `summary.json` and `results.csv` of the study in `folder`, each at once or not at all.
+    """Write `summary.json` and `results.csv` of the study in `folder`, each atomically.
 
     Raises:
         ValueError: there is no study.
@@ -250,7 +214,7 @@ def write_results(folder: Path) -> Results:
 
 
 def _when(score: Score | None) -> float:
-    """The step of the report that a trial is judged by; without one, what it is now counts."""
+    """The step of the report that a trial is judged by; infinite without one."""
     return score.step if score else math.inf
 
 

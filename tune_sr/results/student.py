@@ -1,4 +1,4 @@
-"""What a study leaves to be used: its best students, how they were made, what they can do."""
+"""Writes a study's best students: weights, configuration and picture."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tune_sr.results.results import Results
 
 _OF_A_TRIAL = re.compile(r"\d{4,}(\.new)?")
-"""Names of folders in `front/` that are written here; any other is somebody else's."""
+"""Names of the folders that are written into `front/`; no other is ever removed."""
 _OF_THE_MACHINE = ("device", "graphs", "threads")
-"""What a configuration says of the machine it ran on, and nothing else would miss."""
+"""Keys of a configuration that describe the machine it ran on; they are not written."""
 
 
 def write_best(results: Results, images: RunImages | None = None) -> bool:
@@ -58,9 +58,9 @@ def write_best(results: Results, images: RunImages | None = None) -> bool:
 
 
 def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
-    """Remove the folders of trials that others beat since a study was extended.
+    """Remove the folders of trials that others beat since the study was extended.
 
-    What else lies there stays: a file of the file system's own, or a folder of somebody's.
+    Whatever else lies in `front` stays, such as files of the file system.
     """
     for other in front.iterdir():
         ours = _OF_A_TRIAL.fullmatch(other.name) and other.is_dir() and not other.is_symlink()
@@ -69,7 +69,7 @@ def remove_beaten(front: Path, unbeaten: Collection[str]) -> None:
 
 
 def _write(results: Results, record: TrialRecord, folder: Path, images: RunImages | None) -> None:
-    """The student of a trial's best report, in `folder`, each file at once or not at all."""
+    """Write the student of a trial's best report into `folder`, each file atomically."""
     score = results.score(record)
     assert score is not None, "it is among the best"
     point = record.point_at(score.step)
@@ -98,7 +98,7 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
 
 
 def _chart(results: Results) -> ParetoPlot | None:
-    """Quality against cost of all trials, where both are objectives."""
+    """The plot of quality against cost of all trials; None where cost is no objective."""
     if results.cost is None:
         return None
     marks = (results.history.study or {}).get("marks") or {}
@@ -106,14 +106,13 @@ def _chart(results: Results) -> ParetoPlot | None:
     return ParetoPlot(
         value,
         results.cost,
-        tuple(TrialPoint(record.name, *figures) for record, *figures in results.valued()),
+        tuple(TrialPoint(each.name, score.value, score.cost) for each, score in results.scored()),
         tuple(record.name for record in results.front),
         {name: mark[value] for name, mark in marks.items() if mark and value in mark},
     )
 
 
 def _state(folder: Path, trial: str, step: int, into: Path, owner: Owner | None) -> dict[str, Any]:
-
     found = valid_at(folder.glob(f"trials/*/{trial}"), step, owner)
     if found is not None:
         return found[1]
@@ -124,7 +123,7 @@ def _state(folder: Path, trial: str, step: int, into: Path, owner: Owner | None)
 
 
 def _without_home(value: Any) -> Any:
-    """Paths below ${TUNE_SR_DATA} written as such, so that they hold on another machine too."""
+    """`value` with the folder in TUNE_SR_DATA replaced by the variable, for other machines."""
     home = os.environ.get("TUNE_SR_DATA")
     if isinstance(value, Mapping):
         return {key: _without_home(item) for key, item in value.items()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summary_text(config: StudyConfig, results: Results) -> str:
-    """What the study found, and where it lies."""
+    """The closing text: trials, reference scores, best trial, front, and where results lie."""
     summary = results.summary()
     store = TrackingStore.resolve(config.settings.tracking_uri, config.folder.parent)
     rows = [
@@ -33,7 +33,7 @@ def summary_text(config: StudyConfig, results: Results) -> str:
     if best is not None:
         lines += [f"trial {best['trial']}, step {best['step']}:"]
         lines += [f"  {path} = {format_value(value)}" for path, value in best["config"].items()]
-    lines += _front_told(summary)
+    lines += _front_lines(summary)
     lines += [
         f"results: {config.folder}",
         f"curves:  mlflow ui --workers 1 --backend-store-uri {store.shown}",
@@ -41,11 +41,10 @@ def summary_text(config: StudyConfig, results: Results) -> str:
     return "\n".join(lines)
 
 
-def _front_told(summary: Mapping[str, Any]) -> list[str]:
-    """The trials that none beats at their cost, where cost was an objective."""
+def _front_lines(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each trial of the front; empty where cost is no objective."""
     if "front" not in summary:
         return []
-
     value, cost = summary["objective"]
     rows = [
         f"  trial {each['trial']}  {each[value]:.2f} dB  {format_cost(cost, each[cost])}"
@@ -55,7 +54,7 @@ def _front_told(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _marks(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The caveats of the trials that are told, each with the mark of its footnote."""
+    """The caveats of the first and the best trial, each with the mark of its footnote."""
     return footnote_marks((summary[which] or {}).get("caveat") for which in ("first", "best"))
 
 

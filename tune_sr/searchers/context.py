@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tune_sr.ledger.history import TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
+from tune_sr.objectives.score import Scorer
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
 
-FrozenTrialCache = dict[tuple[str, str | None, str | None, int], "FrozenTrial"]
-"""Ended trials as Optuna's `FrozenTrial`s, by name, state, reason and number of reports."""
+class ProposalCache:
+    """What the proposals of one study have computed and need again; each adds to it."""
+
+    def __init__(self, space: SearchSpace, objective: Objective = PSNR_ONLY) -> None:
+        self.scorer = Scorer(objective, space.trial_config)
+        self.trials: dict[tuple[str, str | None, str | None, int], FrozenTrial] = {}
+        """Ended trials in Optuna's form, by name, state, reason and number of reports."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,11 @@ class ProposalContext:
     """The study's seed, the same for all its points."""
     seed: int
     """The seed of this point, below 2**32."""
+    cache: ProposalCache
+    """Shared by the proposals of one study."""
     ended: Sequence[TrialRecord] = ()
     """The ended trials with a lower number, by number."""
     running: Sequence[TrialRecord] = ()
     """The running trials with a lower number, by number."""
     objective: Objective = PSNR_ONLY
     """The report key to maximise, and the cost to minimise if there is one."""
-    cache: FrozenTrialCache = field(default_factory=dict)
-    """Conversions shared by all proposals of a study; each adds what is missing."""

@@ -68,18 +68,9 @@ def _extrapolated(context: ProposalContext, scores: Mapping[str, float]) -> dict
 
 
 def _scores(context: ProposalContext) -> dict[str, float]:
-    """Return the scores of the completed trials that have a finite report, by name."""
-    scores = ((record.name, _score(record, context)) for record in context.ended)
-    return {name: score for name, score in scores if score is not None}
-
-
-def _score(record: TrialRecord, context: ProposalContext) -> float | None:
-    if record.state != "completed":
-        return None
-    growth_steps = context.space.trial_config(record.point).growth_steps()
-    key = context.objective.value
-    step = record.score_step(key, max(growth_steps, default=0))
-    return None if step is None else record.reports[step].report[key]
+    """The values that completed trials are judged by, by name; none without a finite report."""
+    completed = (record for record in context.ended if record.state == "completed")
+    return {record.name: score.value for record, score in context.cache.scorer.scored(completed)}
 
 
 def _failed_by_its_point(record: TrialRecord) -> bool:
@@ -87,20 +78,21 @@ def _failed_by_its_point(record: TrialRecord) -> bool:
 
 
 def with_curve(record: TrialRecord, context: ProposalContext) -> FrozenTrial:
-    """Convert an ended trial with its intermediate values; cached for each state of its record."""
-    key = record.name, record.state, record.reason, len(record.reports)
-    if key not in context.cache:
-        context.cache[key] = _converted(record, context)
-    return context.cache[key]
+    """An ended trial with its intermediate values; converted once for each state of its record."""
+    evidence = record.name, record.state, record.reason, len(record.reports)
+    trials = context.cache.trials
+    if evidence not in trials:
+        trials[evidence] = _curve_of(record, context)
+    return trials[evidence]
 
 
-def _converted(record: TrialRecord, context: ProposalContext) -> FrozenTrial:
-    score = _score(record, context)
-    if score is not None:
-        curve = dict(_best_so_far(record, context.objective.value))
-        return as_trial(record, context, state=TrialState.COMPLETE, values=[score], curve=curve)
+def _curve_of(record: TrialRecord, context: ProposalContext) -> FrozenTrial:
+    curve = dict(_best_so_far(record, context.objective.value))
+    score = context.cache.scorer.score(record)
+    if record.state == "completed" and score is not None:
+        values = [score.value]
+        return as_trial(record, context, state=TrialState.COMPLETE, values=values, curve=curve)
     if record.state == "stopped":
-        curve = dict(_best_so_far(record, context.objective.value))
         return as_trial(record, context, state=TrialState.PRUNED, curve=curve)
     state = TrialState.PRUNED if _failed_by_its_point(record) else TrialState.FAIL
     return as_trial(record, context, state=state)

@@ -9,10 +9,9 @@ from trainables.values import derive_seed
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
-from tune_sr.searchers.context import ProposalContext
+from tune_sr.searchers.context import ProposalCache, ProposalContext
 
 if TYPE_CHECKING:
-    from tune_sr.searchers.context import FrozenTrialCache
     from tune_sr.space.search_space import SearchSpace
 
 _REDRAWS = 20
@@ -26,7 +25,7 @@ def propose(
     history: History,
     number: int,
     objective: Objective = PSNR_ONLY,
-    cache: FrozenTrialCache | None = None,
+    cache: ProposalCache | None = None,
 ) -> dict[str, Any]:
     """Return the point of trial `number`: dotted path to value, active dimensions only.
 
@@ -42,8 +41,8 @@ def propose(
         history: the study's trials, of which those with a lower number are used.
         number: the trial's number, from 0, counted over all starts of the study.
         objective: the report key to maximise, and the cost to minimise if there is one.
-        cache: conversions made by earlier calls for the same study, to which this one adds; it
-            changes the duration of a call and nothing else.
+        cache: what earlier calls for the same study and objective have computed, to which this
+            one adds; it changes the duration of a call and nothing else.
     """
     if number < len(space.first_points):
         return dict(space.first_points[number])
@@ -60,7 +59,7 @@ def propose(
         ended=[record for record in earlier if record.state is not None],
         running=[record for record in earlier if record.state is None],
         objective=objective,
-        cache={} if cache is None else cache,
+        cache=cache or ProposalCache(space, objective),
     )
     point = SEARCHERS[searcher](context)
     tried = [record.point for record in earlier]

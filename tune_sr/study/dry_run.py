@@ -10,6 +10,7 @@ from typing import Any
 from trainables.checkpoint_size import largest_checkpoint
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
+from tune_sr.ledger.events import TrialAdded, TrialReported
 from tune_sr.ledger.history import History, TrialRecord, trial_name
 from tune_sr.schedulers.decide import Decider
 from tune_sr.schedulers.pbt import exploit_steps
@@ -83,7 +84,7 @@ def simulate(
     while running or added < trials:
         while len(running) < concurrent and added < trials:
             name = trial_name(added)
-            history.apply({"event": "trial_added", "trial": name, "number": added, "point": {}})
+            history.apply(TrialAdded(trial=name, number=added, point={}).to_dict(time=0.0))
             running.append(history.trials[name])
             added += 1
         for record in running:
@@ -92,8 +93,9 @@ def simulate(
             if objective.cost is not None:
                 report[objective.cost] = _draw(seed, record.name, "cost")
             decision = decider.decide(record.name, step, report)
-            reported = {"event": "reported", "trial": record.name, "step": step, "report": report}
-            history.apply({**reported, "decision": decision})
+            name = record.name
+            event = TrialReported(trial=name, step=step, report=report, decision=decision)
+            history.apply(event.to_dict(time=0.0))
         running = [record for record in running if record.state is None]
     records = history.trials.values()
     return Simulated(
@@ -110,8 +112,8 @@ def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:
         point = propose(
             settings.searcher, space, settings.seed, history, number, settings.objective
         )
-        added = {"event": "trial_added", "trial": trial_name(number), "number": number}
-        history.apply({**added, "point": point})
+        added = TrialAdded(trial=trial_name(number), number=number, point=point)
+        history.apply(added.to_dict(time=0.0))
     return [dict(record.point) for record in history.trials.values()]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from tune_sr.ledger.events import Event, State
+from tune_sr.ledger.history import History, TrialRecord
+from tune_sr.ledger.reports import Reported
 from tune_sr.storage.layout import SUMMARY
-
-_ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
 
 
 class MetricPoint(NamedTuple):
@@ -24,40 +25,79 @@ class MetricPoint(NamedTuple):
     step: int
 
 
-@dataclass
 class TrialRun:
-    """The run that MLflow should hold of one trial, and how much of it has been sent."""
+    """The run of one trial: what it should hold, and how much of that the server has taken."""
 
-    name: str
-    point: Mapping[str, Any]
-    added_ms: int
-    reports: dict[int, tuple[MetricPoint, ...]] = field(default_factory=dict)
-    """Metrics of each student step, in order of arrival; of two reports of a step the first."""
-    state: State | None = None
-    reason: str | None = None
-    ended_ms: int = 0
-    micro_batch: int | None = None
-    """Images that pass through a network at once since memory ran out; None: the whole batch."""
-    caveat: str | None = None
-    """Why its result is not comparable with the paper's; None if it is."""
-    sent: int = 0
-    """How many of `reports` MLflow has taken."""
-    run_id: str | None = None
-    """The run's id in MLflow; None until it has been found or created."""
-    clones: list[str] = field(default_factory=list)
-    """Trials it continued as a copy of, as `from TRIAL at step STEP`, newest first."""
-    now: Mapping[str, Any] | None = None
-    """Its point since the newest copy; sent as metrics, since a run's parameters cannot change."""
-    complete: bool = False
-    """Whether MLflow has taken everything, the end included; `reports` is empty then."""
-    reopened: bool = False
-    """Whether the run may hold the end of an attempt before a retry, to be removed from it."""
+    def __init__(self, record: TrialRecord) -> None:
+        self._record = record
+        self.name, self.added_ms = record.name, _milliseconds(record.added_at)
+        self.point = record.point
+        """The point it was added with: parameters of a run cannot change."""
+        self.sent = 0
+        """How many of `reports` the server has taken."""
+        self.run_id: str | None = None
+        """None until the run has been found or made."""
+        self._taken: tuple[State | None, str | None, int] | None = None
+        """The end that the server has taken."""
+        self._reopened = 0
+        """How many of the trial's retries the server has taken."""
+
+    @property
+    def ended_ms(self) -> int:
+        """When the trial ended, in milliseconds since 1970; 0 while it runs."""
+        return _milliseconds(self._record.ended_at or 0.0)
+
+    @property
+    def state(self) -> State | None:
+        """How the trial ended; None while it runs."""
+        return self._record.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, where there is a reason."""
+        return self._record.reason
+
+    @property
+    def reports(self) -> Mapping[int, Reported]:
+        """By student step, in order of arrival. Set to {}, they are forgotten."""
+        return self._record.reports
+
+    @reports.setter
+    def reports(self, reports: Mapping[int, Reported]) -> None:
+        self._record.reports, self.sent = reports, 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the server has taken everything, the end that the trial now has included."""
+        return self._taken == self._end
+
+    @complete.setter
+    def complete(self, complete: bool) -> None:
+        self._taken = self._end if complete else None
+
+    @property
+    def reopened(self) -> bool:
+        """Whether the run may hold the end of an earlier attempt, which no longer counts."""
+        return self._reopened < self._record.retries
+
+    @reopened.setter
+    def reopened(self, reopened: bool) -> None:
+        self._reopened = self._record.retries - reopened
+
+    @property
+    def _end(self) -> tuple[State | None, str | None, int]:
+        return self._record.state, self._record.reason, self._record.retries
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags `caveat`, `cloned` and `micro_batch`, those that it has."""
-        cloned = "; ".join(self.clones)
-        tags = {"caveat": self.caveat, "cloned": cloned, "micro_batch": self.micro_batch}
+        """What is to be known beside its curves."""
+        record = self._record
+        copies = (f"from {each.source} at step {each.step}" for each in reversed(record.clones))
+        tags = {
+            "caveat": record.caveat,
+            "cloned": "; ".join(copies),
+            "micro_batch": record.micro_batch,
+        }
         return {key: str(value) for key, value in tags.items() if value}
 
     def unsent(self, most: int) -> tuple[list[MetricPoint], int]:
@@ -71,59 +111,58 @@ class TrialRun:
         """
         points: list[MetricPoint] = []
         taken = 0
-        for report in list(self.reports.values())[self.sent :]:
-            if points and len(points) + len(report) > most:
+        for step, reported in islice(self.reports.items(), self.sent, None):
+            more = self._points(step, reported)
+            if points and len(points) + len(more) > most:
                 break
-            points += report
+            points += more
             taken += 1
         return points, taken
 
+    def _points(self, step: int, reported: Reported) -> list[MetricPoint]:
+        """The finite figures of a report; of a copy also its searched numbers, which change."""
+        record, figures = self._record, dict(reported.report)
+        if record.clones and step > record.clones[0].step:
+            point = record.point_at(step).items()
+            figures |= {f"point/{path}": each for path, each in point if isinstance(each, float)}
+        return [
+            MetricPoint(key, float(value), _milliseconds(reported.time), step)
+            for key, value in figures.items()
+            if key != "step" and math.isfinite(value)
+        ]
 
-@dataclass
+
 class StudyRun:
-    """The runs that MLflow should hold of one study: the parent run and one for each trial."""
+    """The run of a study and those of its trials."""
 
-    study: Event | None = None
-    """The event `study_started`; None before it has been read."""
-    trials: dict[str, TrialRun] = field(default_factory=dict)
-    finished: bool | None = None
-    """`finished` of the last `study_ended`; None while a driver works on the study."""
-    last_ms: int = 0
-    """Time of the last event, in ms since 1970."""
+    def __init__(self) -> None:
+        self._history = History()
+        self.trials: dict[str, TrialRun] = {}
 
     def apply(self, event: Event) -> None:
-        """Take the ledger's next event into account."""
-        self.last_ms = round(1000 * event["time"])
-        kind = event["event"]
-        if kind == "study_started":
-            self.study = event
-        elif kind == "driver_started":
-            self.finished = None
-        elif kind == "study_ended":
-            self.finished = bool(event["finished"])
-        elif kind == "trial_added":
-            trial = TrialRun(event["trial"], event["point"], self.last_ms)
-            trial.caveat = event.get("caveat")
-            self.trials.setdefault(trial.name, trial)
-        elif kind == "attempt":
-            trial = self.trials[event["trial"]]
-            trial.micro_batch = event.get("micro_batch", trial.micro_batch)
-        elif kind == "reported":
-            self._reported(self.trials[event["trial"]], event)
-        elif kind == "cloned":
-            trial = self.trials[event["trial"]]
-            trial.clones.insert(0, f"from {event['from']} at step {event['step']}")
-            trial.now, trial.caveat = event["point"], event["caveat"]
-        elif kind == "retried":
-            trial = self.trials[event["trial"]]
-            trial.state = trial.reason = None
-            trial.sent = 0 if trial.complete else trial.sent
-            trial.complete, trial.reopened = False, True
-        elif kind == "trial_ended":
-            self._end(self.trials[event["trial"]], event["state"], event.get("reason"))
+        """Take one more event into account."""
+        self._history.apply(event)
+        if len(self.trials) < len(self._history.trials):
+            newest = next(reversed(self._history.trials.values()))
+            self.trials[newest.name] = TrialRun(newest)
+
+    @property
+    def study(self) -> Mapping[str, Any] | None:
+        """The event `study_started`; None before it."""
+        return self._history.study
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last driver ended with nothing left to do."""
+        return self._history.finished
+
+    @property
+    def last_ms(self) -> int:
+        """Time of the last event, in milliseconds since 1970."""
+        return _milliseconds(self._history.usage.last)
 
     def forget(self) -> None:
-        """Assume that MLflow holds nothing of the trials that are not complete."""
+        """Look up again what the server holds of trials that are not complete."""
         for trial in self.unsettled():
             trial.run_id, trial.sent = None, 0
 
@@ -172,24 +211,9 @@ class StudyRun:
         states = {trial.state for trial in self.trials.values()}
         return states == {"failed"}
 
-    def _reported(self, trial: TrialRun, event: Event) -> None:
-        step = event["step"]
-        if step not in trial.reports and not trial.complete:
-            point = {f"point/{path}": value for path, value in (trial.now or {}).items()}
-            floats = {key: value for key, value in point.items() if isinstance(value, float)}
-            trial.reports[step] = tuple(
-                MetricPoint(key, float(value), self.last_ms, step)
-                for key, value in {**event["report"], **floats}.items()
-                if key != "step" and isinstance(value, int | float)  # null was not finite
-            )
-        if trial.state is None and event["decision"] in _ENDED_BY:
-            self._end(trial, _ENDED_BY[event["decision"]], None)
 
-    def _end(self, trial: TrialRun, state: State, reason: str | None) -> None:
-        if (state, reason) == (trial.state, trial.reason):
-            return  # already ended by its last decision
-        trial.state, trial.reason, trial.ended_ms = state, reason, self.last_ms
-        trial.complete = False
+def _milliseconds(time: float) -> int:
+    return round(1000 * time)
 
 
 def short_labels(params: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from events import driver_started, study_started
 from PIL import Image
 
 from trainables.checkpoints import MANIFEST, Owner, find_checkpoints
@@ -102,8 +103,8 @@ def begun(config: StudyConfig, **recorded: Any) -> None:
     config.folder.mkdir(parents=True)
     ledger = Ledger(config.folder / "ledger.jsonl")
     space = config.to_dict()
-    ledger.append("study_started", name=config.name, id="1" * 32, space=space, seed=0, **recorded)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=space["study"])
+    ledger.append(study_started(space, name=config.name, **recorded))
+    ledger.append(driver_started(study=space["study"]))
 
 
 CHANGES = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events import added, driver_started, study_ended, study_started
 
 from tune_sr import search
 from tune_sr.driver.run_study import run_study
@@ -158,15 +159,14 @@ def test_trials_that_failed_for_the_machines_sake_are_tried_again_where_that_is_
     marks = {"bicubic": {"psnr_y_db": 20.0}, "teacher": None}
     settings = config.settings.with_overrides({"name": "faults", "trials": 3}, config.space)
     resolved = to_resolved(config.space, settings)
-    ledger.append("study_started", name="faults", id="0" * 32, space=resolved, seed=0, marks=marks)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+    ledger.append(study_started(resolved, name="faults", marks=marks))
+    ledger.append(driver_started(study=resolved["study"]))
     reasons = ["its process was lost 4 times", "diverged at step 2: x", "OSError: [Errno 116] x"]
     for number, reason in enumerate(reasons):
         point = propose("random", config.space, 0, History(), number, config.settings.objective)
-        name = f"{number:04d}"
-        ledger.append("trial_added", trial=name, number=number, point=point)
-        ledger.append("trial_ended", trial=name, state="failed", reason=reason)
-    ledger.append("study_ended", finished=True)
+        ledger.append(added(number, point))
+        ledger.append(ended(number, "failed", reason))
+    ledger.append(study_ended())
     words = ["--space", str(space), "--resume", "--quiet"]
     assert search.main(words) == 1  # there is no student
     assert ends(read_events(config.folder)) == {"failed": 3}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events import driver_started, study_started
 
 from tune_sr import search
 from tune_sr.driver import observers
@@ -129,8 +130,8 @@ def begun_at_3cb7bf0(space: Path) -> Path:
     ledger = Ledger(space.parent / "runs" / "toy" / "ledger.jsonl")
     ledger.path.parent.mkdir(parents=True)
     marks = {"bicubic": {"psnr_y_db": 30.0, "ssim": 0.9}, "teacher": None}
-    ledger.append("study_started", name="toy", id="1", space=resolved, seed=0, marks=marks)
-    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+    ledger.append(study_started(resolved, identity="1", marks=marks))
+    ledger.append(driver_started(study=resolved["study"]))
     return ledger.path.parent
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from events import added, reported, study_started
 
 from tune_sr.cli import streams
 from tune_sr.ledger.ledger import Ledger, read_events
@@ -127,15 +128,14 @@ def test_the_live_table_of_a_poor_terminal_and_of_one_that_goes(
     monkeypatch.setattr(threading, "excepthook", lambda told: pytest.fail(str(told)))
     streams.settle_streams()
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.append("study_started", name="toy", id="1", space={}, seed=0, marks={})
+    ledger.append(study_started())
     frame = StudyOutline(
         name="toy", trials=1, steps=8, objective="psnr_y_db", bicubic=20.0, teacher=30.0, rungs=()
     )
     progress = Progress(ledger.path, frame, stream=stream)
     progress.start()
-    ledger.append("trial_added", trial="0000", number=0, point={"method.w_R": 1.0})
-    report = {"step": 8, "psnr_y_db": 25.0}
-    ledger.append("reported", trial="0000", step=8, report=report, decision="complete")
+    ledger.append(added(0, {"method.w_R": 1.0}))
+    ledger.append(reported(0, 8, 25.0, "complete"))
     stream.gone = gone
     progress.say("a word — while it runs")
     progress.close()

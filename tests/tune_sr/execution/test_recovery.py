@@ -155,7 +155,7 @@ def test_an_errors_file_that_is_no_plain_file_is_not_waited_for(tmp_path: Path) 
     ],
 )
 def test_which_failed_trials_are_retried(reason: str, reports: int, retried: bool) -> None:
-    made = {step: Reported({"psnr_y_db": 20.0}, "continue") for step in range(reports)}
+    made = {step: Reported({"psnr_y_db": 20.0}, "continue", 0.0) for step in range(reports)}
     failed = TrialRecord("0000", 0, {}, made, state="failed", reason=reason)
     assert may_be_retried(failed) is retried
     failed.state = None

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from events import study_ended
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -20,6 +21,7 @@ from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
 from tune_sr.execution.state import StudyState
 from tune_sr.execution.stoppers import Tripped
+from tune_sr.ledger.events import TrialEnded
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_study
@@ -55,7 +57,7 @@ def tell(scheduler: LedgerScheduler, trial: str, told: Mapping[str, Any]) -> str
 
 
 def ended(searcher: LedgerSearcher, live: StudyState, ray_id: str, trial: str) -> None:
-    live.append("trial_ended", trial=trial, state="completed", reason=None)
+    live.append(TrialEnded(trial=trial, state="completed", reason=None))
     searcher.on_trial_complete(ray_id)
 
 
@@ -435,5 +437,5 @@ def test_both_can_be_pickled_and_their_copies_write_nothing(
     for adapter in (LedgerSearcher(config, live), LedgerScheduler(config, live)):
         copy = pickle.loads(pickle.dumps(adapter))
         with pytest.raises(RuntimeError, match="only the driver"):
-            copy._live.append("study_ended", finished=True)
+            copy._live.append(study_ended())
     assert kinds(live) == []

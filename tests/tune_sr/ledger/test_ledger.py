@@ -3,34 +3,33 @@ import logging
 import math
 import pickle
 import threading
+from dataclasses import fields
 
 import pytest
+from events import (
+    added,
+    as_read,
+    attempt,
+    cloned,
+    driver_started,
+    ended,
+    read,
+    reported,
+    retried,
+    study_ended,
+    study_started,
+)
 
-from tune_sr.ledger.history import History, trial_name
+from tune_sr.ledger.events import FIELDS, KINDS, typed
+from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Reported
 from tune_sr.ledger.tail import Tail, follow
-from tune_sr.ledger.usage import GpuMeter
 from tune_sr.tracking.runs import StudyRun
 
 
-def added(number, **point):
-    return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": point}
-
-
-def reported(number, step, psnr, decision="continue"):
-    report = {"step": step, "psnr_y_db": psnr}
-    return {
-        "event": "reported",
-        "trial": trial_name(number),
-        "step": step,
-        "report": report,
-        "decision": decision,
-    }
-
-
-def ended(number, state, reason=None):
-    return {"event": "trial_ended", "trial": trial_name(number), "state": state, "reason": reason}
+def folded(*events):
+    return History.from_events(read(*events))
 
 
 @pytest.fixture
@@ -40,15 +39,9 @@ def ledger(tmp_path):
 
 def test_an_event_is_returned_as_it_is_read(ledger):
     written = [
-        ledger.append("driver_started", host="here", pid=7, start=1),
-        ledger.append("trial_added", trial="0000", number=0, point={"split": (1, 2), 3: True}),
-        ledger.append(
-            "reported",
-            trial="0000",
-            step=4,
-            report={"psnr_y_db": math.nan, "lr": 1e-4},
-            decision="stop",
-        ),
+        ledger.append(driver_started()),
+        ledger.append(added(0, {"split": (1, 2), 3: True})),
+        ledger.append(reported(0, 4, {"psnr_y_db": math.nan, "lr": 1e-4}, "stop")),
     ]
     assert list(ledger.events()) == written
     assert written[1]["point"] == {"split": [1, 2], "3": True}
@@ -57,7 +50,7 @@ def test_an_event_is_returned_as_it_is_read(ledger):
 
 
 def test_every_line_is_strict_json(ledger):
-    ledger.append("reported", report={"a": math.inf, "b": [math.nan]}, reason="two\nlines é")
+    ledger.append(reported(0, 1, {"a": math.inf, "b": [math.nan], "c": "two\nlines é"}))
     text = ledger.path.read_text()
     assert text.count("\n") == 1
     json.loads(text, parse_constant=lambda word: pytest.fail(word))
@@ -70,23 +63,21 @@ def test_no_file_is_no_event(ledger):
 
 def test_a_kill_at_any_byte_loses_that_line_only(ledger, caplog):
     caplog.set_level(logging.CRITICAL)
-    kept = ledger.append("trial_added", trial="0000", number=0, point={"a": {"b": [1, "x}"]}})
+    kept = ledger.append(added(0, {"a": {"b": [1, "x}"]}}))
     start = ledger.path.stat().st_size
-    last = ledger.append(
-        "reported", trial="0000", step=1, report={"psnr_y_db": 30.5}, decision="stop"
-    )
+    last = ledger.append(reported(0, 1, {"psnr_y_db": 30.5}, "stop"))
     whole = ledger.path.read_bytes()
     for cut in range(start, len(whole) + 1):
         ledger.path.write_bytes(whole[:cut])
         survivors = [kept, last] if cut >= len(whole) - 1 else [kept]
         assert list(ledger.events()) == survivors
-        after = Ledger(ledger.path).append("driver_started", pid=8)
+        after = Ledger(ledger.path).append(driver_started(pid=8))
         assert list(ledger.events()) == [*survivors, after]
         assert ledger.path.read_bytes().startswith(whole[:cut]), "append-only"
 
 
 def test_a_half_written_line_is_named(ledger, caplog):
-    ledger.append("driver_started", pid=1)
+    ledger.append(driver_started(pid=1))
     with ledger.path.open("ab") as file:
         file.write(b'{"event": "repor')
     assert len(list(ledger.events())) == 1
@@ -95,11 +86,11 @@ def test_a_half_written_line_is_named(ledger, caplog):
 
 def test_threads_never_share_a_line(ledger):
     for number in range(4):
-        ledger.append("trial_added", trial=trial_name(number), number=number, point={})
+        ledger.append(added(number))
 
     def write(thread):
         for count in range(20):
-            ledger.append("attempt", trial=trial_name(thread), attempt=count, reason="x" * 500)
+            ledger.append(attempt(thread, "x" * 500, count))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -110,11 +101,11 @@ def test_threads_never_share_a_line(ledger):
 
 
 def test_a_pickled_copy_reads_and_refuses_to_append(ledger):
-    event = ledger.append("driver_started", pid=1)
+    event = ledger.append(driver_started(pid=1))
     copy = pickle.loads(pickle.dumps(ledger))
     assert list(copy.events()) == [event]
     with pytest.raises(RuntimeError, match="only the driver"):
-        copy.append("driver_started", pid=2)
+        copy.append(driver_started(pid=2))
 
 
 def test_follow_yields_what_is_written_later_and_ends_with_all_of_it(ledger):
@@ -127,18 +118,18 @@ def test_follow_yields_what_is_written_later_and_ends_with_all_of_it(ledger):
 
     reader = threading.Thread(target=read)
     reader.start()
-    written = [ledger.append("driver_started", pid=1)]
+    written = [ledger.append(driver_started(pid=1))]
     assert first.wait(10)
     with ledger.path.open("ab") as file:
         file.write(b'{"event": "half')
-    written.append(ledger.append("study_ended", finished=True))
+    written.append(ledger.append(study_ended()))
     stop.set()
     reader.join(10)
     assert seen == written
 
 
 def test_follow_ends_with_a_last_line_that_lacks_only_its_end(ledger):
-    event = ledger.append("driver_started", pid=1)
+    event = ledger.append(driver_started(pid=1))
     ledger.path.write_bytes(ledger.path.read_bytes().rstrip(b"\n"))
     stop = threading.Event()
     stop.set()
@@ -147,20 +138,21 @@ def test_follow_ends_with_a_last_line_that_lacks_only_its_end(ledger):
 
 def test_a_reader_holds_a_chunk_at_a_time_and_loses_no_line_between_two(ledger, monkeypatch):
     monkeypatch.setattr("tune_sr.ledger.tail._CHUNK", 64)
-    written = [ledger.append("driver_started", pid=pid, note="x" * (40 * pid)) for pid in range(6)]
+    notes = [{"note": "x" * (40 * count)} for count in range(6)]
+    written = [ledger.append(driver_started(study=note)) for note in notes]
     tail, rounds = Tail(ledger.path), []
     while events := tail.read():
         rounds.append(events)
     assert [event for events in rounds for event in events] == written and len(rounds) > 3
     assert tail.read() == tail.rest() == []
-    written.append(ledger.append("study_ended", finished=True))
+    written.append(ledger.append(study_ended()))
     assert tail.read() == written[-1:]
 
 
 def test_the_first_report_of_a_step_counts():
-    history = History.from_events([added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop")])
+    history = folded(added(0), reported(0, 10, 30.0), reported(0, 10, 99.0, "stop"))
     assert history.trials["0000"].reports[10] == Reported(
-        {"step": 10, "psnr_y_db": 30.0}, "continue"
+        {"step": 10, "psnr_y_db": 30.0}, "continue", 1.0
     )
     assert history.trials["0000"].state is None
     assert history.repeats == 1
@@ -168,21 +160,21 @@ def test_the_first_report_of_a_step_counts():
 
 @pytest.mark.parametrize(("decision", "state"), [("stop", "stopped"), ("complete", "completed")])
 def test_a_final_decision_ends_a_trial_whose_end_was_not_written(decision, state):
-    history = History.from_events([added(0), added(1), reported(0, 10, 30.0, decision)])
+    history = folded(added(0), added(1), reported(0, 10, 30.0, decision))
     assert history.trials["0000"].state == state
     assert [record.name for record in history.running()] == ["0001"]
 
 
 def test_an_explicit_end_wins():
-    events = [added(0), reported(0, 10, 30.0), ended(0, "failed", "diverged")]
-    record = History.from_events(events).trials["0000"]
+    history = folded(added(0), reported(0, 10, 30.0), ended(0, "failed", "diverged"))
+    record = history.trials["0000"]
     assert (record.state, record.reason) == ("failed", "diverged")
 
 
 def test_a_study_is_finished_until_a_driver_extends_it():
-    events = [{"event": "driver_started"}, {"event": "study_ended", "finished": True}]
-    assert History.from_events(events).finished
-    extended = History.from_events([*events, {"event": "driver_started"}])
+    events = [driver_started(), study_ended()]
+    assert folded(*events).finished
+    extended = folded(*events, driver_started(2))
     assert not extended.finished
     assert extended.starts == 2
 
@@ -190,62 +182,64 @@ def test_a_study_is_finished_until_a_driver_extends_it():
 def test_live_and_replayed_histories_agree(ledger):
     live = History()
     for event in (
-        added(0, x=1.5),
+        added(0, {"x": 1.5}),
         reported(0, 1, math.inf),
         ended(0, "failed", "diverged"),
         added(1),
     ):
-        live.apply(ledger.append(**event))
+        live.apply(ledger.append(event))
     replayed = History.from_events(ledger.events())
     assert repr(replayed) == repr(live)
     assert math.isnan(live.trials["0000"].reports[1].report["psnr_y_db"])
 
 
-@pytest.mark.parametrize(
-    ("state", "last_growth", "step"),
-    [
-        ("completed", 0, 10),  # ties go to the earlier
-        ("completed", 15, 20),
-        ("completed", 20, 40),  # the report at the growth itself is of the student before it
-        ("stopped", 50, 10),  # stopped before it had grown
-        ("failed", 0, None),
-    ],
-)
-def test_a_score_is_the_best_report_since_the_last_growth(state, last_growth, step):
-    events = [added(0), reported(0, 10, 31.0), reported(0, 20, 30.0), reported(0, 30, math.nan)]
-    events += [reported(0, 40, 29.0), ended(0, state)]
-    if last_growth == 0:
-        events.insert(3, reported(0, 15, 31.0))
-    assert History.from_events(events).trials["0000"].score_step("psnr_y_db", last_growth) == step
-
-
-STARTED = {"event": "study_started", "space": {"study": {}}, "marks": {}}
-FIT = [
-    STARTED,
-    {"event": "driver_started", "study": {}},
-    added(0, lr=0.1),
+FIT = read(
+    study_started({"study": {}}, digests={}),
+    driver_started(),
+    added(0, {"lr": 0.1}),
+    attempt(0),
     reported(0, 10, 30.0),
-    {"event": "attempt", "trial": "0000", "attempt": 2, "reason": "its process was lost"},
-    {"event": "cloned", "trial": "0000", "from": "0000", "step": 10, "point": {}, "caveat": None},
-    ended(0, "completed"),
-    {"event": "study_ended", "finished": True},
-]
+    cloned(0, 0, 10, {}),
+    ended(0),
+    retried(0),
+    study_ended(),
+)
+"""An event of every kind."""
+UNREAD = {
+    *(
+        "attempt",
+        "name",
+        "id",
+        "seed",
+        "host",
+        "pid",
+        "start",
+    ),  # no value of which is computed with
+    *("reason", "study", "marks", "digests", "caveat"),  # of which old ledgers have none
+}
 WRONG = {
     "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
     "number": ["0", -1, 1.5, True, None], "point": [None, []], "step": ["10", None, -1, True],
     "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
-    "reason": [[]],
+    "reason": [[]], "digests": [[], None],
 }  # fmt: skip
+
+
+def test_every_kind_has_a_line_here_and_its_keys_in_order():
+    assert [event["event"] for event in FIT] == list(KINDS)
+    for event in FIT:
+        kind = KINDS[event["event"]]
+        assert typed(event).to_dict(event["time"]) == event
+        assert list(typed(event).to_dict(0.0)) == list(event)
+        assert {each.name for each in FIELDS[kind.kind]} == {each.name for each in fields(kind)}
 
 
 def damaged():
     """Every event with a field left out, and with each wrong value of each of its fields."""
     for line, event in enumerate(FIT):
         for key in event:
-            if key not in ("event", "attempt", "reason", "study", "marks", "caveat") or (
-                (event["event"], key) == ("cloned", "caveat")
-            ):
+            if key not in ("event", *UNREAD) or (event["event"], key) == ("cloned", "caveat"):
                 yield line, {k: v for k, v in event.items() if k != key}
             yield from ((line, {**event, key: value}) for value in WRONG.get(key, ()))
         yield line, {**event, "time": "noon"}
@@ -255,8 +249,8 @@ def damaged():
 def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     ledger, caplog, line, wrong
 ):
-    lines = [{"time": 1.0, **event} for event in FIT]
-    lines[line] = {"time": 1.0, **wrong}
+    lines = list(FIT)
+    lines[line] = wrong
     ledger.path.write_text("".join(json.dumps(each) + "\n" for each in lines))
     events = list(ledger.events())
     assert lines[line] not in events
@@ -266,7 +260,6 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     assert f"ledger.jsonl:{line + 1}: " in caplog.text
     words = caplog.text
     History.from_events(events)
-    GpuMeter.from_events(events)
     mirror = StudyRun()
     for event in events:
         mirror.apply(event)
@@ -276,9 +269,9 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
 
 def test_of_a_trial_that_was_never_added_one_line_is_written(ledger, caplog):
     for number in (0, 2):
-        ledger.append(**added(number))
+        ledger.append(added(number))
     for step in (10, 20, 30):
-        ledger.append(**reported(1, step, 30.0))
+        ledger.append(reported(1, step, 30.0))
     history = History.from_events(ledger.events())
     assert list(history.trials) == ["0000", "0002"]
     (said,) = caplog.messages
@@ -289,16 +282,16 @@ def test_the_next_trial_takes_the_lowest_number_that_none_has():
     history = History()
     numbers = [history.free_number()]
     for number in (1, 2, 0, 4):
-        history.apply(added(number))
+        history.apply(as_read(added(number)))
         numbers.append(history.free_number())
     assert numbers == [0, 0, 0, 3, 3]
 
 
 def test_lines_after_what_is_no_json_object_are_read(ledger):
-    ledger.append("driver_started")
+    ledger.append(driver_started())
     with ledger.path.open("ab") as file:
         file.write(b'[1]\n"x"\n{"no": 1}\nnull\n\xff\n' + b"[" * 100_000 + b"\n")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert [event["event"] for event in ledger.events()] == ["driver_started", "study_ended"]
 
 
@@ -308,7 +301,7 @@ def test_a_ledger_that_lost_its_name_says_so_and_is_saved(tmp_path, how):
     folder.mkdir()
     ledger = Ledger(folder / "ledger.jsonl")
     assert ledger.displaced() is None
-    ledger.append("driver_started", pid=1)
+    ledger.append(driver_started(pid=1))
     assert ledger.displaced() is None
     content = ledger.path.read_bytes()
     if how == "removed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from events import added, as_read, ended, reported
 
 from tune_sr.ledger.history import History
 from tune_sr.ledger.reports import PackedReports, Reported, pack
@@ -13,7 +14,9 @@ from tune_sr.ledger.reports import PackedReports, Reported, pack
 def told(count: int) -> dict[int, Reported]:
     return {
         10 * number: Reported(
-            {"psnr_y_db": 30 + number / 7, "params": 1e5}, "continue" if number < count else "stop"
+            {"psnr_y_db": 30 + number / 7, "params": 1e5},
+            "continue" if number < count else "stop",
+            number / 7,
         )
         for number in range(1, count + 1)
     }
@@ -31,7 +34,7 @@ def test_packed_reports_are_the_same_mapping() -> None:
 
 
 def test_a_figure_that_was_not_finite_is_still_not() -> None:
-    small = pack({1: Reported({"psnr_y_db": math.nan}, "continue")})
+    small = pack({1: Reported({"psnr_y_db": math.nan}, "continue", 1.0)})
     assert math.isnan(small[1].report["psnr_y_db"])
 
 
@@ -39,8 +42,8 @@ def test_a_figure_that_was_not_finite_is_still_not() -> None:
     "reports",
     [
         {},
-        {2: Reported({"a": 1.0}, "continue"), 1: Reported({"a": 1.0}, "continue")},
-        {1: Reported({"a": 1.0}, "continue"), 2: Reported({}, "continue")},
+        {2: Reported({"a": 1.0}, "continue", 1.0), 1: Reported({"a": 1.0}, "continue", 1.0)},
+        {1: Reported({"a": 1.0}, "continue", 1.0), 2: Reported({}, "continue", 1.0)},
     ],
 )
 def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> None:
@@ -48,19 +51,18 @@ def test_what_is_out_of_order_stays_as_it_is(reports: dict[int, Reported]) -> No
 
 
 def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
-    events = [{"event": "trial_added", "trial": "0000", "number": 0, "point": {}}]
+    events = [as_read(added(0))]
     values = [30.0, 31.5, None, 31.0]
     for number, value in enumerate(values, start=1):
         report = {"psnr_y_db": value, "ssim": 0.8, "loss/kd": 1.0}
         decision = "stop" if number == len(values) else "continue"
-        events.append({"event": "reported", "trial": "0000", "step": 10 * number,
-                       "report": report, "decision": decision})  # fmt: skip
-    events.append({"event": "trial_ended", "trial": "0000", "state": "stopped", "reason": None})
+        events.append(as_read(reported(0, 10 * number, report, decision)))
+    events.append(as_read(ended(0, "stopped")))
     whole, few = History.from_events(events), History.from_events(events, keys=("psnr_y_db",))
     full, small = whole.trials["0000"], few.trials["0000"]
     assert isinstance(small.reports, PackedReports)
-    assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue")
+    assert small.reports[20] == Reported({"psnr_y_db": 31.5}, "continue", 0.0)
     assert small.best("psnr_y_db") == full.best("psnr_y_db") == 20
-    assert small.score_step("psnr_y_db", 25) == full.score_step("psnr_y_db", 25) == 40
+    assert small.best("psnr_y_db", since=26) == full.best("psnr_y_db", since=26) == 40
     few.apply({**events[1], "step": 50})  # a report after the end is taken as well
     assert list(small.reports) == [10, 20, 30, 40, 50]

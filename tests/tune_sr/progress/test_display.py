@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from events import added, attempt, driver_started, ended, reported, study_ended, study_started
 from rich.console import Console
 
 from tune_sr.ledger.ledger import Ledger
@@ -34,22 +35,22 @@ def ledger(tmp_path):
 
 def begin(ledger, start=1):
     if start == 1:
-        ledger.append("study_started", name="dfsr", space={}, seed=0)
-    ledger.append("driver_started", host="here", pid=1, start=start)
+        ledger.append(study_started(name="dfsr"))
+    ledger.append(driver_started(start))
 
 
 def add(ledger, number, **point):
     point = {"method.w_R": 0.123456, "method.P": 2} | point
-    ledger.append("trial_added", trial=f"{number:04d}", number=number, point=point)
+    ledger.append(added(number, point))
 
 
 def report(ledger, number, step, psnr, decision="continue"):
     values = {"step": float(step), "psnr_y_db": psnr, "ssim": 0.8}
-    ledger.append("reported", trial=f"{number:04d}", step=step, report=values, decision=decision)
+    ledger.append(reported(number, step, values, decision))
 
 
 def end(ledger, number, state, reason=None):
-    ledger.append("trial_ended", trial=f"{number:04d}", state=state, reason=reason)
+    ledger.append(ended(number, state, reason))
 
 
 def some_study(ledger):
@@ -75,7 +76,7 @@ def told(ledger, outline=FRAME):
 
 def test_one_line_per_event(ledger):
     some_study(ledger)
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert told(ledger) == [
         "trial 0000 added method.w_R=0.1235 method.P=2",
         "trial 0000 step 60/300 psnr_y_db 28.31 (+0.84 over bicubic) continue",
@@ -95,10 +96,10 @@ def test_one_line_per_event(ledger):
 def test_what_a_resume_tells(ledger):
     some_study(ledger)
     begin(ledger, start=2)
-    ledger.append("attempt", trial="0003", attempt=2, reason="the driver was started again")
+    ledger.append(attempt(3, "the driver was started again"))
     report(ledger, 3, 120, 28.0)
     report(ledger, 3, 180, float("nan"))
-    ledger.append("study_ended", finished=False)
+    ledger.append(study_ended(finished=False))
     assert told(ledger)[-5:] == [
         "study dfsr resumed (start 2): 3 of 4 trials have ended",
         "trial 0003 attempt 2: the driver was started again",
@@ -120,8 +121,7 @@ def test_without_marks_nothing_is_compared(ledger):
 def study_with_caveats(ledger):
     begin(ledger)
     for number, caveat in enumerate((None, "one thing", "another", "one thing")):
-        caveat = {"caveat": caveat} if caveat else {}
-        ledger.append("trial_added", trial=f"{number:04d}", number=number, point={}, **caveat)
+        ledger.append(added(number, caveat=caveat))
     report(ledger, 2, 60, 28.31)
     report(ledger, 3, 300, 28.81, "complete")
     end(ledger, 3, "completed")
@@ -130,7 +130,7 @@ def study_with_caveats(ledger):
 def test_a_caveat_is_told_once_and_marks_every_figure_that_it_is_about(ledger):
     study_with_caveats(ledger)
     begin(ledger, start=2)
-    ledger.append("study_ended", finished=False)
+    ledger.append(study_ended(finished=False))
     *lines, last = told(ledger)
     assert last.endswith("best 28.81* (+1.34 over bicubic), trial 0003")
     assert lines == [
@@ -193,11 +193,9 @@ def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(l
     for number, (psnr, params) in enumerate(figures):
         add(ledger, number)
         values = {"step": 300.0, "psnr_y_db": psnr, "params": params}
-        ledger.append(
-            "reported", trial=f"{number:04d}", step=300, report=values, decision="complete"
-        )
+        ledger.append(reported(number, 300, values, "complete"))
         end(ledger, number, "completed" if number < 3 else "failed")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     _, best, _, head, *rows = screen(ledger, outline=outline)
     assert best.startswith("best 28.50 dB (+1.03 over bicubic), trial 0001")
     assert head.split()[-4:] == ["gain", "params", "w_R", "P"]
@@ -228,7 +226,7 @@ def test_more_trials_than_lines(ledger):
 
 def test_conditional_quantities_leave_gaps(ledger):
     begin(ledger)
-    ledger.append("trial_added", trial="0000", number=0, point={"method.P": 1})
+    ledger.append(added(0, {"method.P": 1}))
     add(ledger, 1)
     lines = screen(ledger)
     assert lines[-2].split()[-1] == "1"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from events import added, driver_started, ended, reported, study_ended, study_started
 from PIL import Image
 
 from trainables.checkpoints import find_checkpoints, point_digest
@@ -84,26 +85,24 @@ def resolved(space):
 
 
 def begin(ledger, space, **more):
-    fields = {"name": "toy", "space": resolved(space), "seed": 0, "marks": MARKS}
-    ledger.append("study_started", **{**fields, **more})
+    ledger.append(study_started(resolved(space), **{"identity": None, "marks": MARKS, **more}))
     start(ledger, space)
 
 
 def start(ledger, space):
-    ledger.append("driver_started", host="h", pid=1, start=1, study=resolved(space)["study"])
+    ledger.append(driver_started(study=resolved(space)["study"]))
 
 
-def trial(ledger, number, point, values, state="completed", reason=None, cost=None, **more):
+def trial(ledger, number, point, values, state="completed", reason=None, cost=None, caveat=None):
     """A trial that reported `values` at steps 2, 4, ..."""
-    name = f"{number:04d}"
-    ledger.append("trial_added", trial=name, number=number, point=point, **more)
+    ledger.append(added(number, point, caveat))
     for step, psnr in zip(range(2, 10, 2), values, strict=False):
         report = {"step": float(step), "psnr_y_db": psnr, "ssim": psnr / 100, "lr": 0.1}
         report |= {"psnr_y_db_x2": psnr, "ssim_x2": psnr / 100}
         report |= {} if cost is None else {"params": cost}
-        ledger.append("reported", trial=name, step=step, report=report, decision="continue")
+        ledger.append(reported(number, step, report))
     if state is not None:
-        ledger.append("trial_ended", trial=name, state=state, reason=reason)
+        ledger.append(ended(number, state, reason))
 
 
 def test_the_summary_has_what_product_md_promises(ledger, space):
@@ -111,7 +110,7 @@ def test_the_summary_has_what_product_md_promises(ledger, space):
     trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
     trial(ledger, 1, WHOLE, [28.0, 28.5], "stopped", caveat="of a wide student")
     trial(ledger, 2, WHOLE, [29.9], "failed", "diverged at step 3: loss is not finite")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     summary = write_results(ledger.path.parent).summary()
     assert summary == json.loads((ledger.path.parent / "summary.json").read_text())
     seconds = summary.pop("seconds")
@@ -193,7 +192,7 @@ def test_a_step_repeated_after_a_kill_counts_once(ledger, space):
     trial(ledger, 0, WHOLE, [27.0, 27.5], None)
     start(ledger, space)
     report = {"step": 4.0, "psnr_y_db": 29.0, "ssim": 0.9}
-    ledger.append("reported", trial="0000", step=4, report=report, decision="continue")
+    ledger.append(reported(0, 4, report))
     results = load_results(ledger.path.parent)
     assert results.summary()["student_steps"] == 4
     assert results.summary()["best"]["psnr_y_db"] == 27.5
@@ -231,15 +230,15 @@ def trained(ledger, space):
 
     def train(point, steps, space=space, cost=None):
         begin(ledger, space)
-        ledger.append("trial_added", trial="0000", number=0, point=point, caveat="of a toy")
+        ledger.append(added(0, point, "of a toy"))
         saved = SavedRun(
             space.trial_config(point), ledger.path.parent / "trials" / "start-001" / "0000"
         )
         while saved.run.step < steps:
             report = saved.advance() | ({} if cost is None else {"params": cost})
             step = int(report["step"])
-            ledger.append("reported", trial="0000", step=step, report=report, decision="continue")
-        ledger.append("trial_ended", trial="0000", state="stopped", reason=None)
+            ledger.append(reported(0, step, report))
+        ledger.append(ended(0, "stopped"))
         return ledger.path.parent
 
     return train
@@ -370,7 +369,7 @@ def test_a_study_with_two_objectives_has_a_front(ledger, home):
     for number, (features, value, state) in enumerate(told):
         point = {"student.features": features, "method.P": 1}
         trial(ledger, number, point, [value], state, cost=SIZES[features])
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     results = write_results(ledger.path.parent)
     summary = results.summary()
     assert summary["objective"] == ["psnr_y_db", "params"]

@@ -2,7 +2,9 @@ import itertools
 import math
 from collections import Counter
 
+import events as build
 import pytest
+from events import as_read
 
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
@@ -28,7 +30,7 @@ def chance(*purpose):
 
 
 def added(number):
-    return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": {}}
+    return as_read(build.added(number))
 
 
 def decide(scheduler, budget, history, trial, step, value, **more):
@@ -37,14 +39,7 @@ def decide(scheduler, budget, history, trial, step, value, **more):
 
 
 def reported(trial, step, value, decision, **more):
-    report = {"psnr_y_db": value, **more}
-    return {
-        "event": "reported",
-        "trial": trial,
-        "step": step,
-        "report": report,
-        "decision": decision,
-    }
+    return as_read(build.reported(int(trial), step, {"psnr_y_db": value, **more}, decision))
 
 
 def study(scheduler, trials=20, concurrent=4, luck=0, objective=PSNR_ONLY):

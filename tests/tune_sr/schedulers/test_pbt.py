@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import events as build
 import pytest
+from events import as_read, cloned, driver_started, ended, study_ended, study_started
 from ray.tune.schedulers import TrialScheduler
 
 from trainables.job import Job
@@ -18,7 +20,7 @@ from trainables.values import ConfigError, derive_seed
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
 from tune_sr.execution.state import StudyState
-from tune_sr.ledger.events import Event
+from tune_sr.ledger.events import Event, NewEvent, TrialCloned
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.results.results import write_results
@@ -46,12 +48,11 @@ def config(toy_space: ToySpace, tmp_path: Path) -> StudyConfig:
 
 def added(number: int, **point: Any) -> Event:
     point = {"optimiser.lr": 0.01, "student.features": 8, **point}
-    return {"event": "trial_added", "trial": trial_name(number), "number": number, "point": point}
+    return as_read(build.added(number, point))
 
 
 def reported(number: int, step: int, value: float) -> Event:
-    return {"event": "reported", "trial": trial_name(number), "step": step,
-            "report": {"psnr_y_db": value}, "decision": "continue"}  # fmt: skip
+    return as_read(build.reported(number, step, {"psnr_y_db": value}))
 
 
 def population(**changes: Any) -> PopulationBasedTraining:
@@ -94,8 +95,7 @@ def test_nobody_copies_between_steps_in_small_company_an_equal_or_a_failed_one()
     level = [*events, reported(2, 20, 31.0)]
     assert population().copy(History.from_events(level), "0000", 20) is not None
     assert population(unchanged=1).copy(History.from_events(level), "0000", 20) is None
-    failed = {"event": "trial_ended", "state": "failed", "reason": "diverged"}
-    ends = [{**failed, "trial": trial_name(number)} for number in (1, 2)]
+    ends = [as_read(ended(number, "failed", "diverged")) for number in (1, 2)]
     assert population().copy(History.from_events([*level, *ends]), "0000", 20) is None
     equal = [*map(added, range(3)), *(reported(number, 20, 30.0) for number in range(3))]
     assert all(
@@ -136,8 +136,8 @@ def test_every_copy_is_that_of_the_ledger_before_it_and_made_up_for_after_a_kill
         assert population().unwritten_replacement([*events, *new]) == (copy and (record.name, copy))
         if copy is not None:
             copies += 1
-            told = {"event": "cloned", "trial": record.name, "from": copy.source,
-                    "step": step, "point": copy.point, "caveat": copy.caveat}  # fmt: skip
+            clone = TrialCloned(trial=record.name, **copy._asdict())
+            told = as_read(clone)
             history.apply(told)
             new.append(told)
             assert record.point == copy.point and record.caveat == copy.caveat
@@ -198,13 +198,10 @@ def test_the_searcher_learns_of_the_point_that_it_proposed(config: StudyConfig) 
     events: list[Event] = []
     for number, point in enumerate(points[:6]):
         events += [{**added(number), "point": point}, reported(number, 12, 30.0 - number)]
-    clone = {"event": "cloned", "trial": "0005", "from": "0000", "step": 12, "caveat": "a copy"}
-    ends = [
-        {"event": "trial_ended", "trial": trial_name(n), "state": "completed"} for n in range(5)
-    ]
-    stopped = {"event": "trial_ended", "trial": "0005", "state": "stopped"}
-    copied = [*events, {**clone, "point": points[0]}, reported(5, 32, 99.0)]
-    completed = {**stopped, "state": "completed"}
+    clone = as_read(cloned(5, 0, 12, points[0], "a copy"))
+    ends = [as_read(ended(number)) for number in range(5)]
+    stopped, completed = as_read(ended(5, "stopped")), as_read(ended(5))
+    copied = [*events, clone, reported(5, 32, 99.0)]
     told = propose("tpe", config.space, 0, History.from_events([*copied, *ends, completed]), 6)
     assert told == propose(
         "tpe", config.space, 0, History.from_events([*events, *ends, stopped]), 6
@@ -213,22 +210,23 @@ def test_the_searcher_learns_of_the_point_that_it_proposed(config: StudyConfig) 
 
 def test_a_run_of_mlflow_is_told_in_tags_what_it_became() -> None:
     mirror = StudyRun()
-    for event in (added(0), reported(0, 20, 30.0)):
-        mirror.apply({**event, "time": 1.0})
-    clone = {"event": "cloned", "trial": "0000", "from": "0002", "step": 20, "time": 2.0}
     point = {"optimiser.lr": 0.5, "method.P": 2}
-    mirror.apply({**clone, "point": point, "caveat": "a copy"})
-    mirror.apply({**clone, "from": "0001", "step": 40, "point": point, "caveat": "a copy"})
-    mirror.apply({**reported(0, 60, 31.0), "time": 3.0})
+    copies = [
+        as_read(cloned(0, source, step, point, "a copy")) for source, step in ((2, 20), (1, 40))
+    ]
+    for event in (added(0), reported(0, 20, 30.0), *copies, reported(0, 60, 31.0)):
+        mirror.apply(event)
     trial = mirror.trials["0000"]
     assert trial.tags["caveat"] == "a copy"
     assert trial.tags["cloned"] == "from 0001 at step 40; from 0002 at step 20"
     assert trial.point["optimiser.lr"] == 0.01  # whose parameters were logged
-    assert [point.key for point in trial.reports[20]] == ["psnr_y_db"]
-    assert {point.key: point.value for point in trial.reports[60]} == {
-        "psnr_y_db": 31.0,
-        "point/optimiser.lr": 0.5,
-    }
+    points, reports = trial.unsent(1000)
+    assert reports == 2
+    assert [(point.step, point.key, point.value) for point in points] == [
+        (20, "psnr_y_db", 30.0),
+        (60, "psnr_y_db", 31.0),
+        (60, "point/optimiser.lr", 0.5),
+    ]
 
 
 # --- a toy study, begun again and again ---------------------------------------------------------
@@ -245,8 +243,8 @@ class Mortal(Ledger):
         super().__init__(path)
         self._deaths = deaths
 
-    def append(self, event: str, **fields: Any) -> Event:
-        written = super().append(event, **fields)
+    def append(self, event: NewEvent) -> Event:
+        written = super().append(event)
         if len(self.path.read_bytes().splitlines()) in self._deaths:
             raise KilledError
         return written
@@ -257,11 +255,9 @@ def drive(config: StudyConfig, images: RunImages, deaths: Sequence[int] = ()) ->
     live = StudyState(Mortal(config.folder / "ledger.jsonl", deaths))
     if live.history.study is None:
         space = config.to_dict()
-        live.append(
-            "study_started", name=config.name, space=space, seed=config.settings.seed, marks={}
-        )
+        live.append(study_started(space, name=config.name, identity=None))
     live.write_missing_clone(config.population())
-    live.append("driver_started", study=config.settings.to_dict())
+    live.append(driver_started(study=config.settings.to_dict()))
     live.write_missing_ends()
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     keep = exploit_steps(config.settings.scheduler, config.space.budget)
@@ -278,7 +274,7 @@ def drive(config: StudyConfig, images: RunImages, deaths: Sequence[int] = ()) ->
         while decision == TrialScheduler.CONTINUE:
             decision = scheduler.on_trial_result(None, trial, trainable.step())
         searcher.on_trial_complete(str(turn))
-    live.append("study_ended", finished=True)
+    live.append(study_ended())
 
 
 def story(folder: Path) -> list[Event]:

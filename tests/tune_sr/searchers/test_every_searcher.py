@@ -9,11 +9,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from events import added, as_read, ended, read, reported
 
 from trainables.values import ConfigError, derive_seed
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.objectives.objective import Objective
 from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, max_trials
+from tune_sr.searchers.context import ProposalCache, ProposalContext
 from tune_sr.searchers.propose import propose
 from tune_sr.study.space_file import read_resolved
 
@@ -77,22 +79,15 @@ def quality(point):
 
 def life(number, point, end="completed"):
     """The events of one trial, in order."""
-    name = trial_name(number)
-    yield {"event": "trial_added", "trial": name, "number": number, "point": point}
+    yield as_read(added(number, point))
     steps = {"completed": 10, "diverged": 1}.get(end, 4)
     for report in range(1, steps + 1):
         value = quality(point) - 5 / report
-        yield {
-            "event": "reported",
-            "trial": name,
-            "step": 10 * report,
-            "report": {"psnr_y_db": value},
-            "decision": "continue",
-        }
+        yield as_read(reported(number, 10 * report, {"psnr_y_db": value}))
     if end is not None:
         state = "failed" if end == "diverged" else end
         reason = {"diverged": "diverged", "failed": "no report"}.get(end)
-        yield {"event": "trial_ended", "trial": name, "state": state, "reason": reason}
+        yield as_read(ended(number, state, reason))
 
 
 def study(searcher, trials, seed=0, ends=ENDS):
@@ -185,7 +180,7 @@ def test_a_longer_ledger_repeats_every_earlier_proposal(searcher):
 
 def test_what_earlier_calls_have_worked_out_changes_no_proposal(searcher):
     space, history = space_for(searcher), History()
-    cache, lives = {}, {}
+    cache, lives = ProposalCache(space), {}
     for number in range(14):
         point = propose(searcher, space, 0, history, number)
         assert propose(searcher, space, 0, history, number, cache=cache) == point
@@ -217,11 +212,12 @@ def test_the_order_in_which_trials_reported_does_not_matter(searcher):
 def test_what_a_running_trial_has_reported_teaches_nothing(searcher):
     space = space_for(searcher)
     events, points = beginning(searcher, 10)
-    added, *reports = life(10, {**points[-1], "optimiser.lr": 0.1}, end=None)
-    before = propose(searcher, space, 0, History.from_events([*events, added]), 11)
+    addition, *reports = life(10, {**points[-1], "optimiser.lr": 0.1}, end=None)
+    before = propose(searcher, space, 0, History.from_events([*events, addition]), 11)
     assert reports
     assert (
-        propose(searcher, space, 0, History.from_events([*events, added, *reports]), 11) == before
+        propose(searcher, space, 0, History.from_events([*events, addition, *reports]), 11)
+        == before
     )
 
 
@@ -230,11 +226,8 @@ def test_a_trial_without_one_finite_report_does_no_harm(searcher):
     point = space.first_points[0]
     events = []
     for number, decision in enumerate(["complete", "stop", "complete", "stop", "stop", "stop"]):
-        name = trial_name(number)
-        report = {"event": "reported", "trial": name, "step": 100, "decision": decision}
-        report["report"] = {"psnr_y_db": math.nan, "lr": 0.1}
-        added = {"event": "trial_added", "trial": name, "number": number, "point": point}
-        events += [added, report]
+        report = {"psnr_y_db": math.nan, "lr": 0.1}
+        events += read(added(number, point), reported(number, 100, report, decision))
     propose(searcher, space, 0, History.from_events(events), 6)
 
 
@@ -292,7 +285,6 @@ def distance(one, other):
 
 @pytest.mark.parametrize("searcher", ["gp", "cmaes", "nsga2"])
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
-    from tune_sr.searchers.context import ProposalContext
     from tune_sr.searchers.optuna_trials import worths  # all three ask by it
 
     points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
@@ -300,7 +292,9 @@ def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
     for number, end in enumerate(("completed", "stopped", "diverged")):
         for event in life(number, points[number], end):
             history.apply(event)
-    question = ProposalContext(SPACE_OBJECT, 3, 0, 0, ended=list(history.trials.values()))
+    question = ProposalContext(
+        SPACE_OBJECT, 3, 0, 0, ProposalCache(SPACE_OBJECT), ended=list(history.trials.values())
+    )
     completed, stopped, diverged = (value for _, (value,) in worths(question))
     assert completed == pytest.approx(quality(points[0]) - 0.5)
     assert stopped == pytest.approx(quality(points[1]) - 0.5)
@@ -327,8 +321,7 @@ def test_a_point_that_was_tried_is_not_tried_again_while_others_are_left():
         history = History()
         for number in range(3):
             point = propose(searcher, space, 0, history, number)
-            added = {"event": "trial_added", "trial": trial_name(number), "number": number}
-            history.apply({**added, "point": point})
+            history.apply(as_read(added(number, point)))
         assert {each.point["method.P"] for each in history.trials.values()} == {1, 2, 3}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from events import driver_started
 
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.storage import append_file, disk
@@ -20,7 +21,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    first = ledger.append("driver_started", host="here", pid=7, start=1)
+    first = ledger.append(driver_started(1))
     write, tries = os.write, []
 
     def full_at_first(descriptor: int, line: bytes) -> int:
@@ -34,7 +35,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     monkeypatch.setattr(append_file.os, "write", full_at_first)
     monkeypatch.setattr(disk, "_LOOK_AGAIN_S", 0.01)
     with caplog.at_level(logging.WARNING):
-        second = ledger.append("driver_started", host="here", pid=8, start=2)
+        second = ledger.append(driver_started(2))
     said = [record.message for record in caplog.records]
     assert said == [f"{ledger.path}: No space left on device; waiting: make room there"]
     assert list(ledger.events()) == [first, second]

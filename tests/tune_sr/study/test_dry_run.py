@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from events import added, as_read, reported
 
 from trainables.checkpoint_size import checkpoint_bytes
 from trainables.config import TrialConfig
@@ -101,16 +102,11 @@ def test_the_configurations_shown_are_those_that_will_be_tried(config, searcher)
         return
     history = History()
     for number in range(SAMPLES):
-        name = f"{number:04d}"
         point = propose(searcher, config.space, 3, history, number)
         assert point == propose(searcher, config.space, 3, History(), number)
         report = {"psnr_y_db": 30.0 + number}
-        for event in (
-            {"event": "trial_added", "trial": name, "number": number, "point": point},
-            {"event": "reported", "trial": name, "step": 100, "report": report,
-             "decision": "complete"},
-        ):  # fmt: skip
-            history.apply(event)
+        for event in (added(number, point), reported(number, 100, report, "complete")):
+            history.apply(as_read(event))
 
 
 @pytest.mark.parametrize(("name", "concurrent"), [*itertools.product(SCHEDULERS, (1, 3, 20))])

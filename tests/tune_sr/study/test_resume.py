@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events import driver_started, study_started
 
 from tune_sr import search
 from tune_sr.ledger.ledger import Ledger, read_events
@@ -45,8 +46,8 @@ def begin(toy_space: ToySpace, tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / "runs" / "toy"
         folder.mkdir(parents=True)
         ledger = Ledger(folder / "ledger.jsonl")
-        ledger.append("study_started", name="toy", id="1", space=resolved, seed=0)
-        ledger.append("driver_started", host="h", pid=1, start=1, study=resolved["study"])
+        ledger.append(study_started(resolved))
+        ledger.append(driver_started(study=resolved["study"]))
         return folder
 
     return begin
@@ -79,7 +80,7 @@ def test_a_study_is_read_as_its_latest_driver_had_it(begin: Callable[..., Path])
     assert (settings.trials, space.path) == (6, folder / "space.yaml")
     extended = {**settings.to_dict(), "trials": 9}
     ledger = Ledger(folder / "ledger.jsonl")
-    ledger.append("driver_started", host="h", pid=2, start=2, study=extended)
+    ledger.append(driver_started(2, extended))
     again, extended_settings = load_stored_study(folder, read_events(folder))
     assert (again, extended_settings.trials) == (space, 9)
 
@@ -100,7 +101,7 @@ def test_remains_without_their_ledger_are_refused(resume: Resume, tmp_path: Path
     (folder / "ledger.saved.jsonl").touch()
     saved = folder / "ledger.saved.jsonl"
     assert refusal(resume) == f"{folder}: {what}: bring back {saved}, {ways}"
-    Ledger(folder / "ledger.jsonl").append("driver_started", host="h", pid=1, start=1)
+    Ledger(folder / "ledger.jsonl").append(driver_started())
     what = "has events of a study and not the one that began it (study_started)"
     assert refusal(resume) == f"{folder / 'ledger.jsonl'}: {what}: bring back {saved}, {ways}"
 
@@ -258,7 +259,7 @@ def test_of_many_differences_three_are_shown(
     fixed = {"batch": {"images": 3, "patch": 24}, "ema": 0.9}
     changed = toy_space(fixed=fixed, study={"seed": 3})
     line = refusal(resume, "--space", changed)
-    assert line.count(" was ") == 3 and " (and 1 more). Resume" in line
+    assert line.count(" was ") == 4 and " (and 1 more). Resume" in line
 
 
 def test_a_seed_and_an_override_are_compared_too(

@@ -24,9 +24,14 @@ def reported(trial: str, step: int, time: float, decision: str = "continue", **r
     return event("reported", time, trial=trial, step=step, report=values, decision=decision)
 
 
-def folded(*events: dict[str, Any]) -> StudyRun:
+def begun(event: dict[str, Any]) -> StudyRun:
     study_run = StudyRun()
-    study_run.apply(event("study_started", 1.0, name="night", space={}))
+    study_run.apply(event)
+    return study_run
+
+
+def folded(*events: dict[str, Any]) -> StudyRun:
+    study_run = begun(event("study_started", 1.0, name="night", space={}))
     for each in events:
         study_run.apply(each)
     return study_run
@@ -50,20 +55,20 @@ def test_a_trial_is_its_reports_and_its_end() -> None:
     trial = study_run.trials["0000"]
     assert (trial.point, trial.added_ms, trial.ended_ms) == ({"a": 1.5}, 2000, 4250)
     assert (trial.state, trial.reason, trial.complete) == ("completed", None, False)
-    assert trial.reports == {
-        10: (MetricPoint("psnr_y_db", 30.0, 3500, 10), MetricPoint("ssim", 0.5, 3500, 10))
-    }
+    points = [MetricPoint("psnr_y_db", 30.0, 3500, 10), MetricPoint("ssim", 0.5, 3500, 10)]
+    assert trial.unsent(1000) == (points, 1)
     assert study_run.last_ms == 4250
 
 
 def test_what_is_no_number_is_no_metric() -> None:
     study_run = folded(added("0000"), reported("0000", 10, 3.0, ssim=None))
-    assert [point.key for point in study_run.trials["0000"].reports[10]] == ["psnr_y_db"]
+    points, _ = study_run.trials["0000"].unsent(1000)
+    assert [point.key for point in points] == ["psnr_y_db"]
 
 
 def test_of_two_reports_of_a_step_the_first_counts() -> None:
     events = (reported("0000", 10, 3.0), reported("0000", 10, 9.0, psnr_y_db=99.0))
-    (point,) = folded(added("0000"), *events).trials["0000"].reports[10]
+    (point,), _ = folded(added("0000"), *events).trials["0000"].unsent(1000)
     assert (point.value, point.timestamp_ms) == (30.0, 3000)
 
 
@@ -99,7 +104,8 @@ def test_tags_are_what_a_trial_has_of_caveat_copies_and_micro_batch() -> None:
     cloned = "from 0002 at step 40; from 0001 at step 20"
     assert trial.tags == {"caveat": "a copy", "cloned": cloned, "micro_batch": "4"}
     study_run.apply(reported("0000", 50, 7.0))
-    assert trial.reports[50][1:] == (MetricPoint("point/a", 2.5, 7000, 50),)  # b is no float
+    points, _ = trial.unsent(1000)
+    assert points[1:] == [MetricPoint("point/a", 2.5, 7000, 50)]  # b is no float
     assert trial.point == {"a": 1.5}  # the parameters, which cannot change
 
 
@@ -119,8 +125,9 @@ def test_batches_are_whole_reports_and_hold_every_point_once(most: int, counts: 
         trial.sent += taken
     assert [taken for _, taken in batches] == counts
     sent = [point for points, _ in batches for point in points]
-    assert sent == [point for report in trial.reports.values() for point in report]
     assert trial.unsent(most) == ([], 0)
+    trial.sent = 0
+    assert sent == trial.unsent(1000)[0]
 
 
 def test_what_is_forgotten_is_sent_again_but_for_what_is_complete() -> None:
@@ -139,11 +146,11 @@ def test_what_is_forgotten_is_sent_again_but_for_what_is_complete() -> None:
     assert running.unsent(1000)[1] == 1
 
 
-def test_a_complete_run_takes_no_more_reports() -> None:
+def test_a_complete_run_is_sent_no_more_reports() -> None:
     study_run = folded(added("0000"), reported("0000", 10, 3.0, "stop"))
     take(study_run.trials["0000"])
     study_run.apply(reported("0000", 20, 4.0))
-    assert study_run.trials["0000"].reports == {}
+    assert list(study_run.unsettled()) == []
 
 
 def test_a_retried_trial_loses_its_end_and_its_run_is_opened_again() -> None:
@@ -160,11 +167,11 @@ def test_a_retried_trial_loses_its_end_and_its_run_is_opened_again() -> None:
 
 def test_whether_a_study_is_finished_is_known_between_two_drivers() -> None:
     study_run = folded()
-    assert study_run.finished is None
+    assert not study_run.finished
     study_run.apply(event("study_ended", 2.0, finished=False))
     assert study_run.finished is False
     study_run.apply(event("driver_started", 3.0))
-    assert study_run.finished is None
+    assert not study_run.finished
     study_run.apply(event("study_ended", 4.0, finished=True))
     assert study_run.finished is True
 
@@ -179,10 +186,10 @@ def test_a_study_has_failed_when_every_trial_has() -> None:
 
 def test_a_studys_identity_stays_with_its_ledger() -> None:
     started = event("study_started", 1.0, name="night", space={}, seed=0)
-    old, again = StudyRun(started).identity, StudyRun(dict(reversed(started.items()))).identity
+    old, again = begun(started).identity, begun(dict(reversed(started.items()))).identity
     assert old == again and len(old) == 32
-    assert StudyRun({**started, "time": 2.0}).identity != old  # ledgers of earlier versions
-    assert StudyRun({**started, "id": "a" * 32}).identity == "a" * 32
+    assert begun({**started, "time": 2.0}).identity != old  # ledgers of earlier versions
+    assert begun({**started, "id": "a" * 32}).identity == "a" * 32
 
 
 def test_a_label_of_the_study_holds_for_all_of_its_trials() -> None:
@@ -194,7 +201,7 @@ def test_a_label_of_the_study_holds_for_all_of_its_trials() -> None:
     )
     for search, common in cases:
         study = event("study_started", 1.0, space={"search": search})
-        assert set(StudyRun(study).study_labels(labels)) == common
+        assert set(begun(study).study_labels(labels)) == common
 
 
 def test_kept_students_are_those_of_best_and_front_as_far_as_their_runs_are_known() -> None:

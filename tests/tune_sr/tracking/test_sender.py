@@ -15,6 +15,7 @@ import zlib
 from contextlib import contextmanager
 
 import pytest
+from events import added, cloned, driver_started, ended, retried, study_ended
 from tracked_studies import (
     SUMMARY_KEYS,
     add,
@@ -108,8 +109,8 @@ def test_a_finished_study_is_one_run_with_one_nested_run_a_trial(ledger, storage
 def test_a_caveat_is_a_tag_of_its_trial_and_of_the_study_whose_best_it_is(ledger, storage):
     caveat = "features: random is not CSD's VGG19: not comparable"
     begin(ledger)
-    ledger.append("trial_added", trial="0000", number=0, point={}, caveat=caveat)
-    ledger.append("trial_added", trial="0001", number=1, point={})
+    ledger.append(added(0, {}, caveat))
+    ledger.append(added(1))
     for trial in ("0000", "0001"):
         report(ledger, trial, 10, 27.0, "complete")
     summary = {"best": {"trial": "0000", "caveat": caveat}}
@@ -123,8 +124,7 @@ def test_a_copy_is_told_by_tags_since_parameters_cannot_change(ledger, storage):
     begin(ledger)
     add(ledger, 0)
     report(ledger, "0000", 10, 27.0)
-    copy = {"from": "0001", "step": 10, "point": {"optimiser.lr": 0.5}}
-    ledger.append("cloned", trial="0000", **copy, caveat="a copy of trial 0001")
+    ledger.append(cloned(0, 1, 10, {"optimiser.lr": 0.5}, "a copy of trial 0001"))
     report(ledger, "0000", 20, 28.0, "complete")
     run = by_trial(track(ledger, storage))["0000"]
     assert run["tags"]["cloned"] == "from 0001 at step 10"
@@ -172,12 +172,12 @@ def test_runs_of_unfinished_trials_are_reopened_and_finished_later(ledger, stora
     interrupted = by_trial(track(ledger, storage))
     assert {run["status"] for run in interrupted.values()} == {"KILLED"}
 
-    ledger.append("driver_started", host="here", pid=2, start=2)
+    ledger.append(driver_started(2))
     with running(ledger, storage):
         wait_until(lambda: {run["status"] for run in held(storage).values()} == {"RUNNING"})
         # killed here; the next driver finds the runs as they were left
         report(ledger, "0000", 20, 28.0, "complete")
-        ledger.append("study_ended", finished=True)
+        ledger.append(study_ended())
     finished = by_trial(held(storage))
     assert {run["status"] for run in finished.values()} == {"FINISHED"}
     assert finished["0000"]["id"] == interrupted["0000"]["id"]
@@ -214,7 +214,7 @@ def test_a_last_decision_without_its_end_is_an_end(ledger, storage):
 def test_an_extended_study_runs_again(ledger, storage):
     whole_study(ledger)
     track(ledger, storage)
-    ledger.append("driver_started", host="here", pid=2, start=2)
+    ledger.append(driver_started(2))
     add(ledger, 3)
     runs = by_trial(track(ledger, storage))
     assert (runs[None]["status"], runs["0003"]["status"]) == ("KILLED", "KILLED")
@@ -227,15 +227,15 @@ def test_a_failed_trial_that_is_tried_again_is_one_run_with_its_new_end(ledger, 
     add(ledger, 0)
     report(ledger, "0000", 4, 20.0)
     lost = "its process was lost 4 times"
-    ledger.append("trial_ended", trial="0000", state="failed", reason=lost)
+    ledger.append(ended(0, "failed", lost))
     if seen:
         assert by_trial(track(ledger, storage))["0000"]["status"] == "FAILED"
-    ledger.append("driver_started", host="here", pid=2, start=2)
-    ledger.append("retried", trial="0000", reason=lost)
+    ledger.append(driver_started(2))
+    ledger.append(retried(0, lost))
     assert by_trial(track(ledger, storage))["0000"]["status"] == "KILLED"
-    ledger.append("driver_started", host="here", pid=3, start=3)
+    ledger.append(driver_started(3))
     report(ledger, "0000", 8, 21.0, "complete")
-    ledger.append("trial_ended", trial="0000", state="completed", reason=None)
+    ledger.append(ended(0, "completed"))
     run = by_trial(track(ledger, storage))["0000"]
     assert (run["status"], run["tags"]["state"]) == ("FINISHED", "completed")
     assert run["tags"].get("reason", "") == ""
@@ -245,8 +245,8 @@ def test_a_failed_trial_that_is_tried_again_is_one_run_with_its_new_end(ledger, 
 def test_a_study_of_which_every_trial_failed_has_failed(ledger, storage):
     begin(ledger)
     add(ledger, 0)
-    ledger.append("trial_ended", trial="0000", state="failed", reason="diverged")
-    ledger.append("study_ended", finished=True)
+    ledger.append(ended(0, "failed", "diverged"))
+    ledger.append(study_ended())
     assert by_trial(track(ledger, storage))[None]["status"] == "FAILED"
 
 

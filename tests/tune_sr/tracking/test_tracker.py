@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from events import study_ended
 from tracked_studies import (
     SUMMARY_KEYS,
     add,
@@ -203,7 +204,7 @@ def test_a_process_that_is_killed_is_started_again_and_nothing_is_missing_or_dou
     wait_until(lambda: len(said) == 2)
     assert "ended by SIGKILL; trials go on, what it misses is sent later" in said[0]
     assert said[1].endswith("it answers again")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert tracker.close(), said
     runs = held(storage)  # which refuses two runs of one trial
     assert by_trial(runs)["0001"]["params"] == {"method.w_R": "1.5"}  # the point as it is
@@ -323,7 +324,7 @@ def test_a_server_that_is_away_or_takes_its_time_misses_nothing(ledger, storage,
     answered = server.answered
     report(ledger, "0002", 10, 25.0)  # a driver at work: it writes, and MLflow does not answer
     report(ledger, "0001", 20, 29.0, "stop")
-    ledger.append("study_ended", finished=True)
+    ledger.append(study_ended())
     assert server.answered == answered
     threading.Timer(1.0, server.answers.set).start()
     assert tracker.close(), said
