@@ -1,4 +1,4 @@
-"""A ledger read while it is being written."""
+"""Reads a ledger while it is being written."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from tune_sr.ledger.events import Event
 from tune_sr.ledger.reading import Reader
 
 _CHUNK = 1 << 20
-"""Bytes that a reader takes at a time; it holds no more of a ledger than that."""
+"""Bytes read at a time, and held at most."""
 
 
 class Tail:
-    """A reader's place in a ledger that goes on being written, at first before its first line.
+    """Reads on in a ledger that is being written, from its first line.
 
     Args:
-        path: the ledger's file, which need not be there yet.
+        path: the ledger's file, which need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset, self._rest = path, 0, b""
-        self._reader = Reader(path, warns=False)  # whoever reads it whole has warned
+        self._reader = Reader(path, warns=False)  # the driver, which read it whole, has warned
 
     def read(self) -> list[Event]:
-        """Some of the events that have come, oldest first; none where there are no more."""
+        """Some of the events written since the last call, oldest first; empty if none were."""
         while fresh := _read_from(self._path, self._offset):
             self._offset += len(fresh)
             *lines, self._rest = (self._rest + fresh).split(b"\n")
@@ -34,7 +34,7 @@ class Tail:
         return []
 
     def rest(self) -> list[Event]:
-        """The event on a last line that lacks only its end, once nothing more will come."""
+        """The event on a last line without its newline, once nothing more will be written."""
         return self._events([self._rest])
 
     def _events(self, lines: Iterable[bytes]) -> list[Event]:
@@ -44,8 +44,8 @@ class Tail:
 def follow(path: Path, stop: threading.Event, poll_s: float = 0.2) -> Iterator[Event]:
     """Yield the events of a ledger as they are written, from its first line on.
 
-    For readers in threads: waits while there is nothing new (or no file yet). After `stop` is set,
-    what the file then holds is still yielded, and the iteration ends.
+    Blocks while there is nothing new, or no file yet. After `stop` is set, the events that the file
+    then holds are still yielded, and the iteration ends.
     """
     tail = Tail(path)
     while True:
