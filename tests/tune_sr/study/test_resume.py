@@ -258,7 +258,7 @@ def test_of_many_differences_three_are_shown(
     fixed = {"batch": {"images": 3, "patch": 24}, "ema": 0.9}
     changed = toy_space(fixed=fixed, study={"seed": 3})
     line = refusal(resume, "--space", changed)
-    assert line.count(" was ") == 3 and " (and 1 more). Resume" in line
+    assert line.count(" and is ") == 3 and " (and 1 more). Resume" in line
 
 
 def test_a_seed_and_an_override_are_compared_too(
