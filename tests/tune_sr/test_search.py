@@ -291,8 +291,8 @@ def test_how_to_go_on_is_told_at_the_start_since_not_every_end_can_tell_it(
 ) -> None:
     """Ray ends this process when its GCS or raylet dies."""
 
-    def lost(*_: Any, taken: Callable[[], None], **__: Any) -> None:
-        taken()
+    def lost(*_: Any, on_locked: Callable[[], None], **__: Any) -> None:
+        on_locked()
         raise EnvironmentFault("trial 0000 could not begin")
 
     monkeypatch.setattr("tune_sr.driver.run_study.run_study", lost)

@@ -1,52 +1,28 @@
-"""Reads a scheduler's settings, and computes the least grace period that a space allows."""
+"""Computes the least grace period that a space allows, and checks a scheduler's numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import ValidationError
-
 from trainables.config import BudgetConfig
-from trainables.problems import first_problem
-from trainables.values import Config, ConfigError
+from trainables.values import ConfigError
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import rungs
 
 
-class _Scheduler(Config):
-    scheduler: SchedulerConfig
-
-
-def parse_scheduler(setting: Any, budget: BudgetConfig, last_growth: int) -> SchedulerConfig:
-    """Read the YAML setting `study.scheduler`: a scheduler's name, or a mapping with its numbers.
-
-    Args:
-        setting: as YAML gives it; without a grace period it gets the least one allowed.
-        budget: the number of updates of a trial, and between two reports.
-        last_growth: the latest update with which a student of the space grows; 0 if none does.
+def check_scheduler(
+    scheduler: SchedulerConfig, budget: BudgetConfig, last_growth: int, *, grace_given: bool
+) -> None:
+    """Refuse numbers of a scheduler that do not fit a space; a grace period only if it is given.
 
     Raises:
-        ConfigError: it is no scheduler, has a number that the scheduler does not use, or a grace
-            period that is too short or leaves no rung.
+        ConfigError: the scheduler does not use a number, or its grace period is shorter than
+            `least_grace`, or leaves no rung.
     """
-    raw = {"scheduler": {"name": setting} if isinstance(setting, str) else setting}
-    least = least_grace(budget, last_growth)
-    given = isinstance(setting, Mapping) and "grace_period" in setting
-    if isinstance(raw["scheduler"], Mapping) and not given:
-        raw = {"scheduler": {**raw["scheduler"], "grace_period": least}}
-    try:
-        scheduler = _Scheduler.model_validate(raw).scheduler
-    except ValidationError as error:
-        problem = first_problem(_Scheduler, error, raw)
-        raise ConfigError(f"study.{problem.path}", problem.rule) from None
     reduces = SCHEDULERS[scheduler.name].uses_reduction_factor
     if not reduces and scheduler.reduction_factor != SchedulerConfig().reduction_factor:
         rule = f"{scheduler.name} has none: leave it out"
         raise ConfigError("study.scheduler.reduction_factor", rule)
-    if given and scheduler.name != "none":
-        _check_grace(scheduler, budget, last_growth, least)
-    return scheduler
+    if grace_given and scheduler.name != "none":
+        _check_grace(scheduler, budget, last_growth)
 
 
 def least_grace(budget: BudgetConfig, last_growth: int) -> int:
@@ -69,10 +45,9 @@ def least_grace(budget: BudgetConfig, last_growth: int) -> int:
     return -(-(10 * last_growth + budget.steps) // (10 * budget.steps_per_report))  # rounded up
 
 
-def _check_grace(
-    scheduler: SchedulerConfig, budget: BudgetConfig, last_growth: int, least: int
-) -> None:
+def _check_grace(scheduler: SchedulerConfig, budget: BudgetConfig, last_growth: int) -> None:
     path, grace = "study.scheduler.grace_period", scheduler.grace_period
+    least = least_grace(budget, last_growth)
     ends = grace * budget.steps_per_report
     if grace < least:
         needs = last_growth + budget.steps / 10

@@ -28,8 +28,7 @@ def check_corners(space: SearchSpace) -> list[TrialConfig]:
     """Parse the configurations of the first points and of all corners, and return them.
 
     Raises:
-        UntrainablePointError: the first point that cannot be trained; the rule names the choices
-            that cause it.
+        UntrainablePointError: a point cannot be trained; the rule names the choices to blame.
     """
     configs = [_parse(space, point) for point in space.first_points]
     base = space.first_points[0] if space.first_points else lowest_corner(space)

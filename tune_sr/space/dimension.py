@@ -29,8 +29,7 @@ class Dimension:
     args: tuple[Any, ...]
     """Arguments of the distribution: (low, high), (low, high, q) or the choices."""
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Condition: the quantity exists only in trials where each of these paths has one of its
-    values."""
+    """Condition: it exists only in trials where each of these paths has one of its values."""
 
     def active(self, point: Point, fixed: Mapping[str, Any]) -> bool:
         """Whether the quantity exists beside the values of `point` and of `fixed` (nested)."""
@@ -236,8 +235,7 @@ DISTRIBUTIONS: dict[str, Callable[[str, list[Any]], tuple[Any, ...]]] = {
     "lograndint": _parse_range,
     "choice": _parse_choice,
 }
-"""The distributions of Ray Tune that a `search` entry may have, and the reader of each's
-arguments."""
+"""Distributions of a `search` entry, in Ray Tune's words, with the readers of their arguments."""
 
 
 _ABSENT = object()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MissingQuantityError(ConfigError):
-    """A searched quantity that exists at a point has no value there."""
+    """A point lacks the value of an active dimension."""
 
 
 def read_point(
@@ -23,16 +23,10 @@ def read_point(
     values: Mapping[str, Any],
     rule: str,
 ) -> dict[str, Any]:
-    """Read a point: the value of every dimension that is active, in the dimension's type.
-
-    Args:
-        dimensions: by dotted path; a conditional one after those it depends on.
-        fixed: the nested settings that are not searched.
-        values: dotted path to value; other paths than those of `dimensions` are passed over.
-        rule: the text of the error where a value is missing.
+    """Read the values of the active ones of `dimensions`, and pass over other paths of `values`.
 
     Raises:
-        MissingQuantityError: an active dimension has no value.
+        MissingQuantityError: an active dimension has no value, which breaks `rule`.
         ConfigError: a value lies outside its dimension.
     """
     point: dict[str, Any] = {}
@@ -49,7 +43,7 @@ def read_point(
 
 
 def whole_point(space: SearchSpace, values: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The content of `file` as a point of `space`: every quantity that exists, and no other.
+    """Read the content of `file` as a point of `space`: all active dimensions, and no other path.
 
     Raises:
         ValueError: one line with file, dotted path and rule.

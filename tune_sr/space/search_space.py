@@ -65,14 +65,6 @@ class SearchSpace:
             nested.pop("teacher", None)
         return TrialConfig.parse(nested)
 
-    def active(self, point: Point) -> tuple[str, ...]:
-        """Paths of the quantities that exist beside the choices of `point`."""
-        return tuple(
-            path
-            for path, dimension in self.dimensions.items()
-            if dimension.active(point, self.fixed)
-        )
-
     @property
     def budget(self) -> BudgetConfig:
         """Budget of every trial: it cannot be searched."""

@@ -32,12 +32,7 @@ _KEPT = 3
 
 
 def dry_run_text(config: StudyConfig, concurrent: int) -> str:
-    """Describe a study without starting anything.
-
-    Args:
-        config: the study, with the command line's flags.
-        concurrent: number of trials at a time.
-    """
+    """Describe a study with `concurrent` trials at a time, without starting anything."""
     space, scheduler = config.space, config.settings.scheduler
     points = _first_points(config, min(SAMPLES, config.settings.trials))
     shown = [
@@ -66,16 +61,9 @@ class Simulated:
 def simulate(
     settings: StudySettings, budget: BudgetConfig, trials: int, concurrent: int
 ) -> Simulated:
-    """Run a study's scheduler on invented learning curves, which level off.
+    """Run a study's scheduler on `trials` invented learning curves, `concurrent` at a time.
 
-    The decisions are those of `Decider`. Height and pace of each curve derive from the study's seed
-    and the trial's name.
-
-    Args:
-        settings: the study's, of which scheduler, objective and seed count.
-        budget: budget of every trial.
-        trials: number of trials.
-        concurrent: number of trials at a time.
+    Each curve levels off; its height and pace derive from the study's seed and the trial's name.
     """
     history, objective, seed = History(), settings.objective, settings.seed
     decider = Decider(settings.scheduler, budget, history, objective, seed)
@@ -118,10 +106,7 @@ def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:
 
 
 def _curve(seed: int, trial: str, spent: float) -> float:
-    """The invented value of a trial when the fraction `spent` of its budget is used: it saturates.
-
-    In [0, 1).
-    """
+    """The invented value, in [0, 1), of a trial after the fraction `spent` of its budget."""
     height, pace = (_draw(seed, trial, what) for what in ("height", "pace"))
     return height * (1 - math.exp(-(1 + 4 * pace) * spent))
 

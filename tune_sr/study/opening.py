@@ -27,12 +27,9 @@ _FLAGS = (
 
 
 def new_study(arguments: argparse.Namespace, address: str | None, in_job: bool) -> StudyConfig:
-    """Configure a study that does not exist yet.
+    """Configure a study that does not exist yet, on the Ray cluster at `address`, if any.
 
-    Args:
-        arguments: the flags of `tune_sr.search`.
-        address: address of the Ray cluster; None: this machine.
-        in_job: whether this process runs as a Ray job, whose own folder is deleted after it.
+    `in_job` is whether this process is a Ray job, whose working folder is deleted after it.
 
     Raises:
         ValueError: the space cannot be used, or the name is taken.

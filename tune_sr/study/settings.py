@@ -14,7 +14,7 @@ from trainables.problems import first_problem
 from trainables.values import Config, ConfigError
 from tune_sr.cli.redaction import redacted, without_secrets
 from tune_sr.objectives.objective import AGREEMENT, PSNR_ONLY, Objective
-from tune_sr.schedulers.grace_period import parse_scheduler
+from tune_sr.schedulers.grace_period import check_scheduler, least_grace
 from tune_sr.schedulers.pbt import check_exchanges
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
@@ -104,12 +104,10 @@ class StudySettings(Config):
     def parse(
         cls, section: Mapping[str, Any], budget: BudgetConfig, last_growth: int
     ) -> StudySettings:
-        """Read the `study` section of a space, with defaults for what it leaves out.
+        """Read the `study` section of a space whose trials have `budget`.
 
-        Args:
-            section: the section as the space has it.
-            budget: budget of every trial of the space.
-            last_growth: the latest update with which a student of the space grows; 0 if none does.
+        `last_growth` is the latest update with which a student grows; 0 if none does. Before it, no
+        trial may be stopped.
 
         Raises:
             ConfigError: the dotted path from `study` on, the rule, and the known keys.
@@ -118,8 +116,15 @@ class StudySettings(Config):
         >>> StudySettings.parse({"trials": 4}, budget, last_growth=45).scheduler.grace_period
         3
         """
-        scheduler = parse_scheduler(section.get("scheduler", "asha"), budget, last_growth)
-        return cls.from_dict({**section, "scheduler": scheduler})
+        scheduler = section.get("scheduler", "asha")
+        if isinstance(scheduler, str):
+            scheduler = {"name": scheduler}
+        given = isinstance(scheduler, Mapping) and "grace_period" in scheduler
+        if isinstance(scheduler, Mapping) and not given:
+            scheduler = {**scheduler, "grace_period": least_grace(budget, last_growth)}
+        settings = cls.from_dict({**section, "scheduler": scheduler})
+        check_scheduler(settings.scheduler, budget, last_growth, grace_given=given)
+        return settings
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> StudySettings:
@@ -146,11 +151,7 @@ class StudySettings(Config):
         return super(StudySettings, self.without_secrets()).__getstate__()
 
     def with_overrides(self, flags: Mapping[str, Any], space: SearchSpace) -> StudySettings:
-        """A copy in which the command line's flags win; those that are None change nothing.
-
-        Args:
-            flags: values by the name of their field.
-            space: the study's; the result is checked against it.
+        """A copy with the command line's flags that are not None, checked against `space`.
 
         Raises:
             SpaceError: one line with the flag, the rule and the known keys.
