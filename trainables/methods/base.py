@@ -18,6 +18,9 @@ from trainables.values import Blank, Pairs, Stateful
 
 Batch = TypeVar("Batch", Pairs, Blank)
 
+_ADDED = {"generator_change"}
+"""Learners that checkpoints of earlier versions lack; as they are built is as they should be."""
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -95,6 +98,13 @@ class Distiller(ABC, Generic[Batch]):
     def lr(self) -> float:
         """The student's learning rate at its last update."""
 
+    def figures(self) -> dict[str, Tensor]:
+        """What a report holds of the method beside its losses: scalars, still on the device.
+
+        Computing them changes no learner. A figure that is not finite ends the run as diverged.
+        """
+        return {}
+
     def prepared(self) -> deque[Any]:
         """What is prepared for updates to come: nothing wherever a state is taken."""
         return deque()
@@ -113,8 +123,9 @@ class Distiller(ABC, Generic[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Become the state given; refuses a different set of names."""
         learners = self.learners()
-        if set(state) != set(learners):
+        if not set(learners) - _ADDED <= set(state) <= set(learners):
             raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")
         for name, learner in learners.items():
-            learner.load_state_dict(state[name])
+            if name in state:
+                learner.load_state_dict(state[name])
         self.prepared().clear()
