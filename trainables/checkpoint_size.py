@@ -33,7 +33,7 @@ def checkpoint_bytes(config: TrialConfig, student: SRNet, teacher: SRNet | None)
     total = 0 if config.ema is None else sum(p.nbytes for p in student.parameters())
     for learner in make_method(config.method, setting).learners().values():
         if isinstance(learner, Optimiser):
-            slots = 2 if learner.config.name == "adam" else 1
+            slots = 1 if learner.config.name == "sgd" else 2
             total += slots * sum(p.nbytes for p in learner.parameters)
         else:
             state = learner.state_dict().values()

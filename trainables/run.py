@@ -171,6 +171,8 @@ class Run:
             for _ in range(self.config.budget.steps_per_report):
                 for name, loss in self.update().items():
                     history.setdefault(name, []).append(loss)
+        with numerics("fp32", self.device):
+            history |= {name: [figure] for name, figure in self.method.figures().items()}
         # The only synchronisation with the device between two reports.
         values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
         self.watch.look(first, values, self.config.growth_steps())

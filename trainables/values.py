@@ -32,7 +32,9 @@ Report = dict[str, float]
 """One evaluation, flat: `step`, `psnr_y_db`, `ssim`, the two per scale (`psnr_y_db_x2`, ...) or, of
 a run without held-out images, `teacher_agreement_db` and the same per scale in their place; the
 mean of every loss since the last report (`loss/<name>`), `lr`, `active_blocks`,
-`seconds_per_step`; and in a study where cost is an objective `params`, `macs` or `latency_ms`."""
+`seconds_per_step`; of a method with generators `generator_change`, the RMS difference between their
+images now and when they were untrained, over the standard deviation of the latter; and in a study
+where cost is an objective `params`, `macs` or `latency_ms`."""
 
 
 def quality_of(report: Mapping[str, float]) -> float:

@@ -18,6 +18,9 @@ from trainables.values import Blank, Pairs, Stateful
 
 Batch = TypeVar("Batch", Pairs, Blank)
 
+_ADDED = {"generator_change"}
+"""Learners that checkpoints of earlier versions lack; as they are built is as they should be."""
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -103,6 +106,13 @@ class Distiller(ABC, Generic[Batch]):
     def lr(self) -> float:
         """Return the student's learning rate at its last update."""
 
+    def figures(self) -> dict[str, Tensor]:
+        """What a report holds of the method beside its losses: scalars, still on the device.
+
+        Computing them changes no learner. A figure that is not finite ends the run as diverged.
+        """
+        return {}
+
     def prepared(self) -> deque[Any]:
         """Return what is prepared for later updates; empty whenever a state is saved."""
         return deque()
@@ -125,8 +135,9 @@ class Distiller(ABC, Generic[Batch]):
             ValueError: the state has other names than the learners.
         """
         learners = self.learners()
-        if set(state) != set(learners):
+        if not set(learners) - _ADDED <= set(state) <= set(learners):
             raise ValueError(f"state of {sorted(state)} does not fit {sorted(learners)}")
         for name, learner in learners.items():
-            learner.load_state_dict(state[name])
+            if name in state:
+                learner.load_state_dict(state[name])
         self.prepared().clear()

@@ -59,6 +59,10 @@ class DFAD(Distiller[Blank]):
         """All of the game's."""
         return self.game.learners()
 
+    def figures(self) -> dict[str, Tensor]:
+        """How far the generators have moved."""
+        return self.game.change.figures()
+
     def lr(self) -> float:
         """The student's rate at its last update."""
         return self.pupil.optimiser.lr

@@ -98,6 +98,10 @@ class DFSRCMI(Distiller[Blank]):
         """The game's, and what tells images apart."""
         return self.game.learners() | self.contrast.learners()
 
+    def figures(self) -> dict[str, Tensor]:
+        """How far the generators have moved."""
+        return self.game.change.figures()
+
     def lr(self) -> float:
         """The student's rate at its last update."""
         return self.pupil.optimiser.lr

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from trainables.limits import BLOCKS, COUNT
 from trainables.methods.base import Setting
+from trainables.methods.change import GeneratorChange, untrained_generator
 from trainables.methods.lessons import Lessons
 from trainables.methods.parts import Parts, SplitPoints, plan_parts
 from trainables.methods.terms import LossName, distance
 from trainables.networks.base import frozen
-from trainables.networks.generator import make_generator
 from trainables.optimisers import Optimiser, OptimiserConfig, descend
 from trainables.replay import Results, Work
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
@@ -161,14 +161,12 @@ class Game:
         )
         colours = 1 if setting.student.colour == "y" else 3
         self.generators = {
-            scale: make_generator(
-                config.latent,
-                lr_side(setting, scale),
-                colours,
-                Randomness(setting.seed, f"generator_x{scale}").generator,
+            scale: untrained_generator(
+                config.latent, lr_side(setting, scale), colours, scale=scale, seed=setting.seed
             ).to(setting.device)
             for scale in self.scales
         }
+        self.change = GeneratorChange(self.generators, setting.seed)
         self.optimisers = {
             scale: Optimiser(generator.parameters(), self.rate, setting.steps)
             for scale, generator in self.generators.items()
@@ -256,7 +254,7 @@ class Game:
         for scale in self.scales:
             learners[f"generator_x{scale}"] = self.generators[scale]
             learners[f"generator_optimiser_x{scale}"] = self.optimisers[scale]
-        return learners
+        return learners | {"generator_change": self.change}
 
 
 def growing_pupil(setting: Setting, config: ProgressiveConfig) -> Pupil:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
     from tune_sr.study.settings import StudySettings
 
+_CHANGE = "generator_change"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -129,6 +131,7 @@ class Results:
                     "steps": max(record.reports, default=0),
                     "step": score.step if score else None,
                     **self._figures(score),
+                    **self._change(score),
                     **({"front": record.name in unbeaten} if self.cost else {}),
                     **{path: point.get(path) for path in self.space.dimensions},
                 }
@@ -142,12 +145,23 @@ class Results:
     @cached_property
     def _figure_keys(self) -> list[str]:
         """`psnr_y_db` and `ssim`, then the same for each scale; or the teacher's agreement so."""
-        trials = self.history.trials.values()
-        reports = (each.report for record in trials for each in record.reports.values())
-        known = {key for report in reports for key in report}
+        known = self._reported_keys
         of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
         scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
         return [*of_all, *scaled, *([self.cost] if self.cost else [])]
+
+    @cached_property
+    def _reported_keys(self) -> set[str]:
+        """Keys that any report has."""
+        trials = self.history.trials.values()
+        reports = (each.report for record in trials for each in record.reports.values())
+        return {key for report in reports for key in report}
+
+    def _change(self, score: Score | None) -> dict[str, float | None]:
+        """The column of a study whose methods have generators: how far a trial's had moved."""
+        if _CHANGE not in self._reported_keys:
+            return {}
+        return {_CHANGE: score.report.get(_CHANGE) if score else None}
 
     def _front_described(self) -> dict[str, Any]:
         """The key `front` of a study with two objectives."""

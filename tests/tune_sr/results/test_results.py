@@ -219,6 +219,23 @@ def test_the_table_has_a_row_per_trial(ledger, space):
     assert (rows[1]["psnr_y_db"], rows[1]["method.new_block_init"]) == ("", "")
 
 
+def test_the_table_says_how_far_the_generators_of_each_score_had_moved(ledger, space):
+    begin(ledger, space)
+    for number, name in enumerate(("0000", "0001")):
+        ledger.append("trial_added", trial=name, number=number, point=WHOLE)
+    for step, psnr, change in ((2, 27.0, 0.25), (4, 28.0, 0.5), (6, 27.0, 0.75)):
+        report = {"step": float(step), "psnr_y_db": psnr, "ssim": 0.8, "generator_change": change}
+        ledger.append("reported", trial="0000", step=step, report=report, decision="continue")
+    old = {"step": 2.0, "psnr_y_db": 27.0, "ssim": 0.8}  # of a version that did not report it
+    ledger.append("reported", trial="0001", step=2, report=old, decision="continue")
+    write_results(ledger.path.parent)
+    with (ledger.path.parent / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-4:] == ["ssim", "generator_change", "method.P", "method.new_block_init"]
+    assert [row["generator_change"] for row in rows] == ["0.5", ""]
+    assert "generator_change" not in load_results(ledger.path.parent).summary()["best"]
+
+
 def test_no_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no study"):
         load_results(tmp_path)

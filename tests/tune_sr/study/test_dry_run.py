@@ -121,7 +121,7 @@ def test_a_simulation_adds_up(config, name, concurrent):
         assert first.stopped > 0
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("method", ["dfsr", "dfad", "noise"])
 def test_the_size_of_a_checkpoint_is_about_right(config, method, optimiser):
     fixed = {**config.space.fixed, "method": {"name": method}, "optimiser": {"name": optimiser}}
