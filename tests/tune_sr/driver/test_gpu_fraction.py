@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,10 +45,11 @@ def test_without_a_gpu_it_is_said_in_one_line_and_nothing_else(
 ) -> None:
     assert config.gpus_per_trial == 0
     with caplog.at_level(logging.WARNING, "tune_sr"):
-        found = resolve_gpus_per_trial(config, prepare(config))
+        found = resolve_gpus_per_trial(replace(config, retry_failed=True), prepare(config))
     (said,) = caplog.messages
     assert said == "--gpus-per-trial auto: no GPU is used here; trials are placed by CPUs alone"
     assert found.settings.gpus_per_trial == found.gpus_per_trial == 0
+    assert found.retry_failed, "what the start decided beside it stays"
     assert resolve_gpus_per_trial(found, prepare(found)) is found
 
 
