@@ -221,13 +221,13 @@ def test_the_table_has_a_row_per_trial(ledger, space):
 
 def test_the_table_says_how_far_the_generators_of_each_score_had_moved(ledger, space):
     begin(ledger, space)
-    for number, name in enumerate(("0000", "0001")):
-        ledger.append("trial_added", trial=name, number=number, point=WHOLE)
+    for number in range(2):
+        ledger.append(added(number, WHOLE))
     for step, psnr, change in ((2, 27.0, 0.25), (4, 28.0, 0.5), (6, 27.0, 0.75)):
         report = {"step": float(step), "psnr_y_db": psnr, "ssim": 0.8, "generator_change": change}
-        ledger.append("reported", trial="0000", step=step, report=report, decision="continue")
+        ledger.append(reported(0, step, report))
     old = {"step": 2.0, "psnr_y_db": 27.0, "ssim": 0.8}  # of a version that did not report it
-    ledger.append("reported", trial="0001", step=2, report=old, decision="continue")
+    ledger.append(reported(1, 2, old))
     write_results(ledger.path.parent)
     with (ledger.path.parent / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
