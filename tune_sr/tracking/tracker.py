@@ -14,7 +14,7 @@ from tune_sr.tracking.process import EXIT_S, SenderProcess
 from tune_sr.tracking.store import TrackingStore, short_reason
 
 _PATIENCE_S = 10.0
-"""Seconds that `close` waits at most for a store that has already failed to answer."""
+"""Seconds that `close` waits for a store that fails to answer to answer again."""
 _RESTARTS, _FIRST_PAUSE_S = 8, 1.0
 """How often in a row the process is started again, and the pause before that, doubled each time."""
 _HEALTHY_S = 600.0
@@ -61,7 +61,8 @@ class MlflowTracker:
         self._sent_all = False
         self._failures, self._announced = 0, False
         self._trouble: str | None = None
-        self._store_fails = False
+        self._answers = threading.Event()  # cleared while requests to the store fail
+        self._answers.set()
         self._supervisor = threading.Thread(target=self._supervise, name="tracking", daemon=True)
 
     def start(self) -> None:
@@ -75,16 +76,18 @@ class MlflowTracker:
         process has ended.
 
         Args:
-            timeout_s: how long to wait for MLflow; at most 10 s where it already fails to answer.
+            timeout_s: how long to wait for MLflow; 10 s where it does not answer in that time.
 
         Returns:
             Whether MLflow has taken everything; if not, `say` has received what to do.
         """
+        until = time.monotonic() + timeout_s
         with self._lock:
             self._closing.set()
             if self._process is not None:
                 self._process.close()
-        self._supervisor.join(min(timeout_s, _PATIENCE_S) if self._store_fails else timeout_s)
+        if self._answers.wait(min(timeout_s, _PATIENCE_S)):
+            self._supervisor.join(max(0.0, until - time.monotonic()))
         with self._lock:
             self._given_up.set()
             if self._process is not None:
@@ -104,7 +107,7 @@ class MlflowTracker:
             if self._sent_all or self._given_up.is_set():
                 return
             deaths = 1 if time.monotonic() - began > _HEALTHY_S else deaths + 1
-            self._store_fails = False
+            self._answers.set()  # as far as anyone knows
             self._fail(ended, announce=True)
             if deaths > _RESTARTS:
                 return
@@ -133,13 +136,14 @@ class MlflowTracker:
         if kind == "params_wanted":
             process.answer(self._params(message["point"]))
         elif kind == "failed":
-            self._store_fails = True
+            self._answers.clear()
             self._fail(message["reason"], announce=self._failures > 0)  # one hiccup is no news
         elif kind == "up_to_date":
             if self._announced:
                 self._tell("it answers again")
             self._failures, self._announced = 0, False
-            self._trouble, self._store_fails = None, False
+            self._trouble = None
+            self._answers.set()
         elif kind == "closed":
             self._sent_all = True
 

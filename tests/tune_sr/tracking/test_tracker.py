@@ -238,12 +238,58 @@ def test_a_process_that_cannot_begin_is_tried_a_few_times_and_the_study_goes_on(
     wait_until(lambda: len(starts) > module._RESTARTS)
     time.sleep(0.3)
     assert len(starts) == 1 + module._RESTARTS
-    assert starts[-1] - starts[-2] > 8 * (starts[1] - starts[0])  # pauses grow
+    assert starts[-1] - starts[-2] > 0.001 * 2 ** (module._RESTARTS - 1)  # pauses are doubled
     assert tracker.close() is False
     shown = f"MLflow at sqlite:///{storage / 'mlflow.db'}: "
     what = f"the process that sends to it {why}"
     rest = f"not everything was sent ({what}); the same command with --resume sends it"
     assert said == [f"{shown}{what}; trials go on, what it misses is sent later", f"{shown}{rest}"]
+
+
+class Scripted:
+    """Stands for a process: it sends one message after the other, each after some seconds."""
+
+    def __init__(self, *script):
+        self._script, self._killed = script, threading.Event()
+
+    def messages(self):
+        for seconds, kind in self._script:
+            if self._killed.wait(seconds):
+                return
+            yield {"kind": kind, "reason": "Connection refused"}
+
+    def close(self):
+        pass
+
+    def kill(self):
+        self._killed.set()
+
+    def wait(self):
+        return "ended"
+
+
+@pytest.mark.parametrize(
+    ("then", "timeout_s", "least_s", "why"),
+    [
+        ([(0.2, "up_to_date"), (0.6, "closed")], 30.0, 0.7, None),
+        ([(0.2, "up_to_date"), (60.0, "closed")], 1.5, 1.4, "it took more than 2 s"),
+        ([(60.0, "closed")], 30.0, 0.4, "Connection refused"),
+    ],
+    ids=["it answers again", "it answers again and takes too long", "it stays away"],
+)
+def test_at_the_end_a_store_that_is_away_is_waited_for_briefly_unless_it_answers(
+    then, timeout_s, least_s, why, ledger, storage, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.5)
+    process = Scripted((0.0, "failed"), (0.0, "failed"), *then)
+    monkeypatch.setattr(module, "SenderProcess", lambda settings: process)
+    begun = time.monotonic()
+    tracker = started(ledger, TrackingStore.resolve(None, storage), said)
+    wait_until(lambda: said)
+    assert tracker.close(timeout_s) is (why is None)
+    assert least_s < time.monotonic() - begun < 10.0
+    assert why is None or f"not everything was sent ({why}); the same command" in said[-1]
 
 
 class Server:
