@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ray import tune
-from ray.tune.stopper import CombinedStopper
+from ray.tune.stopper import CombinedStopper, Stopper
 
 from trainables.job import Job
 from trainables.ray_trainable import DistillTrainable, register_trainables
 from tune_sr.execution.resources import ClusterCapacity, local_workers, trial_resources
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
-from tune_sr.execution.stoppers import GpuHoursStopper, Tripped
+from tune_sr.execution.stoppers import GpuHoursStopper, OnFirstStep, Tripped
 from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.storage.layout import TRIALS
 from tune_sr.study.config import StudyConfig
@@ -58,7 +58,7 @@ def build_tuner(
         owner=owner_of(live.history.study),
         digests=images.digests,
     )
-    stoppers = [Tripped(live)]
+    stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
     if settings.gpu_hours is not None:
         stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
     register_trainables()  # other drivers of this Ray find the methods by their names
@@ -82,23 +82,9 @@ def build_tuner(
             # Every report has its checkpoint before Ray gets it (trainables/saved_run.py).
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),  # tune_sr/execution/recovery.py
-            callbacks=[_OnFirstStep(begun)],
             stop=CombinedStopper(*stoppers),
         ),
     )
-
-
-class _OnFirstStep(tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
-    """Calls a function once, when Ray's loop has begun."""
-
-    def __init__(self, begun: Callable[[], None]) -> None:
-        self._begun: Callable[[], None] | None = begun
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Call it, at the first step."""
-        if self._begun is not None:
-            self._begun()
-        self._begun = None
 
 
 def _name_of(trial: Trial) -> str:
