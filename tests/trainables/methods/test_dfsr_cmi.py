@@ -59,6 +59,7 @@ def test_generator_z_and_h_descend_and_student_and_teacher_stand_still(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = start(generator_steps=3)
+    method.pupil.updates.value = 1  # a stage follows updates of the student
     values: list[Tensor] = []
     counts: list[int] = []
     descend = method.game.descend
@@ -97,6 +98,7 @@ def test_the_bank_takes_in_what_the_stage_arrived_at(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = start()
+    method.pupil.updates.value = 1  # a stage follows updates of the student
     remembered: list[Tensor] = []
     remember = method.contrast.remember
 

@@ -12,16 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from events import added, driver_started, study_ended, study_started
+from events import added, driver_started, ended, study_ended, study_started
 
 from tune_sr import search
 from tune_sr.driver.run_study import run_study
 from tune_sr.execution import circuit_breaker
 from tune_sr.execution.state import StudyState
-from tune_sr.ledger.events import Event
+from tune_sr.ledger.events import Event, NewEvent
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.searchers.propose import propose
@@ -70,7 +69,7 @@ def ends(events: list[Event]) -> Counter[str]:
     return Counter(event["state"] for event in events if event["event"] == "trial_ended")
 
 
-def ended(events: list[Event]) -> bool:
+def any_ended(events: list[Event]) -> bool:
     return any(event["event"] == "trial_ended" for event in events)
 
 
@@ -90,11 +89,11 @@ class FileServer:
         self._file, self._away, self._left = file, file.with_name("away"), attempts
         append = StudyState.append
 
-        def appended(live: StudyState, event: str, **told: Any) -> Event:
-            written = append(live, event, **told)
-            if event == "trial_ended" and self._left == attempts and self._file.exists():
+        def appended(live: StudyState, event: NewEvent) -> Event:
+            written = append(live, event)
+            if written["event"] == "trial_ended" and self._left == attempts and self._file.exists():
                 self._file.rename(self._away)
-            elif event == "attempt":
+            elif written["event"] == "attempt":
                 self._left -= 1
                 if self._left == 0:
                     self.bring_back()
@@ -207,7 +206,7 @@ def test_a_folder_of_rays_that_is_removed_stops_the_driver_which_can_go_on(
     folder = tmp_path / "runs" / "faults"
     before = set(Path("/tmp").glob("tsr-*"))
     driver = started(space, pauses="0.1, 0.2")
-    wait_for(folder, ended)
+    wait_for(folder, any_ended)
     (made,) = set(Path("/tmp").glob("tsr-*")) - before
     shutil.rmtree(made, ignore_errors=True)
     driver.communicate(timeout=200)
