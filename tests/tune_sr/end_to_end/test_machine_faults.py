@@ -158,7 +158,7 @@ def test_trials_that_failed_for_the_machines_sake_are_tried_again_where_that_is_
     marks = {"bicubic": {"psnr_y_db": 20.0}, "teacher": None}
     settings = config.settings.with_overrides({"name": "faults", "trials": 3}, config.space)
     resolved = to_resolved(config.space, settings)
-    ledger.append(study_started(resolved, name="faults", marks=marks))
+    ledger.append(study_started(resolved, name="faults", identity="0" * 32, marks=marks))
     ledger.append(driver_started(study=resolved["study"]))
     reasons = ["its process was lost 4 times", "diverged at step 2: x", "OSError: [Errno 116] x"]
     for number, reason in enumerate(reasons):
