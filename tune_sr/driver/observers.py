@@ -35,7 +35,7 @@ class Observers:
     def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
         ledger, settings = config.folder / LEDGER, config.settings
         values = {name: (mark or {}).get(settings.objective.value) for name, mark in marks.items()}
-        frame = StudyOutline(
+        outline = StudyOutline(
             name=config.name,
             trials=settings.trials,
             steps=config.space.budget.steps,
@@ -46,7 +46,7 @@ class Observers:
             rungs=rungs(settings.scheduler, config.space.budget),
             configure=config.trial_config,
         )
-        self._progress = Progress(ledger, frame, quiet=quiet)
+        self._progress = Progress(ledger, outline, quiet=quiet)
         self._tracker = MlflowTracker(
             ledger,
             TrackingStore.resolve(settings.tracking_uri, config.folder.parent),
