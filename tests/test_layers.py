@@ -18,7 +18,7 @@ PACKAGES = ("trainables", "tune_sr")
 
 TIERS: list[list[set[str]]] = [
     # trainables, from the bottom; the modules of one set are one unit, units of a row are siblings
-    [{"trainables.replay"}],
+    [{"trainables.replay"}, {"trainables.errors"}],
     [
         {"trainables.values"},
         {"trainables.resample"},

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from trainables.data.training import DataConfig
+from trainables.errors import ConfigError
 from trainables.limits import COUNT, PARAMETERS, PATCH, REPORTS, THREADS
 from trainables.methods import METHODS, MethodConfig, Pairing, ProgressiveConfig
 from trainables.methods.parts import growth_starts, plan_parts
@@ -21,7 +22,7 @@ from trainables.optimisers import OptimiserConfig
 from trainables.paths import expanded
 from trainables.presets import expand_presets
 from trainables.problems import first_problem
-from trainables.values import QUALITIES, Blank, Config, ConfigError
+from trainables.values import QUALITIES, Blank, Config
 
 
 class BatchConfig(Config):

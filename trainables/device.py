@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 
 
 def chosen_device(name: str) -> torch.device:

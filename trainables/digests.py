@@ -9,8 +9,8 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.data.images import Images
+from trainables.errors import EnvironmentFault
 from trainables.networks.shipped import is_shipped, shipped_file
-from trainables.problems import EnvironmentFault
 
 Digests = dict[str, str]
 """64 hexadecimal digits by file or folder, such as `teacher.weights=/home/me/teacher.safetensors`:

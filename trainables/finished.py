@@ -11,9 +11,9 @@ import torch
 from trainables.agreement import make_heldout
 from trainables.config import TrialConfig
 from trainables.device import chosen_device
+from trainables.errors import ConfigError
 from trainables.networks import SRNet, make_network
 from trainables.run import RunImages, load_teacher
-from trainables.values import ConfigError
 
 _log = logging.getLogger(__name__)
 

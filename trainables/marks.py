@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import torch
 
+from trainables.errors import ConfigError
 from trainables.metrics.cost import COSTS
 from trainables.metrics.evaluate import evaluate
 from trainables.resample import upsample_BCHW
 from trainables.run import Run, upscaler
 from trainables.threads import threads
-from trainables.values import ConfigError
 
 _CHECKED_SIDE = 24
 """Side in pixels of the LR image with which a teacher is checked."""

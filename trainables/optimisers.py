@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from trainables.errors import ConfigError
 from trainables.replay import Results
-from trainables.values import Config, ConfigError
+from trainables.values import Config
 
 
 class ScheduleConfig(Config):

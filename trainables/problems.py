@@ -8,17 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.values import ConfigError
-
-
-class EnvironmentFault(RuntimeError):  # noqa: N818  a fault of the machine, not of a program
-    """A fault of the machine or of its files, for which no configuration is to blame.
-
-    Examples are a file that was readable when the study was prepared and is missing now, or whose
-    digest differs from the recorded one. A trial that meets one before its first report is tried
-    again after a pause and is never recorded as failed.
-    """
-
+from trainables.errors import ConfigError, EnvironmentFault
 
 _DEVICE_FAULTS = (
     "No CUDA GPUs are available",

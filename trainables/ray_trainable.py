@@ -21,15 +21,16 @@ from trainables.checkpoints import newest_valid, write_checkpoint
 from trainables.config import TrialConfig
 from trainables.digests import check_weights
 from trainables.dotted import leaves, put
+from trainables.errors import ConfigError, Diverged, EnvironmentFault
 from trainables.job import Job
 from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
 from trainables.notes import Notes
-from trainables.problems import EnvironmentFault, is_fault
+from trainables.problems import is_fault
 from trainables.run import RunImages
 from trainables.saved_run import Origin, SavedRun
-from trainables.values import ConfigError, Diverged, Report
+from trainables.values import Report
 
 TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
 """Keys of Ray's `config` beside the searched values: the trial's name; the last step whose report

@@ -21,12 +21,13 @@ from trainables.data.patches import Patches
 from trainables.data.training import TrainingSet
 from trainables.device import chosen_device
 from trainables.digests import check_as_recorded
+from trainables.errors import ConfigError
 from trainables.methods import METHODS, Setting, make_method
 from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
 from trainables.numerics import hold_in_bfloat16, numerics, resolved
 from trainables.replay import Replay, replay_on
-from trainables.values import Blank, Colour, ConfigError, Pairs, Randomness, Report
+from trainables.values import Blank, Colour, Pairs, Randomness, Report
 from trainables.watch import Watch
 
 

@@ -58,34 +58,6 @@ class Config(BaseModel):
     )
 
 
-class ConfigError(ValueError):
-    """A user's mistake in a configuration.
-
-    Attributes:
-        path: the dotted path of the wrong value; empty for the whole.
-        rule: the rule that it breaks, and the way out.
-    """
-
-    def __init__(self, path: str, rule: str) -> None:
-        super().__init__(f"{path}: {rule}" if path else rule)
-        self.path = path
-        self.rule = rule
-
-
-class Diverged(RuntimeError):  # noqa: N818  the outcome of a run rather than an error
-    """Raised when a loss is not finite or has exploded.
-
-    Attributes:
-        step: the update at which that was found.
-        losses: the last losses, by name.
-    """
-
-    def __init__(self, step: int, reason: str, losses: Mapping[str, float]) -> None:
-        super().__init__(f"diverged at step {step}: {reason}")
-        self.step = step
-        self.losses = dict(losses)
-
-
 @dataclass(frozen=True)
 class Pairs:
     """A batch of real images: LR and HR, aligned, in the student's colour, in [0, 1]."""

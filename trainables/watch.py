@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.values import Diverged
+from trainables.errors import Diverged
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
 """A run has exploded when its loss was above `_FACTOR` times the median of the last `_WINDOW`

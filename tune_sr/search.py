@@ -87,6 +87,10 @@ def _opened(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         ValueError: its flags or its space cannot be used.
     """
+    from tune_sr.space.yaml_file import read_yaml
+
+    if arguments.space is not None:
+        read_yaml(arguments.space)  # refuses a missing file without the seconds that torch takes
     from tune_sr.study.opening import new_study, resumed_study
 
     where = address_of(arguments.address), is_job()
@@ -120,7 +124,7 @@ def _dry_run(config: StudyConfig, prepared: Prepared) -> int:
 
 
 def _run(config: StudyConfig, prepared: Prepared, *, quiet: bool) -> int:
-    from trainables.problems import EnvironmentFault
+    from trainables.errors import EnvironmentFault
     from tune_sr.driver.run_study import run_study
     from tune_sr.execution.session import ClusterError
     from tune_sr.results.summary_text import summary_text

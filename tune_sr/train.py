@@ -77,9 +77,11 @@ def _configured(arguments: argparse.Namespace) -> TrialConfig:
     Raises:
         ValueError: the space or the point cannot be used.
     """
+    from tune_sr.space.yaml_file import read_yaml
+
+    read_yaml(arguments.space)  # refuses a missing file without the seconds that torch takes
     from trainables.config import TrialConfig
     from tune_sr.space.points import whole_point
-    from tune_sr.space.yaml_file import read_yaml
     from tune_sr.study.space_file import load_study
 
     space, settings = load_study(arguments.space, arguments.overrides)
@@ -147,7 +149,7 @@ def _train_alone(config: TrialConfig, output: Path, *, quiet: bool) -> int:
 
 
 def _run(saved: SavedRun, output: Path, *, quiet: bool) -> int:
-    from trainables.values import Diverged
+    from trainables.errors import Diverged
     from tune_sr.driver.train_one import train_one
 
     try:

@@ -24,10 +24,10 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.networks import build_network
 from trainables.networks.checkpoint import read_caveat, read_weights
 from trainables.networks.loading import load_network
-from trainables.values import ConfigError
 from tune_sr import evaluate
 
 TOY = {"name": "vdsr", "features": 4, "blocks": 3, "scales": [2]}

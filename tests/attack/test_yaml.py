@@ -12,9 +12,9 @@ from attempts import Attempt, done, fifo, harmless, refused, run_command, unique
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trainables.errors import ConfigError
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
-from trainables.values import ConfigError
 from tune_sr import evaluate, search, train
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError, dump_yaml, parse_value, parse_yaml

@@ -34,10 +34,10 @@ from bare_loops import LOOPS, Update, released
 from trials import STUDENTS, pictures, trial
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
 from trainables.run import Run, RunImages
-from trainables.values import ConfigError
 
 Turn = Callable[[], object]
 """A report's worth of updates."""

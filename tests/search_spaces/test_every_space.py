@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from trainables.errors import ConfigError
 from trainables.methods import METHODS
-from trainables.values import ConfigError
 from tune_sr.ledger.history import History
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.propose import propose

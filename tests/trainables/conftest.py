@@ -17,12 +17,13 @@ from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.data.images import Images
+from trainables.errors import ConfigError
 from trainables.methods import METHODS, MethodConfig
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.checkpoint import save_network
 from trainables.replay import Replay
 from trainables.run import Run, RunImages
-from trainables.values import Blank, ConfigError, Pairs
+from trainables.values import Blank, Pairs
 
 Toy = Callable[..., dict[str, Any]]
 

@@ -15,12 +15,12 @@ from PIL import Image
 from trainables.agreement import IMAGES, Agreement, imagined_BCHW
 from trainables.checkpoints import best_of, find_checkpoints
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.marks import marks
 from trainables.metrics.evaluate import evaluate
 from trainables.networks.generator import Generator
 from trainables.run import Run, RunImages, upscaler
 from trainables.saved_run import SavedRun
-from trainables.values import ConfigError
 from tune_sr.visualization.panel import draw_student_panel
 
 BUDGET = {"steps": 4, "steps_per_report": 2}

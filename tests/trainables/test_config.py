@@ -12,10 +12,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
 from trainables.presets import LUMA_NETWORKS, default_preset, expand_presets, merged, sections_of
-from trainables.values import ConfigError, Pairs
+from trainables.values import Pairs
 
 Toy = Callable[..., dict[str, Any]]
 each_method = pytest.mark.parametrize("name", METHODS)

@@ -22,10 +22,11 @@ from rehearsal import rehearsed
 from trials import pictures, trial
 
 from trainables.config import TrialConfig
+from trainables.errors import Diverged
 from trainables.methods import METHODS
 from trainables.replay import AtOnce, Replay
 from trainables.run import Run, RunImages
-from trainables.values import Blank, Diverged
+from trainables.values import Blank
 
 DEVICE = os.environ.get("TUNE_SR_GPU_TESTS_ON", "cuda")
 CUDA = DEVICE != "cpu"

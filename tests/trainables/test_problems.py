@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.problems import EnvironmentFault, is_fault
-from trainables.values import ConfigError, Diverged
+from trainables.errors import ConfigError, Diverged, EnvironmentFault
+from trainables.problems import is_fault
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

@@ -19,6 +19,7 @@ from ray.tune.utils import validate_save_restore
 
 import trainables
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.job import Job
 from trainables.methods import METHODS
 from trainables.ray_trainable import (
@@ -34,7 +35,6 @@ from trainables.ray_trainable import (
     trainable_for,
 )
 from trainables.run import Run, RunImages
-from trainables.values import ConfigError
 
 Toy = Callable[..., dict[str, Any]]
 Begin = Callable[..., DistillTrainable]

@@ -11,12 +11,13 @@ from rehearsal import CPUGraphs, Refused, rehearsed
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
 from trainables.optimisers import Optimiser, OptimiserConfig
 from trainables.replay import AtOnce, Recorded, Replay, Results, Work, constants, replay_on
 from trainables.run import Run
-from trainables.values import Blank, ConfigError, Pairs
+from trainables.values import Blank, Pairs
 
 Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]

@@ -13,9 +13,9 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.device import chosen_device
+from trainables.errors import Diverged
 from trainables.methods import METHODS
 from trainables.run import Run, RunImages, upscaler
-from trainables.values import Diverged
 
 Make = Callable[..., Run]
 ROOT = Path(__file__).parents[2]

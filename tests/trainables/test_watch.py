@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainables.values import Diverged
+from trainables.errors import Diverged
 from trainables.watch import Watch
 
 

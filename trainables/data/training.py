@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from trainables.data.images import PHOTOS, Images, read_images
 from trainables.data.layouts import read_set
 from trainables.data.photographs import Photograph, made, paired, resized
-from trainables.values import Colour, Config, ConfigError
+from trainables.errors import ConfigError
+from trainables.values import Colour, Config
 
 
 class DataConfig(Config):

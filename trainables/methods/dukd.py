@@ -23,6 +23,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.invertible import OPERATIONS, Augmentation, OperationName, drawn_counts
 from trainables.methods.kd import kd_loss
@@ -31,7 +32,7 @@ from trainables.methods.zoom import cut_BCHW, grid_corners_N2, random_corners_N2
 from trainables.networks.base import SRNet
 from trainables.optimisers import Optimiser
 from trainables.replay import Results, sent
-from trainables.values import Config, ConfigError, Counter, Pairs, Randomness, Stateful
+from trainables.values import Config, Counter, Pairs, Randomness, Stateful
 
 
 class DUKDConfig(Config):

@@ -15,12 +15,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.networks.base import Keeper, SRNet
 from trainables.networks.checkpoint import check_finite, read_tensors
 from trainables.networks.portions import in_portions
 from trainables.networks.residual import ResidualSRNet
 from trainables.networks.vdsr import VDSR
-from trainables.values import ConfigError, Randomness
+from trainables.values import Randomness
 
 FeaturesName = Literal["vgg19", "random", "teacher"]
 

@@ -16,11 +16,12 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.colour import luma_B1HW, round_to_bytes, with_luma_B3HW
+from trainables.errors import ConfigError
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
 from trainables.metrics.tiles import Upscale
 from trainables.resample import downsample_BCHW, resize_uint8, upsample_BCHW
 from trainables.threads import workers
-from trainables.values import Colour, Config, ConfigError
+from trainables.values import Colour, Config
 
 Pixels = NDArray[np.uint8]
 

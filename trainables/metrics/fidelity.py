@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from trainables.values import Colour, ConfigError
+from trainables.errors import ConfigError
+from trainables.values import Colour
 
 PSNR_CEILING_DB = 100.0
 """PSNR reported for equal images, for which it is infinite: no mean or search could use that."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, ValidationError
 
+from trainables.errors import ConfigError
 from trainables.networks.base import SRNet, channels_innermost
 from trainables.networks.checkpoint import fitting
 from trainables.networks.compact import Compact, CompactConfig
@@ -18,7 +19,7 @@ from trainables.networks.span import SPAN, SPANConfig
 from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
-from trainables.values import ConfigError, Randomness
+from trainables.values import Randomness
 
 __all__ = [
     "NETWORKS",

@@ -11,9 +11,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.limits import BLOCKS, FEATURES, PARAMETERS
 from trainables.networks.portions import in_portions
-from trainables.values import Colour, Config, ConfigError, Trace
+from trainables.values import Colour, Config, Trace
 
 SCALES = (2, 3, 4)
 """The upscaling factors of all papers."""

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.limits import ELEMENTS, HEADER_BYTES
 from trainables.networks.base import SRNet
 from trainables.networks.misfit import misfit, shortened
@@ -20,7 +21,6 @@ from trainables.networks.official import to_ours
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.networks.unpickle import read_pickled_network
 from trainables.paths import expanded, why_no_file
-from trainables.values import ConfigError
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 

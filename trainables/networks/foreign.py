@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.networks.base import ScaledConfig, SRNet, Tap
 from trainables.networks.checkpoint import check_finite, read_tensors
 from trainables.paths import expanded
-from trainables.values import ConfigError, Trace
+from trainables.values import Trace
 
 _EXTRA = "pip install 'tune-sr[spandrel]'"
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from trainables.errors import ConfigError
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.base import SRNet
 from trainables.networks.checkpoint import _is_safetensors, _metadata, read_weights
 from trainables.networks.official import infer
 from trainables.problems import first_problem
-from trainables.values import ConfigError
 
 
 def read_architecture(path: Path) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.limits import FEATURES
 from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
-from trainables.values import ConfigError, Trace
+from trainables.values import Trace
 
 
 class OneScaleConfig(SRNetConfig):

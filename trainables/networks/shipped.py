@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from trainables.errors import ConfigError
 from trainables.networks.base import SCALES
-from trainables.values import ConfigError
 
 SHIPPED = Path(__file__).parent / "weights"
 """The folder of weights: `NAME.safetensors` serves every scale, `NAME_x2.safetensors` only scale 2;

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.limits import BLOCKS, FEATURES
 from trainables.networks.base import Keeper, SRNet, Tap
 from trainables.networks.blocks import Colours, conv3x3, silence, start_as_torch_does, upsampler
@@ -31,7 +32,7 @@ from trainables.networks.windows import (
     shift_mask,
     to_windows,
 )
-from trainables.values import ConfigError, Trace
+from trainables.values import Trace
 
 _UPSAMPLED_FEATURES = 64
 _MLP_RATIO = 2

@@ -15,10 +15,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.errors import ConfigError
 from trainables.limits import BLOCKS, FEATURES
 from trainables.networks.base import Keeper, SRNet, SRNetConfig, Tap
 from trainables.resample import upsample_BCHW
-from trainables.values import ConfigError, Trace
+from trainables.values import Trace
 
 
 class VDSRConfig(SRNetConfig):

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trainables.config import BudgetConfig
+from trainables.errors import Diverged
 from trainables.run import Run
-from trainables.values import Diverged
 from tune_sr.storage.disk import megabytes
 from tune_sr.study.config import StudyConfig
 

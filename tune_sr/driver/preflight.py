@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from trainables.checkpoint_size import largest_checkpoint
+from trainables.errors import ConfigError
 from trainables.marks import check_teacher, marks
 from trainables.run import Run, RunImages
-from trainables.values import ConfigError
 from tune_sr.execution.resources import check_this_machine
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.metrics.cost import Cost, cost_of
 from trainables.metrics.tiles import USUAL_OVERLAP, Upscale, self_ensemble, tiled
 from trainables.networks.checkpoint import read_caveat
@@ -18,7 +19,7 @@ from trainables.networks.loading import load_network
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.paths import expanded, why_no_file
 from trainables.resample import upsample_BCHW
-from trainables.values import Colour, ConfigError
+from trainables.values import Colour
 
 if TYPE_CHECKING:
     from trainables.networks import SRNet

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from trainables.data.benchmarks import Benchmark
 from trainables.device import chosen_device
+from trainables.errors import ConfigError
 from trainables.metrics.fidelity import PROTOCOLS
-from trainables.values import ConfigError
 from tune_sr.evaluation.networks import load_network_spec
 from tune_sr.evaluation.table import Evaluation
 

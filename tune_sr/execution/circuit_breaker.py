@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from trainables.problems import EnvironmentFault
+from trainables.errors import EnvironmentFault
 
 PAUSES_S = (1.0, 4.0, 15.0, 60.0)
 """Seconds before a trial's second, third, ... attempt in a row after a fault of the machine."""

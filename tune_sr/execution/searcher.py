@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
+from trainables.errors import ConfigError
 from trainables.ray_trainable import CLONED, HEARD, MICRO_BATCH, TRIAL
-from trainables.values import ConfigError
 from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess, Retry, retry_or_fail_lost
 from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded

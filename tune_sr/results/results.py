@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.errors import ConfigError
 from trainables.metrics.fidelity import protocol_for
 from trainables.networks import NETWORKS
-from trainables.values import QUALITIES, ConfigError, Report
+from trainables.values import QUALITIES, Report
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.objective import AGREEMENT, QUALITY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.config import BudgetConfig
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import rungs
 

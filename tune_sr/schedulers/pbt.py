@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trainables.values import ConfigError, derive_seed
+from trainables.errors import ConfigError
+from trainables.values import derive_seed
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig

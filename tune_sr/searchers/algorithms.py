@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.searchers.grid import grid, grid_points
 from tune_sr.space.search_space import numeric_dimensions
 

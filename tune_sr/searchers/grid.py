@@ -6,7 +6,8 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from trainables.values import ConfigError, derive_seed
+from trainables.errors import ConfigError
+from trainables.values import derive_seed
 from tune_sr.space.dimension import combinations
 
 if TYPE_CHECKING:

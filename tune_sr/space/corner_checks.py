@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.space.dimension import Dimension, Point, combinations
 from tune_sr.space.search_space import SearchSpace
 

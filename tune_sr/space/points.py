@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.space.dimension import Dimension
 
 if TYPE_CHECKING:

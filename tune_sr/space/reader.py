@@ -9,10 +9,10 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.dotted import get, leaves, look_up, put, remove
+from trainables.errors import ConfigError
 from trainables.limits import DIMENSIONS
 from trainables.paths import expanded
 from trainables.presets import expand_presets
-from trainables.values import ConfigError
 from tune_sr.cli.redaction import redacted_words
 from tune_sr.space.corner_checks import UntrainablePointError, check_corners, lowest_corner
 from tune_sr.space.dimension import Dimension, parents_first, parse_dimension

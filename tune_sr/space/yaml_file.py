@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from trainables.errors import ConfigError
 from trainables.limits import NESTING, YAML_BYTES
 from trainables.paths import expanded, why_no_file
-from trainables.values import ConfigError
 
 Keys = tuple[str | int, ...]
 

@@ -13,9 +13,8 @@ from trainables.checkpoints import Owner
 from trainables.config import TrialConfig
 from trainables.data.training import TrainingSet
 from trainables.digests import Digests, difference, heldout_digests, weights_digests
+from trainables.errors import ConfigError, EnvironmentFault
 from trainables.networks import NETWORKS
-from trainables.problems import EnvironmentFault
-from trainables.values import ConfigError
 from tune_sr.ledger.events import Event
 from tune_sr.space.dimension import Dimension, combinations
 from tune_sr.space.search_space import SearchSpace

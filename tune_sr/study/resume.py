@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.cli.redaction import lacks_secrets, redacted, without_secrets
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import is_started

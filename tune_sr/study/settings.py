@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, field_validator
 
 from trainables.config import BudgetConfig
+from trainables.errors import ConfigError
 from trainables.limits import NAME_LENGTH, TRIALS
 from trainables.problems import first_problem
-from trainables.values import Config, ConfigError
+from trainables.values import Config
 from tune_sr.cli.redaction import redacted, without_secrets
 from tune_sr.objectives.objective import AGREEMENT, PSNR_ONLY, Objective
 from tune_sr.schedulers.grace_period import check_scheduler, least_grace

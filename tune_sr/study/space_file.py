@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.values import ConfigError
+from trainables.errors import ConfigError
 from tune_sr.searchers.algorithms import max_trials
 from tune_sr.space.dimension import parse_dimension
 from tune_sr.space.reader import SpaceReading, check_sections

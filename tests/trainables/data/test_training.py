@@ -10,9 +10,10 @@ import torch
 from trainables.data import training as module
 from trainables.data.images import Images, read_images, write_image
 from trainables.data.training import DataConfig, TrainingSet
+from trainables.errors import ConfigError
 from trainables.problems import first_problem
 from trainables.resample import resize_uint8
-from trainables.values import Colour, Config, ConfigError
+from trainables.values import Colour, Config
 
 
 def pixels(height: int, width: int, seed: int = 0) -> np.ndarray:

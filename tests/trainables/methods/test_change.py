@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from trainables.errors import Diverged
 from trainables.methods import METHODS
 from trainables.methods.change import GeneratorChange, relative_change, untrained_generator
 from trainables.run import Run
-from trainables.values import Diverged
 
 Make = Callable[..., Run]
 KEY = "generator_change"

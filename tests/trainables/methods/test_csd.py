@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods.csd import (
     CSD,
     CSDConfig,
@@ -20,7 +21,7 @@ from trainables.methods.csd import (
 )
 from trainables.resample import upsample_BCHW
 from trainables.run import Run
-from trainables.values import ConfigError, Pairs
+from trainables.values import Pairs
 
 Make = Callable[..., Run]
 Toy = Callable[..., dict[str, Any]]

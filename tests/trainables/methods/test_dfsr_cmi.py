@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods.dfsr import DFSR
 from trainables.methods.dfsr_cmi import DFSRCMI, DFSRCMIConfig
 from trainables.optimisers import Optimiser
 from trainables.run import Run
-from trainables.values import Blank, ConfigError
+from trainables.values import Blank
 
 BLANK = Blank(3, 16)
 Start = Callable[..., DFSRCMI]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods import Setting
 from trainables.methods.dukd import DUKD, DUKDConfig, consistent_BCHW, upcycled_loss
 from trainables.methods.invertible import OPERATIONS, Augmentation
@@ -18,7 +19,7 @@ from trainables.networks.base import SRNet, SRNetConfig, Tap
 from trainables.networks.checkpoint import save_network
 from trainables.resample import downsample_BCHW
 from trainables.run import Run
-from trainables.values import ConfigError, Pairs, Trace
+from trainables.values import Pairs, Trace
 
 PAPER = ("inversion", "hflip", "vflip", "transpose")
 

@@ -19,11 +19,12 @@ from rehearsal import rehearsed
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods import METHODS, Distiller, Pairing
 from trainables.networks import NETWORKS
 from trainables.replay import AtOnce, Recorded, Replay
 from trainables.run import Run
-from trainables.values import Blank, ConfigError, Counter, Pairs, Randomness
+from trainables.values import Blank, Counter, Pairs, Randomness
 
 Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods.fakd import FAKD, FAKDConfig, supervision_loss, tapped
 from trainables.methods.kd import KD, KDConfig
 from trainables.networks import build_network
 from trainables.run import Run
-from trainables.values import Config, ConfigError, Pairs
+from trainables.values import Config, Pairs
 
 Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.methods.features import VGG19, BodyMaps, features_refusals, make_features
 from trainables.networks import SRNet, build_network
-from trainables.values import ConfigError
 
 IMAGES = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from trainables.data.images import Images
+from trainables.errors import ConfigError
 from trainables.metrics.evaluate import Heldout, HeldoutConfig, evaluate
 from trainables.metrics.fidelity import PROTOCOLS, PSNR_CEILING_DB, ProtocolName
 from trainables.metrics.tiles import Upscale
 from trainables.resample import upsample_BCHW
-from trainables.values import Colour, ConfigError
+from trainables.values import Colour
 
 EVERY_PROTOCOL = [(name, "y") for name in PROTOCOLS] + [
     (name, "rgb") for name, protocol in PROTOCOLS.items() if protocol.rgb

@@ -9,6 +9,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.metrics import fidelity
 from trainables.metrics.fidelity import (
     LEGACY_SSIM,
@@ -20,7 +21,6 @@ from trainables.metrics.fidelity import (
     psnr_db,
     ssim,
 )
-from trainables.values import ConfigError
 
 SHAPES = [(1, 1, 11, 11), (3, 1, 12, 31), (2, 3, 40, 17), (1, 1, 64, 48)]
 STANDARD: dict[str, Any] = {

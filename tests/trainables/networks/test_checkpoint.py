@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from trainables.errors import ConfigError
 from trainables.networks import SRNet, build_network
 from trainables.networks.checkpoint import read_weights, save_network
 from trainables.networks.loading import load_network, read_architecture
-from trainables.values import ConfigError
 
 TOY = {"name": "vdsr", "features": 4, "blocks": 3, "scale": 2}
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trainables.errors import ConfigError
 from trainables.networks import NETWORKS, build_network
 from trainables.networks.blocks import DIV2K_MEAN
 from trainables.networks.edsr import EDSR, EDSRConfig
-from trainables.values import ConfigError
 
 
 def count(**config: object) -> int:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.networks import NETWORKS, SRNet, build_network
 from trainables.networks.checkpoint import save_network
 from trainables.networks.loading import load_network
-from trainables.values import ConfigError
 
 SCALES = (2, 3, 4)
 SIDES = [(1, 1), (1, 5), (2, 3), (7, 9), (16, 13)]

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.networks import TEACHERS, SRNet, build_network
 from trainables.networks.loading import load_network
 from trainables.networks.official import to_official
 from trainables.networks.windows import relative_positions
 from trainables.run import Run
-from trainables.values import ConfigError
 
 
 def teacher(path: Path, scale: int = 2) -> SRNet:

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.networks import build_network
 from trainables.networks.checkpoint import read_weights, save_network
 from trainables.networks.loading import load_network
 from trainables.networks.official import infer, to_official, to_ours
-from trainables.values import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
 MEAN = (0.4488, 0.4371, 0.4040)

@@ -12,6 +12,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.data.images import photos, read_images
+from trainables.errors import ConfigError
 from trainables.metrics.evaluate import Heldout, evaluate
 from trainables.networks import SRNet, build_network, shipped
 from trainables.networks.base import SCALES
@@ -20,7 +21,6 @@ from trainables.networks.loading import load_network
 from trainables.networks.shipped import SHIPPED, shipped_file, shipped_names
 from trainables.resample import upsample_BCHW
 from trainables.run import upscaler
-from trainables.values import ConfigError
 
 CARDS = [(name, scale) for name in shipped_names() for scale in SCALES]
 CARDS = [(name, scale) for name, scale in CARDS if "_x" not in name or name.endswith(str(scale))]

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.metrics.cost import as_deployed, cost_of
 from trainables.networks import build_network
 from trainables.networks.blocks import DIV2K_MEAN
 from trainables.networks.loading import load_network
 from trainables.networks.official import to_official, to_ours
 from trainables.networks.span import SPAN, MergedConv
-from trainables.values import ConfigError, Randomness
+from trainables.values import Randomness
 
 
 def network(scale: int = 2, blocks: int = 3, features: int = 6, **more: object) -> SPAN:

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.networks import build_network
 from trainables.networks.blocks import DIV2K_MEAN
 from trainables.networks.swinir import SwinIR, SwinIRConfig
-from trainables.values import ConfigError
 
 TOY = {"name": "swinir", "features": 12, "blocks": 2, "layers": 2, "heads": 3, "scale": 2}
 

@@ -21,10 +21,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainables.errors import ConfigError
 from trainables.networks.checkpoint import read_weights
 from trainables.networks.loading import load_network
 from trainables.networks.unpickle import read_pickled_network
-from trainables.values import ConfigError
 
 VDSR = """
 from math import sqrt

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.errors import ConfigError
 from trainables.networks import VDSR, build_network
 from trainables.networks.vdsr import VDSRConfig
 from trainables.resample import upsample_BCHW
-from trainables.values import ConfigError
 
 
 def count(**config: object) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ray.cloudpickle import register_pickle_by_value
 
-from trainables.problems import EnvironmentFault
+from trainables.errors import EnvironmentFault
 from trainables.ray_trainable import DistillTrainable
 from tune_sr.driver.run_study import run_study
 from tune_sr.execution import circuit_breaker

@@ -12,8 +12,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 from trainables.methods.dfsr import DFSR
-from trainables.values import ConfigError
 from tune_sr.execution import watchdog
 from tune_sr.execution.circuit_breaker import PAUSES_S, CircuitBreaker
 from tune_sr.execution.recovery import ATTEMPTS, Fault, LostProcess

@@ -13,10 +13,11 @@ import pytest
 from events import as_read, cloned, driver_started, ended, study_ended, study_started
 from ray.tune.schedulers import TrialScheduler
 
+from trainables.errors import ConfigError
 from trainables.job import Job
 from trainables.ray_trainable import CLONED, HEARD, TRIAL, DistillTrainable
 from trainables.run import RunImages
-from trainables.values import ConfigError, derive_seed
+from trainables.values import derive_seed
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher
 from tune_sr.execution.state import StudyState

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from events import added, as_read, ended, read, reported
 
-from trainables.values import ConfigError, derive_seed
+from trainables.errors import ConfigError
+from trainables.values import derive_seed
 from tune_sr.ledger.history import History, trial_name
 from tune_sr.objectives.objective import Objective
 from tune_sr.searchers.algorithms import SEARCHERS, STARTUP_TRIALS, max_trials
