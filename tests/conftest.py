@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drivers import DriverServer
 
 from trainables.networks import build_network
 from trainables.networks.checkpoint import save_network
@@ -65,6 +66,29 @@ def ray_cluster() -> Iterator[None]:
 
     with local_ray(2):
         yield
+
+
+@pytest.fixture
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies of this process are not sent to MLflow, which takes seconds of CPU for each."""
+
+    class Untracked:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def start(self) -> None: ...
+
+        def close(self, _: float) -> bool:
+            return True
+
+    monkeypatch.setattr("tune_sr.driver.observers.MlflowTracker", Untracked)
+
+
+@pytest.fixture(scope="session")
+def driver_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverServer]:
+    """Starts drivers without the seconds that their imports take."""
+    server = DriverServer(tmp_path_factory.mktemp("drivers") / "told")
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -284,6 +284,7 @@ def unpacked(folder: Path) -> Path:
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
+@pytest.mark.usefixtures("untracked")
 def test_a_study_recorded_at_3cb7bf0_is_gone_on_with(
     tmp_path: Path,
     ray_cluster: None,
@@ -341,6 +342,7 @@ def check_next_start(runs: Path, folder: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
+@pytest.mark.usefixtures("untracked")
 def test_a_study_records_its_files_and_a_resume_compares_them(
     study: Configure, files: Path, ray_cluster: None
 ) -> None:

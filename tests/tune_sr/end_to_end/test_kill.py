@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import yaml
+from drivers import DriverServer, words_of
 from PIL import Image
 
 from tune_sr.driver.run_study import run_study
@@ -25,11 +24,6 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_study
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[3]
-WITHOUT_A_HOME = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")},
-    "HOME": "/proc/none",  # as in a container that has none for its user
-}
 CLOCK = ("time", "seconds_per_step", "host", "pid")
 """What a clock or a process list says, and no study can repeat."""
 
@@ -37,45 +31,37 @@ CLOCK = ("time", "seconds_per_step", "host", "pid")
 class Drivers:
     """Starts one driver after the other on one study, and can end each at a chosen moment."""
 
-    def __init__(self, space: Path, name: str, *flags: str) -> None:
+    def __init__(self, server: DriverServer, space: Path, name: str, *flags: str) -> None:
         self.runs = space.parent / "runs"
         self.folder = self.runs / name
-        words = ["--space", space, "--name", name, "--storage", self.runs, *flags]
-        self._words = [str(word) for word in words]
-        self._ledgers: list[bytes] = []
-        self.told = ""
+        self._server = server
+        self._words = ["--space", space, "--name", name, "--storage", self.runs, *flags]
+        self._ledger = b""
 
     def run(self, *flags: str, until: Callable[[list[Event]], bool] | None = None,
             end_by: signal.Signals = signal.SIGKILL) -> int:  # fmt: skip
         """Start a driver (a resume where there is a study); `end_by` as soon as `until` holds."""
-        begun = any(event["event"] == "study_started" for event in read_events(self.folder))
-        command = [sys.executable, "-m", "tune_sr.search", *self._words, *flags]
-        driver = subprocess.Popen(
-            [*command, "--resume"] if begun else command,
-            cwd=ROOT,
-            env=WITHOUT_A_HOME,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if until is not None:
-            while driver.poll() is None and not until(read_events(self.folder)):
-                time.sleep(0.002)
-            driver.send_signal(end_by)
-        self.told = driver.communicate(timeout=300)[0]
-        self._only_appended_to()
-        return driver.returncode
-
-    def _only_appended_to(self) -> None:
+        begun = any(event["event"] == "study_started" for event in self.events)
+        resume = ["--resume"] if begun else []
+        reached = None if until is None else lambda: until(self.events)
+        code = self._server.run(*self._words, *flags, *resume, until=reached, end_by=end_by)
         path = self.folder / "ledger.jsonl"
-        self._ledgers.append(path.read_bytes() if path.exists() else b"")
-        if len(self._ledgers) > 1:
-            before, after = self._ledgers[-2:]
-            assert after.startswith(before)
+        before, self._ledger = self._ledger, path.read_bytes() if path.exists() else b""
+        assert self._ledger.startswith(before), "it is only appended to"
+        return code
+
+    @property
+    def told(self) -> str:
+        return self._server.told()
 
     @property
     def events(self) -> list[Event]:
         return read_events(self.folder)
+
+
+def joined() -> list[str]:
+    """The flags of a driver that joins the suite's Ray, which is there again after it."""
+    return ["--address", ray.get_runtime_context().gcs_address]
 
 
 def count(events: Sequence[Event], kind: str) -> int:
@@ -145,7 +131,11 @@ def check_mlflow(space: Path, toy_folder: Path, drivers: Drivers) -> None:
 
 @pytest.mark.ray
 def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
-    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+    toy_space: Callable[..., Path],
+    toy_folder: Path,
+    tmp_path: Path,
+    driver_server: DriverServer,
+    ray_cluster: None,
 ) -> None:
     space = toy_space("killed")
     whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
@@ -153,19 +143,19 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")
 
-    drivers = Drivers(space, "killed")
+    drivers = Drivers(driver_server, space, "killed")
     moments = [before_the_first_report, reported(total // 2)]
     for moment in moments:
-        assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
+        assert drivers.run(*joined(), until=moment) == -signal.SIGKILL, drivers.told
         assert count(drivers.events, "study_ended") == 0
-    interrupted = reported(total * 2 // 3 + 2)
+    interrupted = reported(total * 2 // 3 + 2)  # with a Ray of its own, as where none is named
     assert drivers.run(until=interrupted, end_by=signal.SIGINT) == 130, drivers.told
-    resume = drivers.told.rpartition("to go on: ")[2].strip()
-    assert resume.startswith("python -m tune_sr.search --resume --name killed")
-    done = subprocess.run(
-        [sys.executable, *resume.split()[1:]], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in drivers.told
+    (ray_folder,) = driver_server.ray_folders
+    assert not processes_below(ray_folder)
+    resume = words_of(drivers.told.rpartition("to go on: ")[2])
+    assert resume[:3] == ["--resume", "--name", "killed"]
+    assert driver_server.run(*resume, *joined()) == 0, drivers.told
 
     events = drivers.events
     assert events[-1]["finished"] is True
@@ -178,7 +168,11 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
 @pytest.mark.soak
 @pytest.mark.ray
 def test_killed_among_copies_a_population_is_the_one_never_killed(
-    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+    toy_space: Callable[..., Path],
+    toy_folder: Path,
+    tmp_path: Path,
+    driver_server: DriverServer,
+    ray_cluster: None,
 ) -> None:
     pbt = {"name": "pbt", "grace_period": 3, "reduction_factor": 2}
     space = toy_space("population", study={"scheduler": pbt, "trials": 4})
@@ -188,7 +182,7 @@ def test_killed_among_copies_a_population_is_the_one_never_killed(
     copies = count(never_killed, "cloned")
     assert copies > 0
 
-    drivers = Drivers(space, "population")
+    drivers = Drivers(driver_server, space, "population", *joined())
     for moment in (lambda events: count(events, "cloned") > 0, ended(3)):
         assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
     assert drivers.run() == 0, drivers.told
@@ -197,17 +191,19 @@ def test_killed_among_copies_a_population_is_the_one_never_killed(
     check_mlflow(space, toy_folder, drivers)
 
 
+@pytest.mark.soak
 def test_two_workers_killed_and_terminated_lose_and_double_nothing(
-    toy_space: Callable[..., Path], toy_folder: Path
+    toy_space: Callable[..., Path], toy_folder: Path, driver_server: DriverServer
 ) -> None:
+    """Each driver has a Ray of its own, as it has where no cluster is named."""
     space = toy_space("two", study={"concurrent": 2})
-    drivers = Drivers(space, "two")
+    drivers = Drivers(driver_server, space, "two")
     assert drivers.run(until=ended(1)) == -signal.SIGKILL, drivers.told
     assert drivers.run(until=ended(4), end_by=signal.SIGTERM) == 143, drivers.told
     assert "to go on: python -m tune_sr.search --resume --name two" in drivers.told
     assert "Traceback" not in drivers.told
-    started = [event for event in drivers.events if event["event"] == "driver_started"]
-    assert not processes_below(f"tsr-{started[-1]['pid']}")
+    (ray_folder,) = driver_server.ray_folders
+    assert not processes_below(ray_folder)
 
     assert drivers.run("--trials", "8") == 0, drivers.told
     events = drivers.events
@@ -248,7 +244,11 @@ SIZES: dict[str, Any] = {
 @pytest.mark.soak
 @pytest.mark.ray
 def test_a_study_with_two_objectives_is_the_one_never_killed(
-    toy_space: Callable[..., Path], toy_folder: Path, tmp_path: Path, ray_cluster: None
+    toy_space: Callable[..., Path],
+    toy_folder: Path,
+    tmp_path: Path,
+    driver_server: DriverServer,
+    ray_cluster: None,
 ) -> None:
     space = toy_space("sizes", **SIZES)
     whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
@@ -257,7 +257,7 @@ def test_a_study_with_two_objectives_is_the_one_never_killed(
     total = count(never_killed, "reported")
     assert "stopped" in {event.get("state") for event in never_killed}
 
-    drivers = Drivers(space, "sizes")
+    drivers = Drivers(driver_server, space, "sizes", *joined())
     moments = [reported(total // 5), ended(11), reported(total * 9 // 10)]
     for moment in moments:
         assert drivers.run(until=moment) == -signal.SIGKILL, drivers.told
@@ -293,14 +293,14 @@ def kd_space(toy_space: Callable[..., Path], tmp_path: Path) -> Path:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_killed_ten_times_a_study_on_luma_with_two_threads_is_the_one_never_killed(
-    kd_space: Path, toy_folder: Path
+    kd_space: Path, toy_folder: Path, driver_server: DriverServer
 ) -> None:
-    whole = Drivers(kd_space, "whole")
+    whole = Drivers(driver_server, kd_space, "whole")
     assert whole.run() == 0, whole.told
     total = count(whole.events, "reported")
     assert total >= 24  # a life advances by at least one report
 
-    drivers = Drivers(kd_space, "killed")
+    drivers = Drivers(driver_server, kd_space, "killed")
     for _ in range(10):
         until = reported(count(drivers.events, "reported") + total // 12)
         assert drivers.run(until=until) == -signal.SIGKILL, drivers.told

@@ -19,7 +19,11 @@ from tune_sr.results.summary_text import summary_text
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_study, read_resolved
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("ray_cluster", "untracked"),
+]
 SIZES: dict[str, Any] = {
     "fixed": {"student": {"name": "vdsr", "scales": [2]}},
     "search": {"student.blocks": {"choice": [2, 4, 6]}, "student.features": {"choice": [2, 4, 8]}},
@@ -161,17 +165,17 @@ def check_front(folder: Path, results: Results) -> None:
 
 
 def test_two_at_a_time_none_is_lost_or_doubled(study: Configure) -> None:
-    config = study(trials=7, study={"concurrent": 2})
+    config = study(trials=5, study={"concurrent": 2})
     run_study(config, quiet=True)
     events = read_events(config.folder)
-    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 7
+    assert len(of_kind(events, "trial_added")) == len(of_kind(events, "trial_ended")) == 5
     for trial in {event["trial"] for event in of_kind(events, "trial_added")}:
         assert reports(events, trial) == by_run(config, events, trial)
         assert len(of_kind(events, "reported", trial=trial)) == len(reports(events, trial))
 
 
 def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> None:
-    config = study(trials=2, flags={"hours": 1e-6}, **WITHOUT_A_PICTURE)
+    config = study(trials=2, flags={"hours": 1e-6})
     results = run_study(config, quiet=True)
     assert results.summary()["finished"]
     events = read_events(config.folder)
@@ -179,13 +183,16 @@ def test_hours_end_a_study_and_more_hours_go_on_with_it(study: Configure) -> Non
     run_study(config, quiet=True)  # its time is spent
     assert read_events(config.folder) == events
 
-    more = study(trials=2, flags={"hours": 1.0}, **WITHOUT_A_PICTURE)
-    results = run_study(more, quiet=True)
+    results = run_study(study(trials=2, flags={"hours": 1.0}), quiet=True)
     longer = read_events(config.folder)
     assert longer[: len(events)] == events
     assert len(of_kind(longer, "trial_ended")) == 2 and results.summary()["finished"]
     assert longer[-1]["event"] == "study_ended"
-    check_judged_by_teacher(more, results)
+
+
+def test_a_study_without_a_picture_is_judged_by_its_teacher(study: Configure) -> None:
+    config = study(trials=1, **WITHOUT_A_PICTURE)
+    check_judged_by_teacher(config, run_study(config, quiet=True))
 
 
 def check_judged_by_teacher(config: StudyConfig, results: Results) -> None:

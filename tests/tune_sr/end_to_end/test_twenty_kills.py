@@ -2,27 +2,23 @@
 
     pytest -m soak -n 0 tests/tune_sr/end_to_end/test_twenty_kills.py
 
-Drivers are forked from a process that has imported everything, and join one Ray that outlives them:
-a life then costs seconds, and the trials of a driver that died are Ray's to end.
+Drivers join one Ray that outlives them: a life then costs seconds, and the trials of a driver that
+died are Ray's to end.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import shlex
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from drivers import DriverServer
 
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History
@@ -44,49 +40,6 @@ def pairs() -> list[tuple[str, str]]:
     most = max(len(SCHEDULERS), len(SEARCHERS))
     schedulers, searchers = itertools.cycle(SCHEDULERS), itertools.cycle(SEARCHERS)
     return list(itertools.islice(zip(schedulers, searchers, strict=False), most))
-
-
-class Drivers:
-    """Starts drivers on one study, one after the other."""
-
-    def __init__(self, log: Path) -> None:
-        script = Path(__file__).with_name("drivers_on_call.py")
-        self._log = log
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), str(log)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *words: Any, until: Callable[[], bool] | None = None) -> int:
-        """A driver's exit code; it is killed as soon as `until` holds."""
-        assert self._process.stdin is not None
-        print(shlex.join(map(str, words)), file=self._process.stdin, flush=True)
-        pid = self._number()
-        if until is not None:
-            while Path(f"/proc/{pid}").exists() and not until():
-                time.sleep(0.002)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return self._number()
-
-    def told(self) -> str:
-        return self._log.read_text()[-2000:]
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
-
-    def _number(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
-    made = Drivers(tmp_path_factory.mktemp("drivers") / "told")
-    yield made
-    made.close()
 
 
 def lives(history: History) -> list[Any]:
@@ -145,7 +98,7 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
     searcher: str,
     toy_space: Callable[..., Path],
     toy_folder: Path,
-    drivers: Drivers,
+    driver_server: DriverServer,
     ray_cluster: None,
 ) -> None:
     tracking_uri = f"sqlite:///{toy_folder / 'mlflow.db'}"
@@ -166,7 +119,7 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
     runs = space.parent / "runs"
     address = ("--address", ray.get_runtime_context().gcs_address, "--quiet")
     study = ("--space", space, *address, "--name")
-    assert drivers.run(*study, "whole") == 0, drivers.told()
+    assert driver_server.run(*study, "whole") == 0, driver_server.told()
     whole = History.from_events(read_events(runs / "whole"))
     order = partial(derive_seed, 0, scheduler, searcher)
     moments = sorted(range(1, things(whole) - LEFT), key=order)[:KILLS]
@@ -182,11 +135,11 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
             time.sleep(A_REPORT_S * derive_seed(1, scheduler, searcher, moment) / 2**63)
             return True
 
-        code = drivers.run(*study, "killed", *begun, until=reached)
-        assert code == -signal.SIGKILL, drivers.told()
+        code = driver_server.run(*study, "killed", *begun, until=reached)
+        assert code == -signal.SIGKILL, driver_server.told()
         before, ledger = ledger, (folder / "ledger.jsonl").read_bytes()
         assert ledger.startswith(before)
-    assert drivers.run(*study, "killed", "--resume") == 0, drivers.told()
+    assert driver_server.run(*study, "killed", "--resume") == 0, driver_server.told()
     assert (folder / "ledger.jsonl").read_bytes().startswith(ledger)
 
     killed = History.from_events(read_events(folder))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import ray
+from drivers import children_of
 
 from tune_sr import search
 from tune_sr.driver.run_study import run_study
@@ -21,17 +21,16 @@ from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("ray_cluster", "untracked"),
+]
 ToySpace = Callable[..., Path]
 
 
 def test_a_ray_of_this_machine_has_no_more_processes_than_trials_need() -> None:
-    mine = f"{os.getpid()}"
-    lines = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-            lines += [entry.joinpath("cmdline").read_text()] if parent == mine else []
+    lines = children_of(os.getpid())
     assert any("gcs_server" in line for line in lines)
     assert not [line for line in lines if "log_monitor.py" in line or "monitor.py" in line]
 
