@@ -226,6 +226,7 @@ def test_a_terminal_that_is_closed_saves_the_study(space: Path, tmp_path: Path) 
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the suite runs under nohup
         words = ["--space", str(space), "--set", "budget.steps=4000"]
         os.execv(sys.executable, [sys.executable, "-m", "tune_sr.search", *words])
     wait_for(folder, lambda events: any(event["event"] == "reported" for event in events))
