@@ -32,7 +32,6 @@ def warm(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
                     "batch": {"images": 2, "patch": 16},
                     "heldout": {"images": str(toy_folder / "images"), "crop": None},
                     "budget": {"steps": 4, "steps_per_report": 2},
-                    "precision": "fp32",
                 },
                 "search": {"optimiser.lr": {"loguniform": [0.01, 0.1]}},
                 "study": {"trials": 2, "storage": str(space.parent / "runs")},

@@ -35,7 +35,6 @@ def space_in(folder: Path, name: str = "toy.yaml", **study: Any) -> Path:
             "heldout": {"images": str(images), "crop": None},
             "budget": {"steps": 8, "steps_per_report": 4},
             "device": "cpu",
-            "precision": "fp32",  # in bf16 so small a network takes ten times as long
         },
         "search": {"optimiser.lr": {"loguniform": [0.001, 0.1]}},
         "first": [{"optimiser.lr": 0.01}],
