@@ -5,7 +5,8 @@ A table of attempts is a list of `Attempt`; each row is one attempt:
     Attempt("a FIFO as a teacher", lambda folder: read_weights(fifo(folder)), refused("no such"))
 
 A row that may hang, kill its process or take all memory says `dangerous=True` and runs in a forked
-child with a limit on its memory and its time; all others run in the process of the tests.
+child with a limit on its memory and its time; all others run in the process of the tests. To fork
+costs more than most rows, so a child goes on to the next row as long as every row holds.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -105,11 +107,12 @@ class Attempt:
         """Do it in `folder`; an AssertionError says how it fell."""
         prepared = self.prepare(folder)
         if self.dangerous:
-            _in_child(lambda: self._check(prepared))
+            _in_child(self, prepared)
         else:
-            self._check(prepared)
+            self.check_prepared(prepared)
 
-    def _check(self, prepared: Any) -> None:
+    def check_prepared(self, prepared: Any) -> None:
+        """Do it with what `prepare` returned, within the limits, in this process."""
         before = _memory("VmRSS")
         _forget_peak()
         begin = time.process_time()
@@ -198,57 +201,93 @@ def _ended(act: Callable[[Any], object], prepared: Any) -> Ended:
     return ended
 
 
-def _in_child(work: Callable[[], None]) -> None:
-    """Run `work` in a forked child; raises its AssertionError, or what became of the child."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads may hold locks
-        child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _child(work, writer)
-    os.close(writer)
-    begin = time.monotonic()
-    killed = False
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
-        if time.monotonic() - begin > _WAIT:
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            killed = True
-            break
-        time.sleep(0.005)
-    with os.fdopen(reader, encoding="utf-8", errors="replace") as pipe:
-        told = pipe.read()
-    assert not killed, f"hangs: no end within {_WAIT:.0f} s"
-    assert not os.WIFSIGNALED(status), f"killed its process: signal {os.WTERMSIG(status)}"
-    assert os.waitstatus_to_exitcode(status) == 0, told
+_rows: dict[int, Attempt] = {}
+"""All rows by identity, which a forked child shares: a function cannot be sent to it."""
 
 
-def _child(work: Callable[[], None], writer: int) -> None:
-    """In the child: limits, the work, and what is said of it; never returns."""
-    code, told = 1, ""
+class _Child:
+    """A forked child that does dangerous rows, one after the other."""
+
+    def __init__(self) -> None:
+        self.pipe, own_end = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads may hold locks
+            self.pid = os.fork()
+        if self.pid == 0:
+            self.pipe.close()
+            _serve(own_end)
+        own_end.close()
+
+    def end(self) -> int:
+        """Its status: how it ended by itself, or that it was killed now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.pipe.close()
+        return os.waitpid(self.pid, 0)[1]
+
+
+_child: _Child | None = None
+
+
+def end_child() -> int:
+    """End the child that waits for rows, if there is one; its status."""
+    global _child
+    child, _child = _child, None
+    return child.end() if child else 0
+
+
+def _in_child(attempt: Attempt, prepared: Any) -> None:
+    """Check a row in a forked child; raises its AssertionError, or what became of the child."""
+    global _child
+    if id(attempt) not in _rows:
+        _rows[id(attempt)] = attempt
+        end_child()  # which does not know it
+    _child = _child or _Child()
+    _child.pipe.send((id(attempt), prepared))
+    if not _child.pipe.poll(_WAIT):
+        end_child()
+        raise AssertionError(f"hangs: no end within {_WAIT:.0f} s")
+    try:
+        told, last = _child.pipe.recv()
+    except EOFError:
+        _, status = os.waitpid(_child.pid, 0)
+        _child = None
+        assert not os.WIFSIGNALED(status), f"killed its process: signal {os.WTERMSIG(status)}"
+        raise AssertionError(f"ended its process: {os.waitstatus_to_exitcode(status)}") from None
+    if last:
+        end_child()
+    assert told == "", told
+
+
+def _serve(pipe: Connection) -> NoReturn:
+    """In the child: row after row until one falls or leaves a mark on the process.
+
+    Memory that it holds would hide what later rows take; as another user they cannot do their work.
+    """
     try:
         faulthandler.disable()  # what became of the child is the parent's to say
         # The parent's threads are not here: a parallel region would wait for them.
         torch.set_num_threads(1)
         torch.set_num_threads = lambda count: None
-        most = _memory("VmSize") + 2 * BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries of C write there
-        work()
-        code = 0
-    except BaseException as error:
-        told = f"{type(error).__name__}: {error}"
+        begun, user = _memory("VmRSS"), os.geteuid()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        while True:
+            row, prepared = pipe.recv()
+            told = ""
+            try:
+                resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + 2 * BYTES, hard))
+                _rows[row].check_prepared(prepared)
+            except BaseException as error:
+                told = f"{type(error).__name__}: {error}"[:60_000]
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+            marked = _memory("VmRSS") > begun + BYTES // 16 or os.geteuid() != user
+            pipe.send((told, bool(told) or marked))
     finally:
-        with contextlib.suppress(OSError):
-            os.write(writer, told.encode("utf-8", "replace")[:60_000])
-        os._exit(code)
+        os._exit(0)
 
 
 def _memory(word: str) -> int:
@@ -273,9 +312,10 @@ def fifo(path: Path) -> Path:
 
 
 def unique(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """The table, whose names differ."""
+    """The table, whose names differ; a child forked from now on knows its rows."""
     names = [attempt.name for attempt in attempts]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         sys.exit(f"attempts of one name: {double}")
+    _rows.update((id(attempt), attempt) for attempt in attempts)
     return list(attempts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attempts import run_command
+from attempts import end_child, run_command
 from hypothesis import settings
 
 settings.register_profile("attack", derandomize=True, database=None, deadline=None)
@@ -43,3 +44,10 @@ def warm(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         evaluate.main, "--network", weights, "--data", toy_folder / "images", "--scales", "2"
     )
     assert ran.code == 0, ran.err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def childless() -> Iterator[None]:
+    """No child that did dangerous rows outlives its table."""
+    yield
+    end_child()

@@ -258,25 +258,42 @@ def by_scale(rows: list[Row], network: str, key: str) -> list[float]:
     return [row[key] for row in rows if row["network"] == network]
 
 
+def at_each_scale(default: int, figures: dict[int, Any]) -> pytest.MarkDecorator:
+    """One scale takes a quarter of a minute: the others are for `-m soak`."""
+    soak = pytest.mark.soak
+    return pytest.mark.parametrize(
+        ("scale", "figure"),
+        [pytest.param(s, f, marks=() if s == default else soak) for s, f in figures.items()],
+    )
+
+
 @pytest.mark.timeout(600)
-def test_the_public_vdsr_on_set5(shared_folder: Path, teacher: str, evaluated: Evaluated) -> None:
-    words = ("--network", teacher, "--data", shared_folder / "data/Set5")
+@at_each_scale(2, {2: 37.6526, 3: 33.7733, 4: 31.4530})
+def test_the_public_vdsr_on_set5(
+    scale: int, figure: float, shared_folder: Path, teacher: str, evaluated: Evaluated
+) -> None:
+    words = ("--network", teacher, "--data", shared_folder / "data/Set5", "--scales", scale)
     rows = evaluated(*words, "--protocol", "yfloat")
-    figures = [37.6526, 33.7733, 31.4530]
-    assert by_scale(rows, teacher, "psnr_y_db") == pytest.approx(figures, abs=0.005)
+    assert by_scale(rows, teacher, "psnr_y_db") == pytest.approx([figure], abs=0.005)
     assert {row["params"] for row in rows} == {None, 664_704}
     assert {row["data"] for row in rows} == {"Set5"}
 
 
 @pytest.mark.timeout(600)
+@at_each_scale(4, {2: (None, 0.9046), 3: (None, 0.8221), 4: (31.4650, 0.7404)})
 def test_the_teacher_column_of_dfsr_cmi(
-    shared_folder: Path, teacher: str, evaluated: Evaluated
+    scale: int,
+    figure: tuple[float | None, float],
+    shared_folder: Path,
+    teacher: str,
+    evaluated: Evaluated,
 ) -> None:
-    words = ("--network", teacher, "--data", shared_folder / "data/Set5")
+    words = ("--network", teacher, "--data", shared_folder / "data/Set5", "--scales", scale)
     rows = evaluated(*words, "--protocol", "cmi_legacy")
-    assert by_scale(rows, teacher, "psnr_y_db")[2] == pytest.approx(31.4650, abs=0.005)
-    ssims = [0.9046, 0.8221, 0.7404]
-    assert by_scale(rows, teacher, "ssim") == pytest.approx(ssims, abs=0.001)
+    psnr, ssim = figure
+    if psnr is not None:
+        assert by_scale(rows, teacher, "psnr_y_db") == pytest.approx([psnr], abs=0.005)
+    assert by_scale(rows, teacher, "ssim") == pytest.approx([ssim], abs=0.001)
 
 
 def test_bicubic_rows_on_set5(shared_folder: Path, evaluated: Evaluated) -> None:

@@ -10,17 +10,18 @@ import random  # noqa: TID251  to see that nobody used it
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pairs import IN_EVERY_FORM, PAIRS
 from rehearsal import rehearsed
 from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
-from trainables.methods import METHODS, Distiller, Pairing
+from trainables.methods import METHODS, Distiller
 from trainables.networks import NETWORKS
 from trainables.replay import AtOnce, Recorded, Replay
 from trainables.run import Run
@@ -30,21 +31,9 @@ Make = Callable[..., Run]
 Draw = Callable[[Run], Pairs | Blank]
 
 
-def takes(name: str, network: str) -> bool:
-    """Whether by this method a network may learn from a wider one of its own kind."""
-    kind, sizes = METHODS[name], {"name": network, "blocks": 2, "scales": (2,)}
-    make = NETWORKS[network].config_class.model_validate
-    narrow, wide = (make({**sizes, "features": features}) for features in (12, 24))
-    config = get_type_hints(kind.__init__)["config"].model_construct()
-    pairing = Pairing(narrow, wide if kind.taught else None, images=16, patch=48)
-    refused = [path.partition(".")[0] for path, _ in kind.refusals(config, pairing)]
-    return not {"student", "teacher"} & set(refused)
-
-
 each_method = pytest.mark.parametrize("name", METHODS)
-PAIRS = [(name, network) for name in METHODS for network in NETWORKS if takes(name, network)]
 each_pair = pytest.mark.parametrize(("name", "network"), PAIRS)
-each_network = pytest.mark.parametrize("network", NETWORKS)
+each_pair_in_every_form = pytest.mark.parametrize(("name", "network", "replay"), IN_EVERY_FORM)
 each_replay = pytest.mark.parametrize("replay", [AtOnce, rehearsed], ids=["at once", "recorded"])
 """By hand, and as on a GPU: recorded once and repeated."""
 
@@ -136,8 +125,7 @@ def resumed(
 
 
 @pytest.mark.bits
-@each_replay
-@each_pair
+@each_pair_in_every_form
 def test_a_run_taken_on_in_a_new_process_is_the_same_bit_for_bit(
     name: str,
     network: str,
@@ -231,8 +219,7 @@ def forgotten(method: Distiller[Any], step: Callable[[], object]) -> list[Any]:
     ]
 
 
-@each_replay
-@each_pair
+@each_pair_in_every_form
 def test_all_that_changes_belongs_to_a_learner(
     name: str, network: str, replay: Callable[[], Replay], make_run: Make, draw_batch: Draw
 ) -> None:
@@ -335,9 +322,15 @@ def test_a_method_says_what_it_takes_and_whether_it_is_taught(name: str) -> None
 # --- 6: backbones -------------------------------------------------------------------------------
 
 
-@each_method
-@each_network
-@pytest.mark.parametrize("teacher", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "network", "teacher"),
+    [
+        (name, network, teacher)
+        for name, method in METHODS.items()
+        for network in NETWORKS
+        for teacher in (NETWORKS if method.taught else [network])
+    ],
+)
 def test_it_works_for_a_pair_of_networks_or_refuses_it_with_a_sentence(
     name: str,
     network: str,
@@ -357,5 +350,5 @@ def test_it_works_for_a_pair_of_networks_or_refuses_it_with_a_sentence(
         own_rules = "refusals" in vars(METHODS[name])
         assert own_rules or NETWORKS[network].colour != NETWORKS[teacher].colour
     else:
-        losses = train(make_run(name, **change), draw_batch, 4)
+        losses = train(make_run(name, **change), draw_batch, 3)  # the third is a generator's again
         assert all(np.isfinite(list(each.values())).all() for each in losses)

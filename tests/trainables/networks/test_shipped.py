@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from trainables.run import upscaler
 
 CARDS = [(name, scale) for name in shipped_names() for scale in SCALES]
 CARDS = [(name, scale) for name, scale in CARDS if "_x" not in name or name.endswith(str(scale))]
+ONCE = dict(CARDS[::-1])
+"""One scale of every teacher."""
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +183,14 @@ def test_a_file_carries_its_architecture_and_is_small(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize(("name", "scale"), CARDS)
+def seldom(cards: Collection[tuple[str, int]], default: Iterable[tuple[str, int]]) -> list[Any]:
+    """An image costs seconds: those cards that are not the default are for `-m soak`."""
+    known = set(default)
+    assert known and known <= set(cards)
+    return [pytest.param(*c, marks=() if c in known else pytest.mark.soak) for c in cards]
+
+
+@pytest.mark.parametrize(("name", "scale"), seldom(CARDS, default=ONCE.items()))
 def test_photographs_as_the_card_says(name: str, scale: int) -> None:
     teacher = ready(name, scale)
     heldout = Heldout(
@@ -197,7 +207,7 @@ def test_photographs_as_the_card_says(name: str, scale: int) -> None:
 LEAST_ON_SET5_DB = {2: 36.0, 4: 30.0}
 
 
-@pytest.mark.parametrize(("name", "scale"), dict(CARDS[::-1]).items())
+@pytest.mark.parametrize(("name", "scale"), seldom(ONCE.items(), default=[("edsr_x4", 4)]))
 def test_set5_as_the_card_says(name: str, scale: int) -> None:
     root = os.environ.get("TUNE_SR_DATA")
     if root is None:

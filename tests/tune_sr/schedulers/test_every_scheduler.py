@@ -68,12 +68,16 @@ def study(scheduler, trials=20, concurrent=4, luck=0, objective=PSNR_ONLY):
     ("luck", "objective"), [*((luck, PSNR_ONLY) for luck in range(4)), (4, AND_SIZE)]
 )
 def test_every_decision_is_that_of_the_prefix_before_it(scheduler, luck, objective):
-    events = study(scheduler, luck=luck, objective=objective)
-    for count, event in enumerate(events):
+    events, prefix = study(scheduler, luck=luck, objective=objective), History()
+    for event in events:
         if event["event"] == "reported":
-            prefix, asked = History.from_events(events[:count]), (event["trial"], event["step"])
-            judge = Decider(scheduler, BUDGET, prefix, objective)
+            judge, asked = (
+                Decider(scheduler, BUDGET, prefix, objective),
+                (event["trial"], event["step"]),
+            )
             assert judge.decide(*asked, event["report"]) == event["decision"]
+        prefix.apply(event)
+    assert prefix == History.from_events(events), "no judge has left anything in it"
 
 
 def test_each_report_is_looked_at_once_however_many_decisions_follow(scheduler, monkeypatch):
