@@ -1,4 +1,4 @@
-"""Everything that decides one trained student, checked as a whole before anything starts."""
+"""The configuration of one trial, validated as a whole before anything starts."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from trainables.values import QUALITIES, Blank, Config
 
 
 class BatchConfig(Config):
-    """How much one update of the student sees."""
+    """Size of the batches that the student is trained on."""
 
     images: int = Field(default=128, ge=1, le=COUNT)
     """Images in a batch; 128 for VDSR, 16 for the RGB networks."""
     patch: int = Field(default=48, ge=8, le=PATCH)
-    """Side of an image at the network's body input; 48 in every paper. For VDSR that is the
-    upsampled side, and the LR side is patch / scale."""
+    """Side in pixels of an image at the network's body input; 48 in every paper. For VDSR that is
+    the upsampled side, and the LR side is patch / scale."""
 
 
 class BudgetConfig(Config):
-    """How long a trial is, in student updates."""
+    """Length of a trial, in student updates."""
 
     steps: int = Field(ge=1)
     """Student updates of a whole trial; [DFSR] on VDSR: 480,000."""
@@ -57,54 +57,56 @@ class BudgetConfig(Config):
 
     @property
     def reports(self) -> int:
-        """Evaluations in a whole trial."""
+        """Number of evaluations in a whole trial."""
         return self.steps // self.steps_per_report
 
 
 class TrialConfig(Config):
-    """Everything that decides one trained student. Equal configurations give equal students."""
+    """The configuration of one trial. Equal configurations give equal students."""
 
     seed: int = Field(default=0, ge=0)
-    """All of a trial's randomness derives from it."""
+    """Seed from which all random numbers of the trial derive."""
     method: MethodConfig
-    """How the student learns."""
+    """The distillation method, with its settings."""
     student: NetworkConfig
-    """The small network."""
+    """The network to train."""
     teacher: TeacherConfig | None = None
-    """The large network, with its weights; None for a method that has no teacher."""
+    """The trained network to learn from; None for a method without a teacher."""
     optimiser: OptimiserConfig = OptimiserConfig()
-    """How the student is updated."""
+    """The student's optimiser, with its schedule."""
     batch: BatchConfig = BatchConfig()
-    """How much one update sees."""
+    """Size of the training batches."""
     data: DataConfig | None = None
     """Training images; None, and only None, for data-free methods."""
     heldout: HeldoutConfig | None = HeldoutConfig()
-    """The images a report is made from; never a benchmark. null: there is no real image at all, and
-    a student is judged by how nearly it does what its teacher does with imagined ones."""
+    """The images that students are scored on, never those of a benchmark. null: there are no real
+    images, and a student is scored by its agreement with the teacher on synthetic ones."""
     budget: BudgetConfig
-    """How long the trial is."""
+    """Length of the trial."""
     ema: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Decay of a running average of the student's parameters, which is then what reports judge and
-    what is kept; null: the student itself. [DUKD] as released, and what it compares with: 0.999,
+    """Decay of an exponential moving average of the student's parameters, which is then scored and
+    saved in place of the student; null: no average. [DUKD] as released, and its baselines: 0.999,
     filled in for RGB students of the data-driven methods; [DFSR]: none."""
     device: str = "auto"
-    """`auto` takes a GPU where there is one; or what torch calls a device."""
+    """Device to train on: `auto`, a GPU if there is one, else the CPU; or torch's name of one."""
     precision: Precision = "auto"
-    """Of the convolutions in training; parameters, sums and evaluation are float32 in any case.
-    bf16: bfloat16; fp32: IEEE float32; tf32: float32 that a GPU multiplies in 10 bits of mantissa.
-    `auto`: bf16 where the device multiplies it, else fp32; a study chooses once, for all trials."""
+    """Precision of the convolutions in training; parameters, sums and evaluation have float32
+    always. bf16: bfloat16; fp32: IEEE float32; tf32: float32 that a GPU multiplies in 10 bits of
+    mantissa. `auto`: bf16 where that is faster, else fp32; a study resolves it once for all.
+    """
     graphs: bool = True
-    """Whether a GPU repeats updates as CUDA graphs, recorded once; false: the host launches every
-    kernel, which is slower for small networks. The numbers are the same; a CPU has no graphs."""
+    """Whether a GPU replays updates as CUDA graphs, recorded once; false: the host launches every
+    kernel, which is slower for small networks. Results are equal; on a CPU it has no effect."""
     threads: int | None = Field(default=None, ge=1, le=THREADS)
-    """CPU threads, on which bits depend; None: as many as the trial was given CPUs."""
+    """CPU threads, on which last bits of results depend; None: as many as the trial's CPUs."""
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> Self:
-        """The configuration that a nested mapping describes, presets filled in.
+        """Parse a nested mapping, fill in presets and make paths absolute.
 
         Raises:
-            ConfigError: the dotted path of the first problem, its rule, and the known keys.
+            ConfigError: the mapping is invalid: the dotted path of the first problem, the rule that
+                it breaks, and the known keys.
         """
         raw = expand_presets(mapping)
         _share_width(raw)
@@ -115,19 +117,19 @@ class TrialConfig(Config):
         return config._with_absolute_paths()
 
     def growth_steps(self) -> tuple[int, ...]:
-        """Updates (from 0) with which the student grows: a report at step s has grown if s > it."""
+        """Return the updates g, from 0, with which the student grows: before a report at s > g."""
         if not isinstance(self.method, ProgressiveConfig):
             return ()
         return growth_starts(self.budget.steps, self.method.P, self.method.part_fraction)[1:]
 
     @property
     def quality(self) -> str:
-        """The key of reports by which students are judged, one of `QUALITIES`."""
+        """The report key of the score, one of `QUALITIES`."""
         return QUALITIES[self.heldout is None]
 
     @property
     def caveat(self) -> str | None:
-        """What must be known to hold this trial's result against the paper's; None if nothing."""
+        """A sentence on why the result does not compare with the paper's; None if it does."""
         return METHODS[self.method.name].caveat(self.method)
 
     @model_validator(mode="after")
@@ -242,9 +244,12 @@ class TrialConfig(Config):
 
 
 def _share_width(raw: dict[str, Any]) -> None:
-    """Replace `student.width_mult`, a share of the teacher's width, by all it stands for.
+    """Replace `student.width_mult`, a share of the teacher's width, by the sizes of the student.
 
-    The student is its teacher, int(width_mult * features) wide; what it says itself stays.
+    They are the teacher's, with int(width_mult * features) features; sizes that are given stay.
+
+    Raises:
+        ConfigError: it is no share in (0, 1], `features` is given too, or the teacher has none.
     """
     student, teacher = raw.get("student"), raw.get("teacher")
     if not isinstance(student, dict) or "width_mult" not in student:
@@ -260,11 +265,11 @@ def _share_width(raw: dict[str, Any]) -> None:
     try:
         wide = NETWORKS[teacher["name"]].config_class.model_validate(teacher)
     except ValidationError:
-        return  # the teacher's own problem is what will be told
+        return  # validation will report the teacher's own problem
     sizes = wide.model_dump(mode="json", exclude={"weights", "scales"})
     sizes["features"] = int(share * sizes["features"])
     if student.get("name", sizes["name"]) != sizes["name"]:
-        sizes = {"features": sizes["features"]}  # of another kind, of which only the width is meant
+        sizes = {"features": sizes["features"]}  # another network takes only the width
     raw["student"] = {**sizes, **student}
     if not {"scale", "scales"} & set(student):
         raw["student"]["scales"] = list(wide.scales)

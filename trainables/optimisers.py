@@ -1,4 +1,4 @@
-"""Optimisers whose learning rate is a pure function of the step: a schedule has no state.
+"""Optimisers with clipping, whose learning rate is a pure function of the step, without state.
 
 [AdamW] Loshchilov, Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, arXiv 1711.05101.
 [SGDR] Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017,
@@ -26,20 +26,21 @@ from trainables.values import Config
 
 
 class ScheduleConfig(Config):
-    """How the learning rate changes, in fractions of the trial's budget."""
+    """Schedule of the learning rate, in fractions of the trial's budget."""
 
     kind: Literal["step", "cosine", "constant"] = "step"
     """`step`: the rate is multiplied by `factor` at the fractions `at`. `cosine`: it falls to 0
     along half a cosine, [SGDR] with eta_min = 0, which begins where the warm-up ends. `constant`:
-    it does not fall. `at` and `factor` are read by `step` alone. All three papers: step."""
+    it does not fall. Only `step` uses `at` and `factor`. [DFSR], [DUKD], [FAKD] and [CSD]: step."""
     at: float | Annotated[tuple[float, ...], Field(strict=False)] = 0.125
-    """One number f in (0, 1]: at every multiple of f of the budget; a list: at just these
-    fractions. [DFSR] on VDSR: every 10 of 80 epochs, 0.125."""
+    """Fractions in (0, 1] at which the rate is multiplied: a number f: every multiple of f; a list:
+    exactly these. [DFSR] on VDSR: every 10 of 80 epochs, 0.125."""
     factor: float = Field(default=0.1, gt=0.0, le=1.0)
-    """What the rate is multiplied by each time. [DFSR]: 0.1."""
+    """Multiplier of the learning rate at each of the fractions `at`; [DFSR]: 0.1."""
     warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Fraction of the budget, in [0, 1), in which the rate rises linearly to `optimiser.lr`
-    ([Warm-up]: 5 of 90 epochs); 0, as in all three papers: none. With every kind."""
+    """Fraction in [0, 1), of the budget or of each part that restarts the schedule, over which the
+    rate rises linearly to `optimiser.lr` ([Warm-up]: 5 of 90 epochs); 0, as in the methods' papers:
+    none. Applies to every kind."""
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:
@@ -50,21 +51,22 @@ class ScheduleConfig(Config):
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `kind` and `warmup` where they were not given.
+        """Serialise the fields, without `kind` and `warmup` where they were not given.
 
-        Configurations of before there were the two are written, compared and resumed as they were.
+        So a configuration from before these fields existed is written as it was then, and still
+        compares equal on resume.
         """
-        unsaid = {"kind", "warmup"} - self.model_fields_set
-        return {key: value for key, value in write(self).items() if key not in unsaid}
+        unset = {"kind", "warmup"} - self.model_fields_set
+        return {key: value for key, value in write(self).items() if key not in unset}
 
     def factor_at(self, step: int, steps: int, period: int | None = None) -> float:
-        """What the initial rate is multiplied by at update number `step`.
+        """Return the multiplier of the initial learning rate at update number `step`.
 
         Args:
-            step: from 0, counted from the restart before it if there was one.
-            steps: the trial's budget, of which `at` has fractions.
+            step: from 0, counted from the last restart if there was one.
+            steps: the trial's budget, in updates, of which `at` has fractions.
             period: updates from one restart to the next, or to the end; the warm-up is a fraction
-                of them, and the cosine arrives at 0 with them. None, without restarts: `steps`.
+                of them, and the cosine reaches 0 after them. None, without restarts: `steps`.
 
         >>> ScheduleConfig(at=0.4, factor=0.1).factor_at(80, 100)
         0.010000000000000002
@@ -73,21 +75,21 @@ class ScheduleConfig(Config):
         """
         period = steps if period is None else period
         warmup = self.warmup * period
-        # Update number `warmup` is the first at the whole rate; the very first is above 0.
+        # Update number `warmup` is the first at the full rate; number 0 has a rate above 0.
         rise = min(1.0, (step + 1) / (warmup + 1.0))
         if self.kind == "constant":
             return rise
         if self.kind == "cosine":
             fallen = max(0.0, step - warmup) / (period - warmup)
             return rise * (1.0 + math.cos(math.pi * fallen)) / 2.0
-        done = step / steps + 1e-9  # a milestone is reached at its own step, rounding or not
+        done = step / steps + 1e-9  # rounding must not delay a milestone by a step
         if isinstance(self.at, float):
             return rise * float(self.factor ** math.floor(done / self.at))
         return rise * float(self.factor ** sum(fraction <= done for fraction in self.at))
 
 
 class OptimiserConfig(Config):
-    """How the student is updated; the defaults are VDSR's, from pytorch-vdsr and [DFSR]."""
+    """Settings of an optimiser; the defaults are VDSR's, from pytorch-vdsr and [DFSR]."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     """`sgd` with momentum for VDSR; `adam` for the RGB networks; `adamw`: Adam whose weight decay
@@ -95,35 +97,35 @@ class OptimiserConfig(Config):
     lr: float = Field(default=0.1, gt=0.0)
     """Initial learning rate. [DFSR]: 0.1 with sgd on VDSR, 1e-4 with adam on EDSR."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    """Of `sgd`; 0.9 everywhere."""
+    """Momentum of `sgd`; 0.9 in every source."""
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
-    """Of `adam` and `adamw`."""
+    """Decay rates of the first and second moments of `adam` and `adamw`."""
     weight_decay: float = Field(default=1e-4, ge=0.0)
-    """1e-4 for VDSR; 0 for the RGB networks; 0.01 where `adamw` is named, as torch has it. `adamw`
-    takes lr * weight_decay of each parameter away, the others add weight_decay times the parameter
-    to its gradient."""
+    """Weight decay: 1e-4 for VDSR; 0 for the RGB networks; 0.01, torch's default, where `adamw` is
+    named. `adamw` multiplies each parameter by 1 - lr * weight_decay; the others add weight_decay
+    times the parameter to its gradient."""
     clip: float | None = Field(default=0.4, gt=0.0)
-    """Largest norm of the whole gradient; pytorch-vdsr: 0.4, which, with a summed loss, is always
-    exceeded and so sets the size of every update. null: no clipping."""
+    """Largest L2 norm of the gradient of all parameters together; pytorch-vdsr: 0.4, which a summed
+    loss always exceeds, so that it sets the size of every update. null: no clipping."""
     schedule: ScheduleConfig | None = ScheduleConfig()
-    """null: a constant rate."""
+    """Schedule of the learning rate; null: it is constant."""
 
     def lr_at(self, step: int, steps: int, period: int | None = None) -> float:
-        """The learning rate for update number `step` (from 0) of a budget of `steps`.
+        """Return the learning rate of update number `step` (from 0) in a budget of `steps`.
 
-        The arguments are those of `ScheduleConfig.factor_at`.
+        For the arguments see `ScheduleConfig.factor_at`.
         """
         return self.lr * (self.schedule.factor_at(step, steps, period) if self.schedule else 1.0)
 
 
 class Optimiser:
-    """An optimiser of all parameters of a network, with clipping and its schedule.
+    """Updates a set of parameters, with gradient clipping and a schedule of the learning rate.
 
-    The updates are torch's fused kernels, called as functions: `torch.optim`'s classes import
-    torch's compiler with their first update, 800 modules and two seconds of every process.
+    It calls torch's fused kernels as functions: the classes of `torch.optim` import torch's
+    compiler with their first update, 800 modules and two seconds of every process.
 
-    Parameters that took no part in the loss have no gradient and are left alone, by momentum and
-    weight decay too. So the state keeps one shape while a student grows.
+    Parameters that took no part in the loss have no gradient and do not change, not by momentum or
+    weight decay either. Its state has the same shape before and after a student grows.
     """
 
     def __init__(
@@ -136,21 +138,22 @@ class Optimiser:
 
     @cached_property
     def state(self) -> dict[Tensor, Results]:
-        """Momentum, moments and counts of each parameter, zero at first; their memory stays."""
+        """Momentum, moments and counts of each parameter: zero at first, and updated in place."""
         return {each: moments_of(each, self.config) for each in self.parameters}
 
     @cached_property
     def rate(self) -> Tensor:
-        """The learning rate as a tensor on the parameters' device, which recorded work reads."""
+        """The learning rate as a tensor on the parameters' device, where recorded work reads it."""
         device = self.parameters[0].device
-        # Kernels of GPUs take a float32; on a CPU it is as exact as the float it is made from.
+        # GPU kernels take a float32; on a CPU float64 keeps the exact value.
         dtype = torch.float64 if device.type == "cpu" else torch.float32
         return torch.tensor(self.lr, dtype=dtype, device=device)
 
     def beside(self, parameters: Sequence[nn.Parameter], moments: Sequence[Results]) -> Optimiser:
-        """An optimiser of other parameters, at the rate of this one, that goes on from `moments`.
+        """Make an optimiser of other parameters at the rate of this one, continuing from `moments`.
 
-        It can be made inside recorded work; `moments`, as of `moments_of`, are updated in place.
+        It may be made inside recorded work. `moments`, of the form that `moments_of` returns, are
+        updated in place.
         """
         other = Optimiser(parameters, self.config, self.steps)
         other.rate = self.rate
@@ -159,10 +162,10 @@ class Optimiser:
         return other
 
     def begin(self, step: int, period: int | None = None) -> None:
-        """Set the learning rate of an update; what follows may be recorded.
+        """Set the learning rate of an update, outside recorded work; the update may be recorded.
 
         Args:
-            step: number of the update, from 0, counted from where the schedule was restarted.
+            step: number of the update, from 0, counted from the schedule's last restart.
             period: updates from that restart to the next one or to the end; None: the budget.
         """
         lr = self.config.lr_at(step, self.steps, period)
@@ -172,11 +175,11 @@ class Optimiser:
             self.rate.fill_(lr)
 
     def descend(self, loss: Tensor) -> None:
-        """One descent of `loss`, at the rate that `begin` has set."""
+        """Do one update by the gradient of `loss`, at the rate that `begin` has set."""
         descend(loss, self)
 
     def follow_gradients(self) -> None:
-        """One update along the gradients that are there, at the rate that `begin` has set."""
+        """Do one update by the parameters' present gradients, at the rate that `begin` has set."""
         if self.config.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         pairs = [(each, each.grad) for each in self.parameters if each.grad is not None]
@@ -220,25 +223,25 @@ class Optimiser:
         )
 
     def clear_gradients(self) -> None:
-        """Forget every gradient."""
+        """Set every parameter's gradient to None, which frees its memory."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def restart(self) -> None:
-        """Forget momentum and moments, as a new optimiser would."""
+        """Set momentum, moments and counts to zero, as in a new optimiser."""
         for moments in self.state.values():
             for moment in moments.values():
                 moment.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """Momentum, moments and counts of each parameter, under its number."""
+        """Return momentum, moments and counts of each parameter, by its number from 0."""
         return {"state": {n: dict(self.state[each]) for n, each in enumerate(self.parameters)}}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Continue from `state_dict`, in place; what it does not have is as at the start.
+        """Restore a state, in place; what it does not have is set to zero.
 
         Raises:
-            ValueError: it is the state of an optimiser of another kind or other parameters.
+            ValueError: it has numbers of parameters, or names of moments, that this one lacks.
         """
         state, given = self.state, state_dict["state"]
         if not set(given) <= set(range(len(self.parameters))):
@@ -254,7 +257,7 @@ class Optimiser:
 
 
 def moments_of(parameter: Tensor, config: OptimiserConfig) -> Results:
-    """What an optimiser remembers of `parameter` before its first update: zeros."""
+    """Return the state that an optimiser has of `parameter` before its first update: zeros."""
     if config.name != "sgd":
         count = torch.zeros((), dtype=torch.float32, device=parameter.device)
         pair = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
@@ -265,7 +268,7 @@ def moments_of(parameter: Tensor, config: OptimiserConfig) -> Results:
 
 
 def descend(loss: Tensor, *optimisers: Optimiser) -> None:
-    """One descent of `loss` by the parameters of all `optimisers`, at the rates they have begun."""
+    """Do one update of all `optimisers` by the gradient of `loss`, at the rates they have set."""
     for optimiser in optimisers:
         optimiser.clear_gradients()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated

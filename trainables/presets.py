@@ -42,7 +42,7 @@ _VDSR: dict[str, Sections] = {
     "paper": {"method": {"loss": "l1_mean", "loss_range": 1.0}, "optimiser": _ADAM},
 }
 _W_C = {"released": {"method": {"W_C": 1.0}}, "paper": {"method": {"W_C": 1e-3}}}
-"""W_C of DFSR+CMI by preset: its contrastive term is about 7, whatever the other losses' range."""
+"""W_C of DFSR+CMI by preset: the size of its contrastive term does not follow `loss_range`."""
 
 _WEIGHTS: dict[str, dict[str, Sections]] = {
     "kd": {"paper": {"method": {"lambda_kd": 1.0}}},

@@ -220,14 +220,14 @@ RANGES = (
 SOUND_RANGES = {"{uniform: [0, 1], when: {}}"}
 RANGED = [
     Attempt(
-        f"w_R: {says:.60}, {number}",
+        f"w_R: {entry:.60}, {number}",
         lambda path: load_space(path),
-        done() if says in SOUND_RANGES else refused("x.yaml"),
-        prepare=lambda folder, says=says: space(folder, "{uniform: [0.0, 3.0]}", says),
+        done() if entry in SOUND_RANGES else refused("x.yaml"),
+        prepare=lambda folder, entry=entry: space(folder, "{uniform: [0.0, 3.0]}", entry),
         dangerous=True,
     )
-    for number, says in enumerate(RANGES)
-    if "1e-11" not in says
+    for number, entry in enumerate(RANGES)
+    if "1e-11" not in entry
 ]
 PATHS = ("method", "method.w_R.x", "method.w_r", "x", "", ".", "..", "method..P", "a.b.c.d.e.f",
          "seed", "budget.steps", "heldout.crop", "device", "threads", "method.name", "__class__",
@@ -272,13 +272,13 @@ RANGED += [
             search.main, "--space", path, "--dry-run", "--set", "study.searcher=grid"
         ),
         refused(),
-        prepare=lambda folder, says=says: space(
+        prepare=lambda folder, entry=entry: space(
             folder, "method.w_R: {uniform: [0.0, 3.0]}",
-            f"{'method.update_ratio' if 'int' in says else 'method.w_R'}: {says}",
+            f"{'method.update_ratio' if 'int' in entry else 'method.w_R'}: {entry}",
         ),
         dangerous=True,
     )
-    for name, says in GRIDS.items()
+    for name, entry in GRIDS.items()
 ]  # fmt: skip
 
 # --- numbers of every setting ---------------------------------------------------------------------

@@ -356,8 +356,8 @@ def test_a_schedule_is_written_as_it_was_said(toy: Callable[..., dict[str, Any]]
             written = each.model_dump(mode="json")
             assert written["optimiser"]["schedule"] == said
             assert TrialConfig.parse(written) == config
-    unsaid = TrialConfig.parse(toy("dfsr")).model_dump(mode="json")
-    assert unsaid["optimiser"]["schedule"] == {"at": 0.125, "factor": 0.1}
+    unset = TrialConfig.parse(toy("dfsr")).model_dump(mode="json")
+    assert unset["optimiser"]["schedule"] == {"at": 0.125, "factor": 0.1}
 
 
 def test_the_papers_settings_have_the_keys_they_had() -> None:

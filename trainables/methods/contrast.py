@@ -1,7 +1,9 @@
-"""What tells generated images apart: views of them, a projection h, and a bank for each scale.
+"""The contrastive loss on generated images: two views of each, a projection h, a bank per scale.
 
 [CMI] Fang et al., "Contrastive Model Inversion for Data-Free Knowledge Distillation", IJCAI 2021,
-arXiv 2105.08584, with its released code; [DFSR+CMI] takes it over to super-resolution.
+arXiv 2105.08584, and its released code.
+[DFSR+CMI] Wang et al., "Data-Free KD for SR Based on Contrastive Learning": the same loss for
+super-resolution.
 """
 
 from __future__ import annotations
@@ -27,18 +29,18 @@ Statistics = Literal["mean", "mean_std"]
 
 
 class ContrastConfig(Config):
-    """By what images are told apart, and from how many others."""
+    """Settings of the contrastive loss and of its bank."""
 
     tau: float = Field(default=0.1, gt=0.0)
-    """Temperature of the contrast; [CMI]'s best script: 0.1."""
+    """Temperature of the softmax over cosines; [CMI]'s best script: 0.1."""
     bank_size: int = Field(default=4096, ge=1, le=COUNT)
-    """Images remembered for each scale; [CMI]: 40960."""
+    """Images whose features are kept for each scale; [CMI]: 40960."""
     negatives: int = Field(default=1024, ge=0, le=COUNT)
-    """Images drawn from the bank to differ from, or all there are; [CMI]: 4096."""
+    """Images drawn from the bank as negatives, or all if it has fewer; [CMI]: 4096."""
     embedding: int = Field(default=128, ge=1, le=FEATURES)
-    """Numbers that h makes of the features; [CMI]'s class: 128, its training script: 256."""
+    """Dimension of the output of h; [CMI]'s class: 128, its training script: 256."""
     statistics: Statistics = "mean"
-    """What is known of a feature map: each channel's mean, or its standard deviation as well."""
+    """Statistics of each feature channel: its mean, or its mean and its standard deviation."""
 
 
 def tapped_units(units: int) -> tuple[int, ...]:
@@ -52,38 +54,39 @@ def tapped_units(units: int) -> tuple[int, ...]:
 
 
 def pooled_BF(taps: Sequence[Tensor], statistics: Statistics) -> Tensor:
-    """Eq. f_t of [DFSR+CMI]: what is known of an image, statistics of its feature maps in a row.
+    """Eq. f_t of [DFSR+CMI]: an image's features, the statistics of its feature maps concatenated.
 
-    `taps` are B F H W each; what moves in an image, or turns, changes little in its statistics.
+    `taps` are B F H W each. The result has a row for each image: all means, then all standard
+    deviations, in float32 at least. Moving or turning an image's content changes it little.
     """
-    # Under autocast they are bfloat16.
+    # Under autocast the maps are bfloat16.
     maps = [tap_BFHW.to(torch.promote_types(tap_BFHW.dtype, torch.float32)) for tap_BFHW in taps]
     found = [map_BFHW.mean((-2, -1)) for map_BFHW in maps]
     if statistics == "mean_std":
-        # The slope of a root is infinite at 0, where a map is flat.
+        # The derivative of a square root is infinite at 0, the variance of a flat map.
         variances = [map_BFHW.var((-2, -1), correction=0) for map_BFHW in maps]
         found += [(variance_BF + 1e-12).sqrt() for variance_BF in variances]
     return torch.cat(found, dim=1)
 
 
 def standardised(rows_KF: Tensor, of_KF: Tensor) -> Tensor:
-    """Not in [DFSR+CMI]: features less their mean over `of_KF`, in its standard deviations.
+    """Not in [DFSR+CMI]: features minus their mean, over their standard deviation, over `of_KF`.
 
-    Those of VDSR's body are 0.004 +- 0.0002: to h they would all be one, and the loss ln K for as
-    long as h needs to learn that. What the rows are measured by takes no gradient, so that a
-    generator cannot shrink it. A feature that never differs becomes 0.
+    Features of VDSR's body are 0.004 +- 0.0002: without this, h maps all images to nearly one
+    point, and the loss stays at ln K until h has learnt to separate them. Mean and deviation get no
+    gradient, so that a generator cannot shrink them. A constant feature becomes 0.
     """
     deviation_F, mean_F = torch.std_mean(of_KF.detach(), dim=0, correction=0)
     return (rows_KF - mean_F) / deviation_F.clamp(min=1e-8)
 
 
 def contrastive_loss(anchors_KF: Tensor, positives_KF: Tensor, tau: float, images: int) -> Tensor:
-    """Eq. 12 of [DFSR+CMI]: L_cr, how badly an anchor's own positive stands out among all.
+    """Eq. 12 of [DFSR+CMI]: L_cr, the cross-entropy of an anchor's own positive among all K.
 
-    Rows have length 1; the first `images` are this batch's, the rest the bank's. Cross-entropy of
-    the softmax of cosines over `tau`: 0 at best, about ln K where nothing tells images apart. The
-    bank's rows have a mean of their own, lest they dilute the generator's gradient. No gradient
-    passes to the positives.
+    Its logits are the cosines over `tau`. Rows have norm 1; the first `images` are the batch's, the
+    rest the bank's. The loss is the batch's mean plus the bank's, so that the bank does not dilute
+    the generator's gradient: each mean is near 0 at best, and about ln K where no positive stands
+    out. No gradient passes to the positives.
     """
     cosines_KK = anchors_KF @ positives_KF.detach().mT
     own_K = torch.arange(len(cosines_KK), device=cosines_KK.device)
@@ -94,7 +97,7 @@ def contrastive_loss(anchors_KF: Tensor, positives_KF: Tensor, tau: float, image
 
 @final
 class Projection(nn.Module):
-    """[CMI]'s h: features to points of the unit sphere, in which images shall lie apart."""
+    """h of [CMI]: maps features to the unit sphere by two linear layers, with a ReLU between."""
 
     def __init__(self, features: int, embedding: int) -> None:
         super().__init__()
@@ -102,12 +105,12 @@ class Projection(nn.Module):
         self.project = nn.Linear(features, embedding)
 
     def forward(self, features_BF: Tensor) -> Tensor:
-        """Features B F to rows of length 1, of `embedding` numbers each."""
+        """Map features B F to B rows of `embedding` numbers, each of norm 1."""
         return F.normalize(self.project(torch.relu(self.widen(features_BF))))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Torch's own: everything uniform within 1/sqrt(fan in)."""
+        """Draw all parameters uniformly within +-1/sqrt(fan in), as torch does by default."""
         for layer in (self.widen, self.project):
             bound = layer.in_features**-0.5
             layer.weight.uniform_(-bound, bound, generator=generator)
@@ -115,7 +118,7 @@ class Projection(nn.Module):
 
 
 class Contrast:
-    """What tells generated images apart: views of them, h, and a bank for each scale."""
+    """The contrastive loss in training: h with its optimiser, and a bank for each scale."""
 
     def __init__(self, config: ContrastConfig, setting: Setting, rate: OptimiserConfig) -> None:
         self.config = config
@@ -126,11 +129,11 @@ class Contrast:
         self.taps = tapped_units(len(self.teacher.body))
         features = teacher.features * len(self.taps) * (2 if config.statistics == "mean_std" else 1)
         self.banks = {
-            # A row holds both views, as [CMI]'s: local, then global.
+            # A row holds the features of both views, as in [CMI]: local, then global.
             scale: Bank(config.bank_size, 2 * features, setting.device)
             for scale in setting.student.scales
         }
-        with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
+        with torch.random.fork_rng(devices=[]):  # construction draws from the global stream
             self.h = Projection(features, config.embedding)
         self.h.initialise(Randomness(setting.seed, "projection").generator)
         self.h.to(setting.device)
@@ -139,16 +142,16 @@ class Contrast:
         self.draws = Randomness(setting.seed, "bank")
 
     def draw(self, shape: Sequence[int], scale: int) -> tuple[Tensor, ...]:
-        """The random numbers of `loss` for images of `shape` B C H W, on the device."""
+        """Draw the random numbers of `loss` for images of `shape` B C H W, onto the device."""
         places = *local_places(shape, self.views), *global_places(shape, self.views)
         bank = self.banks[scale]
         drawn_K = bank.draw(self.config.negatives, self.draws)
         return sent(bank.rows_KF.device, *places, drawn_K)
 
     def loss(self, x_BCHW: Tensor, scale: int, *drawn: Tensor) -> Tensor:
-        """L_cr of a batch of images, among themselves and what the bank remembers.
+        """Return L_cr of a batch of images, contrasted with each other and with rows of the bank.
 
-        `drawn` is what `draw` gave for them.
+        `drawn` is the result of `draw` for the shape of the images.
         """
         local_rows, local_columns, global_rows, global_columns, drawn_K = drawn
         local_BF = self.features_BF(sampled_BCHW(x_BCHW, local_rows, local_columns), scale)
@@ -159,34 +162,34 @@ class Contrast:
         local_KF = torch.cat([local_BF, cached_local_KF])
         global_KF = torch.cat([global_BF, cached_global_KF])
         all_KF = torch.cat([local_KF, global_KF])
-        # A cosine over tau in bfloat16 would be off by what tells two images apart.
+        # bfloat16 rounds a cosine over tau by as much as two images differ in it.
         with torch.autocast(x_BCHW.device.type, enabled=False):
             anchors_KF = self.h(standardised(local_KF, all_KF))
             positives_KF = self.h(standardised(global_KF, all_KF))
             return contrastive_loss(anchors_KF, positives_KF, self.config.tau, len(x_BCHW))
 
     def remember(self, x_BCHW: Tensor, scale: int) -> None:
-        """Put two views of each image into the bank."""
+        """Add the features of two random views of each image to the bank of `scale`."""
 
         @torch.no_grad()
-        def look(x_BCHW: Tensor, *places: Tensor) -> Results:
+        def extract(x_BCHW: Tensor, *places: Tensor) -> Results:
             views = sampled_BCHW(x_BCHW, *places[:2]), sampled_BCHW(x_BCHW, *places[2:])
             rows_BF = [self.features_BF(view_BCHW, scale) for view_BCHW in views]
             return {"rows_BF": torch.cat(rows_BF, dim=1)}
 
         shape = x_BCHW.shape
         places = *local_places(shape, self.views), *global_places(shape, self.views)
-        look_at = sent(x_BCHW.device, *places)
-        rows_BF = self.replay(("look", scale), look, x_BCHW, *look_at)["rows_BF"]
+        sent_places = sent(x_BCHW.device, *places)
+        rows_BF = self.replay(("extract", scale), extract, x_BCHW, *sent_places)["rows_BF"]
         self.banks[scale].push(rows_BF)
 
     def features_BF(self, view_BCHW: Tensor, scale: int) -> Tensor:
-        """What the teacher's body makes of views: a luma teacher upsamples them first."""
+        """Return the pooled features of views in the teacher's body; luma is upsampled first."""
         traced = self.teacher.trace(view_BCHW, scale=scale, taps=self.taps)
         return pooled_BF(traced.taps, self.config.statistics)
 
     def learners(self) -> dict[str, Stateful]:
-        """What h learns with, the banks, and both streams."""
+        """Return h, its optimiser, both random streams and the banks, by name."""
         learners: dict[str, Stateful] = {"h": self.h, "h_optimiser": self.optimiser}
         learners |= {"views": self.views, "negatives": self.draws}
         return learners | {f"bank_x{scale}": bank for scale, bank in self.banks.items()}

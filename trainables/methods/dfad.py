@@ -1,9 +1,11 @@
-"""DFAD: a generator looks for images on which student and teacher disagree.
+"""DFAD: training on generated images, made to be those on which student and teacher disagree.
 
-[DFAD] Fang et al., "Data-Free Adversarial Distillation", 2019, arXiv 1912.11006; compared with in
-[DFSR] Table 2 (36.23 dB on Set5 x2 with VDSR).
+[DFAD] Fang et al., "Data-Free Adversarial Distillation", 2019, arXiv 1912.11006.
+[DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021,
+compares with it in Table 2: 36.23 dB on Set5 x2 with VDSR.
 
-Learns from: imitation on generated images; the generator from the adversarial term alone.
+Learns from: the teacher's results for generated images; the generator from the adversarial term
+alone.
 Deviations: [DFAD]'s classification code uses -L1, 5 student steps and other rates; in the
 super-resolution comparison everything but the loss is DFSR's, and so it is here.
 `dfad_log: false` gives the classification form.
@@ -24,19 +26,19 @@ from trainables.values import Blank, Stateful
 
 
 class DFADConfig(GameConfig):
-    """DFAD's settings: DFSR's with w_R = 0 and P = 1."""
+    """DFAD's settings, those of DFSR with w_R = 0 and P = 1."""
 
     name: Literal["dfad"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
-    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
+    """`released`: summed squares and VDSR's clipped SGD; `paper`: the printed mean L1, and Adam.
+    For an RGB student both are Adam and the mean L1 on 0..255: no other code was released."""
     dfad_log: bool = True
-    """True: -log(1 + L_KD), as for dense prediction and in [DFSR]; false: -L_KD."""
+    """True: L_GEN is -log(1 + L_KD), as for dense prediction and in [DFSR]; false: -L_KD."""
 
 
 @final
 class DFAD(Distiller[Blank]):
-    """A student against a generator that only wants to be difficult."""
+    """Trains a student on images of generators whose only loss is L_GEN."""
 
     batch: ClassVar[type] = Blank
 
@@ -48,23 +50,23 @@ class DFAD(Distiller[Blank]):
         self.game = Game(setting, config, self.pupil, self._terms)
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
-        """One student update, and a generator's when its turn has come."""
+        """Update the student and, when it is due, a generator; return the losses."""
         return self.game.step(batch)
 
     def prepared(self) -> deque[Lesson]:
-        """The lessons that wait for their update."""
+        """Return the lessons prepared for later updates, in order of use."""
         return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
-        """All of the game's."""
+        """Return the objects that training changes, of the student's half and the generators'."""
         return self.game.learners()
 
     def figures(self) -> dict[str, Tensor]:
-        """How far the generators have moved."""
+        """Return `generator_change`: how far training has changed the generators' images."""
         return self.game.change.figures()
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.pupil.optimiser.lr
 
     def _terms(

@@ -1,13 +1,13 @@
-"""DFSR: a generator imagines images that are difficult and look like LR images; the student grows.
+"""DFSR: training of a growing student on generated images, made to be difficult and LR-like.
 
 [DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021, with
 its supplement, and the released VDSR code.
 
-Learns from: imitation on generated images, by a student whose body grows in P parts; the generator
-from an adversarial and a reconstruction term.
+Learns from: the teacher's results for generated images, with a body that grows in P parts; the
+generator from an adversarial and a reconstruction term.
 Deviations: the paper prints mean L1 losses and no batch size; the released VDSR code sums squared
 errors over a batch of 128, to which its rate 0.1, clip 0.4 and w_R = 1 belong. `preset: released`
-(default for VDSR) follows the code, `preset: paper` the print. Algorithm 1 counts parts from 0 to
+(default for VDSR) follows the code, `preset: paper` the paper. Algorithm 1 counts parts from 0 to
 P; we take 0..P-1. The released loop steps all three generators for every update of one; we step
 only the one that was used.
 """
@@ -33,12 +33,12 @@ class DFSRConfig(ProgressiveConfig):
 
     name: Literal["dfsr"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
-    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
+    """`released`: summed squares and VDSR's clipped SGD; `paper`: the printed mean L1, and Adam.
+    For an RGB student both are Adam and the mean L1 on 0..255: no other code was released."""
     w_R: float = Field(default=1.0, ge=0.0)
     """Weight of the reconstruction term; [DFSR]: 1, best of a sweep from 0 to 3."""
     adversarial: bool = True
-    """False leaves L_GEN out: row M2 of [DFSR]'s Table 2."""
+    """Whether the generator's loss has the term L_GEN; false: row M2 of [DFSR]'s Table 2."""
 
 
 def reconstruction_loss(
@@ -46,8 +46,8 @@ def reconstruction_loss(
 ) -> Tensor:
     """Eq. L_R of [DFSR] (Section 3.2): 1/n ||R(T(x)) - x||_1, R the antialiased bicubic 1/scale.
 
-    The released code clamps R(T(x)) to [0, 1], so a saturated pixel gives no gradient; or sums
-    squared errors instead of the mean L1.
+    R(T(x)) is clamped to [0, 1], as in the released code, so a saturated pixel gives no gradient.
+    With `loss` mse_sum squared errors are summed instead, as that code does.
     """
     small_BCHW = downsample_BCHW(teacher_BCHW, scale).clamp(0.0, 1.0)
     return distance(small_BCHW, x_BCHW, loss, loss_range)
@@ -55,7 +55,7 @@ def reconstruction_loss(
 
 @final
 class DFSR(Distiller[Blank]):
-    """A growing student against a generator that must be difficult and plausible."""
+    """Trains a growing student on images of generators whose losses are L_GEN and L_R."""
 
     batch: ClassVar[type] = Blank
 
@@ -66,27 +66,27 @@ class DFSR(Distiller[Blank]):
         self.game = Game(setting, config, self.pupil, self._terms)
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
-        """One student update, and a generator's when its turn has come."""
+        """Update the student and, when it is due, a generator; return the losses."""
         return self.game.step(batch)
 
     def prepared(self) -> deque[Lesson]:
-        """The lessons that wait for their update."""
+        """Return the lessons prepared for later updates, in order of use."""
         return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
-        """All of the game's."""
+        """Return the objects that training changes, of the student's half and the generators'."""
         return self.game.learners()
 
     def figures(self) -> dict[str, Tensor]:
-        """How far the generators have moved."""
+        """Return `generator_change`: how far training has changed the generators' images."""
         return self.game.change.figures()
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.pupil.optimiser.lr
 
     def active(self) -> int:
-        """Body units of the parts that have joined."""
+        """Return the number of body units of the parts that have joined training."""
         return self.pupil.active
 
     def _terms(

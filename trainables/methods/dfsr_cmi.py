@@ -1,20 +1,21 @@
-"""DFSR+CMI: DFSR whose generator must also make images that differ from all it made before.
+"""DFSR+CMI: DFSR with a contrastive term, by which generated images differ from earlier ones.
 
-[DFSR+CMI] Wang et al., "Data-Free KD for SR Based on Contrastive Learning": the structure. No code
-was released, and no constant is printed; they are those of
+[DFSR+CMI] Wang et al., "Data-Free KD for SR Based on Contrastive Learning": the structure of the
+method. No code was released, and no constants are printed; they are taken from
 [CMI] Fang et al., "Contrastive Model Inversion for Data-Free Knowledge Distillation", IJCAI 2021,
 arXiv 2105.08584, and its released code.
 
-Learns from: as DFSR's student; the generator from an adversarial, a reconstruction and a
-contrastive term: two views of an image shall be more alike, to a projection of the teacher's
-features, than views of two images, be they of this batch or in a bank of what was made before.
+Learns from: the teacher's results for generated images, with a body that grows in P parts; the
+generator from an adversarial, a reconstruction and a contrastive term. The last makes two views of
+an image more alike, in a projection h of the teacher's features, than views of two images of the
+batch or of a bank of earlier ones.
 Deviations: [CMI] takes features at the inputs of BatchNorm layers, and super-resolution teachers
-have none: we take three body maps and, as these are so small and alike that h could not tell them
-apart, standardise them. The printed loss leaves the positive out of its denominator; with it in,
+have none: we take three body maps, and standardise their statistics, which are so nearly equal that
+h could not separate them. The printed loss leaves the positive out of its denominator; with it in,
 as in [CMI]'s code, the loss is bounded below. The paper keeps images in its bank, we their
-features: views of them are then drawn once. Its pseudo-code fills the bank after the whole loop;
-we fill it after every stage of the generator. [CMI] begins each stage with a new generator and
-200 steps; the paper keeps its generator. The paper's W_I is never defined, and left out.
+features, so their views are drawn only once. Its pseudo-code fills the bank after the whole loop;
+we fill it after every stage of a generator. [CMI] begins each stage of 200 steps with a new
+generator; the paper keeps its generator. The paper's W_I is never defined, and is left out.
 """
 
 from __future__ import annotations
@@ -48,19 +49,21 @@ class DFSRCMIConfig(ProgressiveConfig, ContrastConfig):
 
     name: Literal["dfsr_cmi"]
     preset: Literal["paper", "released"] = "released"
-    """As `dfsr`'s, whose losses these are; W_C follows their size."""
+    """`released`: summed squares and VDSR's clipped SGD, W_C 1; `paper`: the mean L1 and Adam, W_C
+    0.001. For an RGB student both are Adam and the mean L1 on 0..255, W_C 0.1."""
     w_R: float = Field(default=1.0, ge=0.0)
     """Weight of the reconstruction term, the paper's W_R; [DFSR]: 1."""
     W_C: float = Field(default=0.1, ge=0.0)
-    """Weight of the contrastive term, which is about 7 at first; not printed. 0.1 goes with losses
-    on 0..255, 0.001 with 0..1, 1 with summed squares."""
+    """Weight of the contrastive term; not printed. 0.1 goes with losses on 0..255, 0.001 with 0..1,
+    1 with summed squares. Before any training the term is about ln(batch.images) while the bank is
+    empty, and about 2 ln K with K rows of batch and bank together."""
     generator_steps: int = Field(default=1, ge=1)
-    """Updates of the generator and z in a stage, on one z; [CMI], with a new generator: 200."""
+    """Updates of generator, h and z in a stage, from one z; [CMI], with a new generator: 200."""
 
 
 @final
 class DFSRCMI(Distiller[Blank]):
-    """A growing student against a generator: difficult, plausible, and never the same."""
+    """Trains a growing student on images of generators whose losses are L_GEN, L_R and L_cr."""
 
     batch: ClassVar[type] = Blank
 
@@ -75,7 +78,7 @@ class DFSRCMI(Distiller[Blank]):
 
     @classmethod
     def refusals(cls, config: DFSRCMIConfig, pairing: Pairing) -> Iterator[tuple[str, str]]:
-        """A teacher without body maps, and a bank that one batch would overflow."""
+        """Yield a refusal of a teacher without body maps, and of a bank smaller than a batch."""
         if pairing.teacher is not None and not isinstance(pairing.teacher, SRNetConfig):
             rule = "dfsr_cmi tells images apart by the teacher's body, which spandrel does not show"
             yield "teacher.name", rule
@@ -84,34 +87,34 @@ class DFSRCMI(Distiller[Blank]):
             yield "method.bank_size", rule
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
-        """One student update, and a stage of a generator's when its turn has come."""
+        """Update the student and, when it is due, do a generator's stage; return the losses."""
         losses = self.game.teach(batch)
         if self.game.generators_turn:
             losses |= self._stage(batch.images, self.game.draw_scale())
         return losses
 
     def prepared(self) -> deque[Lesson]:
-        """The lessons that wait for their update."""
+        """Return the lessons prepared for later updates, in order of use."""
         return self.game.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
-        """The game's, and what tells images apart."""
+        """Return the objects that training changes: student, generators, h, banks and the rest."""
         return self.game.learners() | self.contrast.learners()
 
     def figures(self) -> dict[str, Tensor]:
-        """How far the generators have moved."""
+        """Return `generator_change`: how far training has changed the generators' images."""
         return self.game.change.figures()
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.pupil.optimiser.lr
 
     def active(self) -> int:
-        """Body units of the parts that have joined."""
+        """Return the number of body units of the parts that have joined training."""
         return self.pupil.active
 
     def _stage(self, images: int, scale: int) -> dict[str, Tensor]:
-        """Generator, h and z itself descend; the bank remembers what they arrived at."""
+        """Update generator, h and z `generator_steps` times, then add the images to the bank."""
         game, contrast, last = self.game, self.contrast, self.pupil.updates.value - 1
         side, colours = lr_side(self.setting, scale), 1 if self.student.colour == "y" else 3
         z_BK = game.draw_latents(images)
@@ -127,7 +130,7 @@ class DFSRCMI(Distiller[Blank]):
         return terms
 
     def _descent(self, scale: int) -> Work:
-        """The device's half of one update of generator, h and z, whose moments come with it."""
+        """Return the device's part of one update of generator, h and z; it is given z's moments."""
 
         def descend(
             z_BK: Tensor, count: Tensor, first: Tensor, second: Tensor, *drawn: Tensor

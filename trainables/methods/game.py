@@ -1,8 +1,8 @@
-"""The student/generator loop of the data-free methods: who is updated, when, on which image.
+"""The training loop of the data-free methods: alternate updates of the student and of generators.
 
-[DFSR] Algorithm 1, read as parts 0..P-1 with `update_ratio` student updates for each update of a
-generator. [DFAD] is the same loop with P = 1 and without reconstruction; Noise is its student's
-half alone.
+It is Algorithm 1 of [DFSR] with parts counted 0..P-1, and `update_ratio` student updates for each
+update of a generator. [DFAD] is the same loop with P = 1 and without reconstruction; Noise is the
+student's half alone.
 """
 
 from __future__ import annotations
@@ -26,52 +26,53 @@ from trainables.replay import Results, Work
 from trainables.values import Blank, Config, Counter, Randomness, Stateful
 
 GeneratorTerms = Callable[..., dict[str, Tensor]]
-"""(x, T(x), S(x), scale, *drawn) to named terms of the generator's loss, weights included; `drawn`
-are the random numbers that the terms need, on the device."""
+"""A function of (x, T(x), S(x), scale, *drawn) that returns the weighted terms of the generator's
+loss by name; `drawn` are the random numbers that the terms need, on the device."""
 
 
 class ImitationConfig(Config):
-    """How a student is compared with its teacher, in every data-free method."""
+    """Settings of L_KD, the imitation loss of all data-free methods."""
 
     loss: LossName = "mse_sum"
-    """`mse_sum` as released for VDSR; `l1_mean` as printed in [DFSR] and for RGB networks."""
+    """L_KD: `mse_sum` as released for VDSR; `l1_mean` as printed in [DFSR] and for RGB networks."""
     loss_range: float = Field(default=1.0, gt=0.0)
     """Images are taken to span 0..loss_range in the loss: 1 for VDSR, 255 for RGB networks."""
 
 
 class GameConfig(ImitationConfig):
-    """What every method with a generator shares; defaults are [DFSR] on VDSR."""
+    """Settings that all methods with a generator share; the defaults are [DFSR]'s for VDSR."""
 
     generator_lr: float = Field(default=1e-5, gt=0.0)
-    """Adam's rate for the generators: 1e-5 for VDSR, 1e-6 for EDSR."""
+    """Adam's learning rate for the generators; [DFSR]: 1e-5 for VDSR, 1e-6 for EDSR."""
     generator_schedule: Literal["student", "constant"] = "student"
-    """`student`: the generators' rate falls as the student's does, counted from step 0 (VDSR);
-    `constant`: it does not (EDSR, where the paper is silent)."""
+    """`student`: the generators follow the student's schedule from step 0, without its restarts
+    (VDSR); `constant`: their learning rate stays (EDSR, for which [DFSR] prints no schedule)."""
     update_ratio: int = Field(default=50, ge=1)
     """Student updates for each update of a generator; [DFSR]: 50."""
     latent: int = Field(default=256, ge=1, le=COUNT)
-    """Entries of z; 256 in all three papers."""
+    """Length of the latent vector z; [DFSR] and [DFAD]: 256."""
 
 
 class ProgressiveConfig(GameConfig):
-    """A game whose student grows."""
+    """Settings of a loop whose student grows: progressive distillation."""
 
     P: int = Field(default=2, ge=1, le=BLOCKS)
-    """Parts of progressive distillation; [DFSR]: 2; 1 turns it off."""
+    """Number of parts of the student's body; [DFSR]: 2; 1 turns progressive distillation off."""
     split_points: SplitPoints = "even"
-    """`even`; or the share of the body in part 0; or a rising list of P - 1 block counts."""
+    """Division of the body: `even`; the share of part 0; or P - 1 ascending depths in units."""
     part_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the budget that all parts but the last take together; [DFSR]: 12 of 80 epochs for
     VDSR, 80 of 300 for EDSR."""
     new_block_init: Literal["random", "near_identity"] = "random"
-    """How the blocks that join later start; released: random."""
+    """Initial weights of the body units that join later; released: random."""
     reset_lr: bool = True
-    """Whether a growth restarts the student's learning rate and schedule; released: yes. A warm-up
-    and a cosine then span each part; `optimiser.schedule.at` stays in fractions of the budget."""
+    """Whether a growth restarts the student's learning rate and schedule, as it always does its
+    momentum; released: yes. A warm-up and a cosine then span each part; `optimiser.schedule.at`
+    stays in fractions of the budget."""
 
 
 class Pupil:
-    """The student's half: one update towards the teacher, part by part."""
+    """The student's half of the loop: its optimiser, its parts, and its updates by L_KD."""
 
     def __init__(
         self, setting: Setting, loss: ImitationConfig, parts: Parts, *, reset_lr: bool = True
@@ -87,17 +88,17 @@ class Pupil:
 
     @property
     def active(self) -> int:
-        """Body units that took part in the last update; before the first, those that will."""
+        """Number of body units that ran in the last update; before any, that of the first."""
         return self.parts.depths[self.parts.at(max(self.updates.value - 1, 0))]
 
     @torch.no_grad()
     def answer(self, x_BCHW: Tensor, scale: int) -> Tensor:
-        """The teacher's image, without gradient."""
+        """Return T(x), the teacher's result, without gradient."""
         target_BCHW: Tensor = self.teacher(x_BCHW, scale=scale)
         return target_BCHW
 
     def imitate(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
-        """Alg. 1 of [DFSR], the student's update: descend L_KD on x and T(x); returns L_KD."""
+        """Update the student by L_KD on x and T(x), as in Algorithm 1 of [DFSR]; return L_KD."""
 
         def descend(x_BCHW: Tensor, target_BCHW: Tensor) -> Results:
             loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
@@ -109,30 +110,30 @@ class Pupil:
         return self.replay(key, descend, x_BCHW, target_BCHW)["loss"]
 
     def _begin_update(self) -> None:
-        """What the host decides of an update: its part, its rate, and that it is the next one."""
+        """Set the part and the learning rate of the next update on the host, and count it."""
         step = self.updates.value
         part = self.parts.at(step)
         start, end = (*self.parts.starts, self.optimiser.steps)[part : part + 2]
         if step == start and part > 0:
             self.optimiser.restart()
         self.optimiser.begin(*((step - start, end - start) if self.reset_lr else (step,)))
-        self.updates.value += 1  # before the pass: `active` is that of this update
+        self.updates.value += 1  # before the pass, so that `active` is for it
 
     def predict(self, x_BCHW: Tensor, scale: int) -> Tensor:
-        """The student's image, from the units that are active."""
+        """Return S(x), the student's result with its active body units."""
         return self.student.trace(x_BCHW, scale=scale, active=self.active).sr_BCHW
 
     def compare(self, teacher_BCHW: Tensor, student_BCHW: Tensor) -> Tensor:
-        """L_KD of two images."""
+        """Return L_KD of the teacher's and the student's images, a scalar."""
         return imitation_loss(teacher_BCHW, student_BCHW, self.loss.loss, self.loss.loss_range)
 
     def learners(self) -> dict[str, Stateful]:
-        """The student, its optimiser and the count of its updates."""
+        """Return the student, its optimiser and its count of updates, by name."""
         return {"student": self.student, "optimiser": self.optimiser, "updates": self.updates}
 
 
 class Game:
-    """Student and generators in turn: `update_ratio` student updates, one generator update."""
+    """The whole loop: `update_ratio` updates of the student, then one of a generator, repeated."""
 
     def __init__(
         self,
@@ -173,14 +174,14 @@ class Game:
         }
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
-        """One student update and, every `update_ratio` of them, one of a generator."""
+        """Update the student and, every `update_ratio` times, a generator; return the losses."""
         losses = self.teach(batch)
         if self.generators_turn:
             losses |= self.provoke(self.draw_latents(batch.images), self.draw_scale())
         return losses
 
     def teach(self, batch: Blank) -> dict[str, Tensor]:
-        """One student update, on images that nobody has seen before."""
+        """Update the student once, on newly generated images; return `loss/kd`."""
         if not self.lessons.prepared:
             ratio = self.config.update_ratio
             until_provoked = ratio - self.pupil.updates.value % ratio
@@ -200,21 +201,21 @@ class Game:
 
     @property
     def generators_turn(self) -> bool:
-        """Whether the last update of the student is to be followed by a generator's."""
+        """Whether the student's last update is to be followed by one of a generator."""
         return self.pupil.updates.value % self.config.update_ratio == 0
 
     def draw_scale(self) -> int:
-        """The scale of one update."""
+        """Draw the scale of one update."""
         return draw_scale(self.scales, self.choices)
 
     def draw_latents(self, images: int) -> Tensor:
-        """As many latent vectors z ~ N(0, I)."""
+        """Draw the latent vectors z ~ N(0, I) of a batch of `images`: B K, on the device."""
         return torch.randn(
             images, self.config.latent, generator=self.latents.generator, device=self.device
         )
 
     def imagine(self, z_BK: Tensor, scale: int) -> Tensor:
-        """LR images B C r r in [0, 1] that the generator of `scale` makes of latents."""
+        """Generate LR images of `scale` from latents, without gradient: B C r r in [0, 1]."""
 
         @torch.no_grad()
         def imagine(z_BK: Tensor) -> Results:
@@ -223,7 +224,7 @@ class Game:
         return self.replay(("imagine", scale), imagine, z_BK)["x_BCHW"]
 
     def provoke(self, z_BK: Tensor, scale: int) -> dict[str, Tensor]:
-        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
+        """Update a generator through frozen student and teacher, as in Algorithm 1 of [DFSR]."""
 
         def descend(z_BK: Tensor) -> Results:
             return self.descend(z_BK, scale)
@@ -234,11 +235,11 @@ class Game:
     def descend(
         self, z_BK: Tensor, scale: int, *others: Optimiser, drawn: tuple[Tensor, ...] = ()
     ) -> Results:
-        """The device's half of a generator's update, at the rates that were begun.
+        """Run the device's part of a generator's update, at the rates that `begin` has set.
 
-        `others` descend the same loss: whatever beside the generator's parameters led to it.
+        `others` optimise further parameters by the same loss; `drawn` is passed to the terms.
         """
-        self.pupil.optimiser.clear_gradients()  # those of its last update take memory
+        self.pupil.optimiser.clear_gradients()  # frees their memory
         with frozen(self.pupil.student):
             x_BCHW = self.generators[scale](z_BK)
             teacher_BCHW = self.pupil.teacher(x_BCHW, scale=scale)
@@ -249,7 +250,7 @@ class Game:
         return {name: term.detach() for name, term in terms.items()}
 
     def learners(self) -> dict[str, Stateful]:
-        """The student's half, each generator with its optimiser, and both streams."""
+        """Return the objects that training changes, of the student's half and the generators'."""
         learners = self.pupil.learners() | {"scale": self.choices, "latent": self.latents}
         for scale in self.scales:
             learners[f"generator_x{scale}"] = self.generators[scale]
@@ -258,7 +259,7 @@ class Game:
 
 
 def growing_pupil(setting: Setting, config: ProgressiveConfig) -> Pupil:
-    """The student's half of a game in which the student grows as `config` says."""
+    """Make the student's half of a loop whose student grows by the parts of `config`."""
     parts = plan_parts(
         len(setting.student.body),
         setting.steps,
@@ -274,7 +275,7 @@ def growing_pupil(setting: Setting, config: ProgressiveConfig) -> Pupil:
 def imitation_loss(
     teacher_BCHW: Tensor, student_BCHW: Tensor, loss: LossName, loss_range: float
 ) -> Tensor:
-    """Eq. L_KD of [DFSR] (Section 3.2): 1/n ||T(x) - S(x)||_1, or the released summed squares."""
+    """Eq. L_KD of [DFSR] (Section 3.2): 1/n ||T(x) - S(x)||_1, or summed squares as released."""
     return distance(teacher_BCHW, student_BCHW, loss, loss_range)
 
 
@@ -284,15 +285,15 @@ def adversarial_loss(kd: Tensor, *, log: bool = True) -> Tensor:
 
 
 def draw_scale(scales: tuple[int, ...], randomness: Randomness) -> int:
-    """One of `scales`, uniformly, drawn on the host so that no device is waited for."""
+    """Draw one of `scales` uniformly, on the host so that no device is synchronised with."""
     return scales[int(torch.randint(len(scales), (), generator=randomness.generator))]
 
 
 def lr_side(setting: Setting, scale: int) -> int:
-    """Side of an LR image whose body input is `setting.patch`: VDSR upsamples before its body."""
+    """Return the side in pixels of LR images: the patch, or patch // scale for a luma network."""
     return setting.patch // scale if setting.student.colour == "y" else setting.patch
 
 
 def largest_side(setting: Setting) -> int:
-    """Side of the largest images that the teacher makes of a batch."""
+    """Return the side in pixels of the teacher's largest results, over all scales."""
     return max(lr_side(setting, scale) * scale for scale in setting.student.scales)

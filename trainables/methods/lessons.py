@@ -1,9 +1,9 @@
-"""Generated images and the teacher's answers to them, made for several student updates together.
+"""Makes the images, and the teacher's results for them, of several student updates together.
 
-Between two updates of a generator, generator and teacher do not change: what the next updates learn
-from depends on no student. It is drawn update by update, in the order in which it will be used, and
-then made scale by scale. The window ends with the report, so that a checkpoint finds nothing
-prepared.
+Between two updates of a generator neither it nor the teacher changes, so the training data of the
+student updates between them do not depend on the student. Random numbers are drawn update by
+update, in the order of use; the images are then made scale by scale. What is made together ends
+with a report at the latest, so that nothing is prepared when a checkpoint is saved.
 """
 
 from __future__ import annotations
@@ -19,38 +19,45 @@ from trainables.replay import Replay, Work
 
 
 class Lesson(NamedTuple):
-    """What one update of a student learns from."""
+    """The training data of one student update."""
 
     scale: int
+    """The scale to run student and teacher at."""
     x_BCHW: Tensor
-    """Generated LR images."""
+    """Input images in [0, 1], generated or of noise."""
     target_BCHW: Tensor
-    """The teacher's answer to them."""
+    """The teacher's results for them."""
 
 
 class Lessons:
-    """Lessons of the updates to come, in order.
+    """A queue of the lessons of later updates, in order of use.
 
-    As many images are made in one pass as the device has use for (`Replay.pixels_at_once`), but all
-    of an update's at least; what is made does not depend on it, beyond roundings.
+    One pass makes the images of as many updates as fit into `Replay.pixels_at_once`, and of one at
+    least. How many it makes changes the images by rounding errors only.
     """
 
     def __init__(self, replay: Replay, side: int) -> None:
-        """Prepare nothing yet; `side` is that of the teacher's largest answers, in pixels."""
+        """Start empty; `side` is that of the teacher's largest results, in pixels."""
         self.replay = replay
         self.pixels = side**2
         self.prepared: deque[Lesson] = deque()
 
     def next(self) -> Lesson:
-        """The lesson of the next update, which must have been prepared."""
+        """Remove and return the lesson of the next update.
+
+        Raises:
+            IndexError: none is prepared.
+        """
         return self.prepared.popleft()
 
     def prepare(self, drawn: Sequence[tuple[int, Tensor]], work: Callable[[int], Work]) -> None:
-        """Make the lessons of as many updates as are drawn.
+        """Make one lesson for each entry of `drawn` and append them in its order.
 
         Args:
-            drawn: for each update, its scale and the random numbers of its images, B first.
-            work: for a scale, what makes `x_BCHW` and `target_BCHW` of the numbers of any B.
+            drawn: for each update, its scale and the random numbers of its images; their first
+                dimension is B, the same for all updates.
+            work: makes, for a scale, the work that computes `x_BCHW` and `target_BCHW` from the
+                random numbers of any number of images.
         """
         made: dict[int, Lesson] = {}
         images = len(drawn[0][1])
@@ -67,7 +74,9 @@ class Lessons:
 
 
 def _in_groups(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
-    """All in turn, `size` at a time, and the rest one by one: two shapes to record, not many.
+    """Split `numbers` into groups of `size`, in order, and the rest into groups of one.
+
+    So the work of a scale is recorded for at most two sizes.
 
     >>> _in_groups(range(8), 3)
     [range(0, 3), range(3, 6), range(6, 7), range(7, 8)]

@@ -1,11 +1,11 @@
-"""Noise: the student imitates its teacher on images of uniform noise.
+"""Noise: training on the teacher's results for images of uniform noise.
 
 [DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021,
-compares with it (Tables 1 and 2).
+compares with it in Tables 1 and 2.
 
-Learns from: imitation on noise; no generator, no parts.
-Deviations: the paper does not say at which size the noise is drawn; default the generator's output
-size (`noise_at: lr`). Everything else is DFSR's student.
+Learns from: the teacher's results for noise; there is no generator, and the student does not grow.
+Deviations: the paper does not give the size of the noise; the default is that of a generator's
+images (`noise_at: lr`). The student is trained as in DFSR otherwise.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ class NoiseConfig(ImitationConfig):
 
     name: Literal["noise"]
     preset: Literal["paper", "released"] = "released"
-    """`released`: summed squares with VDSR's clipped SGD; `paper`: the printed mean L1.
-    For an RGB student both mean Adam and the mean L1 on 0..255: no other code was released."""
+    """`released`: summed squares and VDSR's clipped SGD; `paper`: the printed mean L1, and Adam.
+    For an RGB student both are Adam and the mean L1 on 0..255: no other code was released."""
     noise_at: Literal["lr", "input"] = "lr"
-    """`lr`: drawn as the LR image; `input`: drawn at the body's input, past VDSR's upsampling."""
+    """Size of the noise: `lr`: that of LR images; `input`: that of the body's input, beyond VDSR's
+    upsampling."""
 
 
 def uniform_noise_BCHW(
     shape: tuple[int, ...], randomness: Randomness, device: torch.device
 ) -> Tensor:
-    """Not in [DFSR]: x ~ U(0, 1), independent for every pixel (the paper says only "noise")."""
+    """Not in [DFSR]: x ~ U(0, 1), independent for every pixel (the paper has only "noise")."""
     return torch.rand(shape, generator=randomness.generator, device=device)
 
 
 @final
 class Noise(Distiller[Blank]):
-    """A student that sees nothing but noise."""
+    """Trains a student by L_KD on uniform noise alone."""
 
     batch: ClassVar[type] = Blank
 
@@ -59,7 +60,7 @@ class Noise(Distiller[Blank]):
         self.pixels = Randomness(setting.seed, "noise", setting.device)
 
     def step(self, batch: Blank) -> dict[str, Tensor]:
-        """One update on fresh noise."""
+        """Update the student once on new noise; return `loss/kd`."""
         if not self.lessons.prepared:
             ahead = range(min(batch.ahead, self.setting.replay.most_ahead))
             drawn = [self._draw(batch.images) for _ in ahead]
@@ -68,7 +69,7 @@ class Noise(Distiller[Blank]):
         return {"loss/kd": self.pupil.imitate(x_BCHW, target_BCHW, scale)}
 
     def _draw(self, images: int) -> tuple[int, Tensor]:
-        """The scale of an update, 1 for noise that is enlarged already, and its noise."""
+        """Draw an update's scale and noise; return both, scale 1 for noise not to be upsampled."""
         scale = draw_scale(self.student.scales, self.choices)
         side, as_scale = lr_side(self.setting, scale), scale
         if self.config.noise_at == "input":
@@ -84,13 +85,13 @@ class Noise(Distiller[Blank]):
         return answer
 
     def prepared(self) -> deque[Lesson]:
-        """The lessons that wait for their update."""
+        """Return the lessons prepared for later updates, in order of use."""
         return self.lessons.prepared
 
     def learners(self) -> dict[str, Stateful]:
-        """The student's half and both streams."""
+        """Return the objects of the student's half and both random streams, by name."""
         return self.pupil.learners() | {"scale": self.choices, "noise": self.pixels}
 
     def lr(self) -> float:
-        """The student's rate at its last update."""
+        """Return the student's learning rate at its last update."""
         return self.pupil.optimiser.lr

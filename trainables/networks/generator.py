@@ -1,4 +1,4 @@
-"""The generator that imagines the images: a latent vector in, small images out.
+"""The image generator of the data-free methods: it maps a latent vector to a small image.
 
 [DFSR] Zhang et al., "Data-Free Knowledge Distillation for Image Super-Resolution", CVPR 2021,
 supplementary material; shared by DFAD, DFSR and DFSR+CMI.
@@ -20,7 +20,16 @@ _WIDE, _NARROW = 128, 64
 
 @final
 class Generator(nn.Module):
-    """z ~ N(0, I) to images B C size size in [0, 1]; `size` is a multiple of 4 from 8 on."""
+    """Maps latent vectors z ~ N(0, I) to images B C size size in [0, 1].
+
+    Args:
+        latent: length of z.
+        size: side of the images in pixels: 8, 12, 16, ...
+        channels: colour channels of the images.
+
+    Raises:
+        ValueError: `size` is another.
+    """
 
     def __init__(self, latent: int, size: int, channels: int) -> None:
         super().__init__()
@@ -37,7 +46,7 @@ class Generator(nn.Module):
         self.conv3 = nn.Conv2d(_NARROW, channels, 3, padding=1)
 
     def forward(self, z_BK: Tensor) -> Tensor:
-        """Images B C size size in [0, 1] from latent vectors `z_BK`."""
+        """Generate images B C size size in [0, 1] from latent vectors B K."""
         x_BFHW = self.expand(z_BK).view(-1, _WIDE, self.start, self.start)
         x_BFHW = _doubled(self.norm0(x_BFHW))
         x_BFHW = _doubled(F.leaky_relu_(self.norm1(self.conv1(x_BFHW)), 0.2))
@@ -46,7 +55,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """He-normal weights, biases uniform within 1/sqrt(fan in), as released."""
+        """Draw He-normal weights, and biases uniform within +-1/sqrt(fan in), as released."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 fan_in = module.weight[0].numel()
@@ -60,7 +69,9 @@ class Generator(nn.Module):
 
 
 def parameters_of(latent: int, size: int) -> int:
-    """How many numbers the first layer of a `Generator` has, which nearly all of them are.
+    """Return the number of weights in the first layer of a `Generator`.
+
+    They are most of its parameters where it is large: 95 % with `latent` 256 and `size` 48.
 
     >>> parameters_of(256, 48) == Generator(256, 48, 1).expand.weight.numel()
     True
@@ -69,8 +80,8 @@ def parameters_of(latent: int, size: int) -> int:
 
 
 def make_generator(latent: int, size: int, channels: int, randomness: torch.Generator) -> Generator:
-    """A generator on the CPU with its parameters drawn from `randomness`."""
-    with torch.random.fork_rng(devices=[]):  # modules draw, for nothing, from the global stream
+    """Make a generator on the CPU and draw its parameters from `randomness`."""
+    with torch.random.fork_rng(devices=[]):  # construction draws from the global stream
         network = Generator(latent, size, channels)
     network.initialise(randomness)
     return channels_innermost(network)

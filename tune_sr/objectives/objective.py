@@ -27,7 +27,7 @@ class Objective(NamedTuple):
         return tuple(key for key in self if key is not None)
 
     @classmethod
-    def parse(cls, says: Any) -> Objective:
+    def parse(cls, raw: Any) -> Objective:
         """Read `study.objective`: `psnr_y_db`, a list of it and a cost, or `teacher_agreement`.
 
         Raises:
@@ -36,14 +36,14 @@ class Objective(NamedTuple):
         >>> Objective.parse(["psnr_y_db", "params"])
         Objective(value='psnr_y_db', cost='params')
         """
-        if says == AGREEMENT:
+        if raw == AGREEMENT:
             return cls(_AGREEMENT_KEY)
-        keys = list(says) if isinstance(says, list | tuple) else [says]
+        keys = list(raw) if isinstance(raw, list | tuple) else [raw]
         if keys[:1] != [QUALITY] or len(keys) > 2 or not all(key in COSTS for key in keys[1:]):
             rule = (
                 f"takes {QUALITY!r}, a list of it and one of {', '.join(COSTS)}, or {AGREEMENT!r}"
             )
-            raise ValueError(f"{rule}; got {says!r}")
+            raise ValueError(f"{rule}; got {raw!r}")
         return cls(*keys)
 
     def to_yaml(self) -> str | list[str]:

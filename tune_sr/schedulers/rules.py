@@ -158,7 +158,7 @@ class Rule(NamedTuple):
     """Whether `reduction_factor` has an effect."""
     is_population_based: bool = False
     """Whether trials may become copies of others at the rungs; see `PopulationBasedTraining`."""
-    says: str = "one trial in {reduction_factor} goes on"
+    description: str = "one trial in {reduction_factor} goes on"
     """The rule in words, as `--dry-run` prints it."""
 
 
@@ -170,7 +170,9 @@ SCHEDULERS: dict[str, Rule] = {
         rungs=lambda scheduler, reports: range(scheduler.grace_period, reports),
         compared_value=average_until,
         uses_reduction_factor=False,
-        says="a trial goes on if its best is no worse than the median of the others' averages",
+        description=(
+            "a trial goes on if its best is no worse than the median of the others' averages"
+        ),
     ),
     "pbt": Rule(
         pbt,
@@ -178,7 +180,9 @@ SCHEDULERS: dict[str, Rule] = {
             scheduler.grace_period, reports, scheduler.grace_period
         ),
         is_population_based=True,
-        says="a trial of the lowest one in {reduction_factor} becomes a changed copy of a high one",
+        description=(
+            "a trial of the lowest one in {reduction_factor} becomes a changed copy of a high one"
+        ),
     ),
     "none": Rule(none, rungs=lambda scheduler, reports: ()),
 }

@@ -103,13 +103,13 @@ class Dimension:
 
     def to_dict(self) -> dict[str, Any]:
         """The dimension's entry in a `search` section, which `parse_dimension` reads back."""
-        says: dict[str, Any] = {self.distribution: list(self.args)}
+        entry: dict[str, Any] = {self.distribution: list(self.args)}
         if self.when:
-            says["when"] = {path: list(values) for path, values in self.when.items()}
-        return says
+            entry["when"] = {path: list(values) for path, values in self.when.items()}
+        return entry
 
 
-def parse_dimension(path: str, says: Any) -> Dimension:
+def parse_dimension(path: str, entry: Any) -> Dimension:
     """Read one entry of a space's `search` section.
 
     Raises:
@@ -119,19 +119,19 @@ def parse_dimension(path: str, says: Any) -> Dimension:
     (0.1, 10.0)
     """
     known = ", ".join(DISTRIBUTIONS)
-    if not isinstance(says, dict):
+    if not isinstance(entry, dict):
         raise ValueError(f"say how it is distributed, as in {{uniform: [0.1, 10]}}; known: {known}")
-    words = [key for key in says if key != "when"]
+    words = [key for key in entry if key != "when"]
     unknown = [word for word in words if word not in DISTRIBUTIONS]
     if unknown:
         raise ValueError(f"{unknown[0]}: unknown word; known: {known}, and when")
     if len(words) != 1:
         raise ValueError(f"needs one distribution, has {len(words)}; known: {known}")
     word = words[0]
-    if not isinstance(says[word], list):
-        raise ValueError(f"{word} takes a list; got {_text(says[word])}")
+    if not isinstance(entry[word], list):
+        raise ValueError(f"{word} takes a list; got {_text(entry[word])}")
     return Dimension(
-        path, word, DISTRIBUTIONS[word](word, says[word]), _parse_when(says.get("when", {}))
+        path, word, DISTRIBUTIONS[word](word, entry[word]), _parse_when(entry.get("when", {}))
     )
 
 
@@ -214,11 +214,11 @@ def _parse_choice(word: str, args: list[Any]) -> tuple[Any, ...]:
     return tuple(args)
 
 
-def _parse_when(says: Any) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(says, dict) or any(value in ([], {}) for value in says.values()):
+def _parse_when(raw: Any) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(raw, dict) or any(value in ([], {}) for value in raw.values()):
         raise ValueError("when takes {path: value} or {path: [value, ...]}")
     conditions = {
-        path: tuple(value) if isinstance(value, list) else (value,) for path, value in says.items()
+        path: tuple(value) if isinstance(value, list) else (value,) for path, value in raw.items()
     }
     for path, values in conditions.items():
         for value in values:

@@ -33,13 +33,13 @@ def check_sections(document: Document) -> None:
         SpaceError: one line with file, line, section, and the known sections.
     """
     known = ", ".join(_SECTIONS)
-    for section, says in document.content.items():
+    for section, raw in document.content.items():
         if section not in _SECTIONS:
             rule = f"unknown section; a space has {known}"
             raise document.error((section,), section, rule)
-        if not isinstance(says, _SECTIONS[section]) and says is not None:
+        if not isinstance(raw, _SECTIONS[section]) and raw is not None:
             kind = "list of points" if _SECTIONS[section] is list else "mapping"
-            raise document.error((section,), section, f"takes a {kind}; got {says!r}")
+            raise document.error((section,), section, f"takes a {kind}; got {raw!r}")
     if not document.content.get("fixed"):
         rule = f"missing: a space has {known}, and what is not searched is fixed"
         raise document.error((), "fixed", rule)
@@ -92,9 +92,9 @@ class SpaceReading:
             rule = f"{len(search):,} quantities are searched; at most {DIMENSIONS}"
             raise self.document.error(("search",), "search", rule)
         dimensions = {}
-        for path, says in search.items():
+        for path, entry in search.items():
             try:
-                dimensions[path] = parse_dimension(path, says)
+                dimensions[path] = parse_dimension(path, entry)
             except ValueError as error:
                 raise self.document.error(("search", path), path, str(error)) from None
             if path.split(".")[0] in _NOT_SEARCHED:

@@ -131,14 +131,14 @@ def _rungs_shown(scheduler: SchedulerConfig, budget: BudgetConfig) -> list[str]:
 def _bracket_shown(scheduler: SchedulerConfig, budget: BudgetConfig, bracket: int) -> list[str]:
     """One line for each rung of a bracket; a single one where every report is a rung."""
     every = budget.steps_per_report
-    says = SCHEDULERS[scheduler.name].says.format(**scheduler.model_dump())
+    description = SCHEDULERS[scheduler.name].description.format(**scheduler.model_dump())
     steps = rungs(scheduler, budget, bracket)
     if not steps:
         return ["  nothing is stopped early"]
     named = [f"after update {s:,} (report {s // every} of {budget.reports})" for s in steps]
     if len(steps) > 1 and steps[-1] - steps[0] == every * (len(steps) - 1):
-        return [f"  {named[0]}, and after every later one, {says}"]
-    return [f"  {each} {says}" for each in named]
+        return [f"  {named[0]}, and after every later one, {description}"]
+    return [f"  {each} {description}" for each in named]
 
 
 def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any]]) -> list[str]:

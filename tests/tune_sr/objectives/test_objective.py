@@ -21,11 +21,11 @@ def test_quality_alone_or_against_one_cost():
 
 
 @pytest.mark.parametrize(
-    "says", ["ssim", "", [], ["params"], ["psnr_y_db", "ssim"], ["psnr_y_db", "params", "macs"], 3]
+    "raw", ["ssim", "", [], ["params"], ["psnr_y_db", "ssim"], ["psnr_y_db", "params", "macs"], 3]
 )
-def test_anything_else_is_refused_in_one_line(says):
+def test_anything_else_is_refused_in_one_line(raw):
     with pytest.raises(ValueError, match=r"^takes 'psnr_y_db', a list .*; got [^\n]*$"):
-        Objective.parse(says)
+        Objective.parse(raw)
 
 
 @pytest.mark.parametrize("luck", range(5))
