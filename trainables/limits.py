@@ -43,6 +43,8 @@ REPORTS: Final = 100_000
 """Reports of one trial."""
 TRIALS: Final = 1_000_000
 """Trials of a study."""
+SEEDS: Final = 1_000
+"""Seeds of a study's confirmation."""
 THREADS: Final = 1_024
 """CPU threads of one process."""
 NAME_LENGTH: Final = 128

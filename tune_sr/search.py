@@ -58,6 +58,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--retry-failed", action="store_true",
         help="with --resume: try trials again that failed for the machine's sake")  # fmt: skip
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
+    add("--confirm", type=int, metavar="K",
+        help="new seeds for the best and the first point at the end: gain or noise?")  # fmt: skip
     add("--hours", type=float, metavar="H", help="time for the whole study, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the whole study, the same")
     add("--concurrent", type=number_or_auto(int), metavar="N",

@@ -19,7 +19,7 @@ from tune_sr.ledger.events import (
     TrialReported,
     TrialRetried,
 )
-from tune_sr.ledger.history import trial_name
+from tune_sr.ledger.history import repeat_name, trial_name
 from tune_sr.ledger.reports import Decision
 
 NO_MARKS: Mapping[str, Any] = {"bicubic": None, "teacher": None}
@@ -60,6 +60,13 @@ def added(
     """Trial `number` at `point`."""
     name = trial_name(number)
     return TrialAdded(trial=name, number=number, point=point or {}, caveat=caveat)
+
+
+def repeat(of: int, number: int, point: Mapping[str, Any] | None = None) -> TrialAdded:
+    """Repeat `number`, from 1, of trial `of`."""
+    name = repeat_name(trial_name(of), number)
+    point = {**(point or {}), "seed": number}
+    return TrialAdded(trial=name, number=number, point=point, repeats=trial_name(of))
 
 
 def attempt(number: int, reason: str = "its process was lost", count: int = 2) -> TrialAttempt:

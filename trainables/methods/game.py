@@ -98,7 +98,7 @@ class Pupil:
         return target_BCHW
 
     def imitate(self, x_BCHW: Tensor, target_BCHW: Tensor, scale: int) -> Tensor:
-        """Update the student by L_KD on x and T(x), as in Algorithm 1 of [DFSR]; return L_KD."""
+        """Alg. 1 of [DFSR], the student's update: descend L_KD on x and T(x); return L_KD."""
 
         def descend(x_BCHW: Tensor, target_BCHW: Tensor) -> Results:
             loss = self.compare(target_BCHW, self.predict(x_BCHW, scale))
@@ -224,7 +224,7 @@ class Game:
         return self.replay(("imagine", scale), imagine, z_BK)["x_BCHW"]
 
     def provoke(self, z_BK: Tensor, scale: int) -> dict[str, Tensor]:
-        """Update a generator through frozen student and teacher, as in Algorithm 1 of [DFSR]."""
+        """Alg. 1 of [DFSR], the generator's update: through frozen student and teacher."""
 
         def descend(z_BK: Tensor) -> Results:
             return self.descend(z_BK, scale)

@@ -38,6 +38,7 @@ class Observers:
         outline = StudyOutline(
             name=config.name,
             trials=settings.trials,
+            repeats=2 * settings.confirm if config.space.first_points else 0,
             steps=config.space.budget.steps,
             objective=settings.objective.value,
             cost=settings.objective.cost,

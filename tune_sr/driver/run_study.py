@@ -36,9 +36,11 @@ from tune_sr.storage.disk import retry_while_disk_full, write_atomically
 from tune_sr.storage.layout import LOCK, SPACE
 from tune_sr.storage.lock import DriverLock
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.confirmation import lacks_repeats
 from tune_sr.study.identity import new_digests
 
 if TYPE_CHECKING:
+    from tune_sr.execution.resources import ClusterCapacity
     from tune_sr.results.results import Results
     from tune_sr.study.config import StudyConfig
 
@@ -80,23 +82,18 @@ def run_study(
     ):
         on_locked()
         seconds = seconds_left(config)
-        if seconds is None:
+        if seconds is None and not lacks_repeats(config, _history(config)):
             return _finish_again(config, prepared, lock, quiet=quiet)
         with ThreadPoolExecutor(1) as beside:
             references = beside.submit(_references, config, prepared)  # while Ray starts
             with connect_ray(config) as capacity:
-                # Late, because Ray reads its environment as it is imported.
-                from tune_sr.execution.tuner import build_tuner
-
                 signals.listen()
                 live = _open_ledger(config, references.result(), lock, prepared, signals.arrived)
                 with Observers(config, references.result(), quiet=quiet) as observers:
                     _append_start(config, live, prepared)
-                    signals.await_loop()
-                    wrap = signals.wrap_ray_handler
-                    build_tuner(config, live, prepared.shared(), seconds, capacity, wrap).fit()
+                    finished = _train(config, live, prepared, signals, seconds, capacity)
                     lock.check()
-                    live.append(StudyEnded(finished=_finished(config, live, signals)))
+                    live.append(StudyEnded(finished=finished))
                     observers.stop_display()
                     results = _write(config, prepared)
     if signals.number is not None:
@@ -180,18 +177,39 @@ def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> 
         live.retry_failed()
 
 
-def _finished(config: StudyConfig, live: StudyState, signals: LoopSignals) -> bool:
-    """Whether there is nothing left to do; by then time is up where trials are left.
+def _train(
+    config: StudyConfig,
+    live: StudyState,
+    prepared: Prepared,
+    signals: LoopSignals,
+    seconds: float | None,
+    capacity: ClusterCapacity | None,
+) -> bool:
+    """Search for `seconds`, if any are left, then confirm; returns whether nothing is left to do.
 
     Raises:
-        RuntimeError: Ray has given up though nobody told it to.
+        RuntimeError: Ray has given up though it was not asked to.
     """
-    if signals.number is not None or live.breaker.given_up is not None:
-        return False
-    settings = config.settings
-    left = settings.trials - sum(each.state is not None for each in live.history.trials.values())
-    if left > 0 and settings.hours is None and settings.gpu_hours is None:
-        raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
+    # Late, because Ray reads its environment as it is imported.
+    from tune_sr.execution.tuner import build_confirmation, build_tuner
+
+    settings, history = config.settings, live.history
+    shared, wrap = prepared.shared(), signals.wrap_ray_handler
+    if seconds is not None:
+        signals.await_loop()
+        build_tuner(config, live, shared, seconds, capacity, wrap).fit()
+        if signals.arrived() or live.breaker.given_up is not None:
+            return False
+        left = settings.trials - sum(each.state is not None for each in history.trials.values())
+        if left > 0 and settings.hours is None and settings.gpu_hours is None:
+            raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
+    if lacks_repeats(config, history):
+        signals.await_loop()
+        build_confirmation(config, live, shared, capacity, wrap).fit()
+        if signals.arrived() or live.breaker.given_up is not None:
+            return False
+        if lacks_repeats(config, history):
+            raise RuntimeError("Ray ended before the confirmation did; --resume goes on")
     return True
 
 
@@ -206,13 +224,17 @@ def _write(config: StudyConfig, prepared: Prepared) -> Results:
     return results
 
 
+def _history(config: StudyConfig) -> History:
+    return History.from_events(read_events(config.folder))
+
+
 def seconds_left(config: StudyConfig) -> float | None:
-    """Seconds that a study may still take, infinite without a limit; None where it is finished.
+    """Seconds that a search may still take, infinite without a limit; None where it is over.
 
     A limit of GPU time is none of these seconds: whether any of it is left is what counts here.
     """
     settings = config.settings
-    history = History.from_events(read_events(config.folder))
+    history = _history(config)
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
     if len(history.trials) >= settings.trials and not history.running() and not retried:
         return None

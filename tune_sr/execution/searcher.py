@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
@@ -90,7 +90,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _has_room(self) -> bool:
         """Whether one more trial fits on the cluster; True where none is left to issue."""
-        more = self._waiting or len(self._live.history.trials) < self._study.settings.trials
+        more = self._waiting or self._left() > 0
         return self._places is None or not more or len(self._running) < self._places.slots()
 
     def _after(self, name: str, loss: LostProcess) -> Retry | str:
@@ -103,27 +103,33 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _next(self) -> str | None:
         """The name of the next trial; one whose point cannot be configured has ended."""
-        study, history = self._study, self._live.history
-        settings = study.settings
         self._waiting += self._live.breaker.due()
         if self._waiting:
             name = self._waiting.pop(0)
-            _, problem = self._configured(history.trials[name].point)
-        elif self._live.breaker.pausing:  # a new trial would meet the same fault
+            _, problem = self._configured(self._live.history.trials[name].point)
+        elif self._live.breaker.pausing or self._left() <= 0:  # a new trial would meet the fault
             return None
-        elif len(history.trials) < settings.trials:
-            number = history.free_number()
-            name, objective = trial_name(number), settings.objective
-            known = settings.searcher, study.space, settings.seed, history
-            point = propose(*known, number, objective, self._cache)
-            caveat, problem = self._configured(point)
-            added = TrialAdded(trial=name, number=number, point=point, caveat=caveat or None)
-            self._live.append(added)
         else:
-            return None
+            added, problem = self._add()
+            self._live.append(added)
+            name = added.trial
         if problem is not None:
             self._live.append(TrialEnded(trial=name, state="failed", reason=problem))
         return name
+
+    def _left(self) -> int:
+        """How many trials are still to be added."""
+        return self._study.settings.trials - len(self._live.history.trials)
+
+    def _add(self) -> tuple[TrialAdded, str | None]:
+        """The event of a new trial, and why its point cannot be configured."""
+        settings, history = self._study.settings, self._live.history
+        number = history.free_number()
+        known = settings.searcher, self._study.space, settings.seed, history
+        point = propose(*known, number, settings.objective, self._cache)
+        caveat, problem = self._configured(point)
+        name = trial_name(number)
+        return TrialAdded(trial=name, number=number, point=point, caveat=caveat or None), problem
 
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The caveat of a point's configuration, and why the point cannot be configured."""
@@ -150,3 +156,31 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         if record.clones:
             given[CLONED] = (record.clones[-1].source, record.clones[-1].step)
         return given
+
+
+class RepeatSearcher(LedgerSearcher):
+    """Ray Tune's searcher of a confirmation: issues given repeats of trials, and proposes nothing.
+
+    Args:
+        config: the study.
+        live: its ledger, and the history of its confirmation.
+        missing: the repeats that the ledger lacks.
+        places: how many trials fit on a cluster, whose nodes come and go; None: this machine.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        live: StudyState,
+        missing: Sequence[TrialAdded],
+        places: ClusterCapacity | None = None,
+    ) -> None:
+        super().__init__(config, live, places)
+        self._missing = list(missing)
+
+    def _left(self) -> int:
+        return len(self._missing)
+
+    def _add(self) -> tuple[TrialAdded, str | None]:
+        added = self._missing.pop(0)
+        return added, self._configured(added.point)[1]

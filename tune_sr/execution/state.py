@@ -38,9 +38,13 @@ class StudyState:
         self.history.apply(written)
         return written
 
+    def of_confirmation(self) -> StudyState:
+        """The same study, with the repeats of its confirmation in the place of its trials."""
+        return _ConfirmationState(self)
+
     def write_missing_ends(self) -> None:
         """Append the `trial_ended` events that a killed driver decided on but did not write."""
-        for record in list(self.history.trials.values()):
+        for record in self.history.all_records():
             if record.state is not None and not record.end_written:
                 self.append(TrialEnded(trial=record.name, state=record.state, reason=None))
 
@@ -61,6 +65,23 @@ class StudyState:
     def clone(self, trial: str, copy: Replacement) -> None:
         """Append the `cloned` event of a trial that goes on as a copy of another."""
         self.append(TrialCloned(trial=trial, **copy._asdict()))
+
+
+class _ConfirmationState(StudyState):
+    """A study as searcher and scheduler see it while its confirmation runs."""
+
+    def __init__(self, study: StudyState) -> None:
+        self._study = study
+        self.ledger, self.breaker, self.ending = study.ledger, study.breaker, study.ending
+        self.pending_retries = {}
+        if study.history.confirmation is None:
+            study.history.confirmation = History(keys=study.history.keys)
+        self.history = study.history.confirmation
+        self.history.study = study.history.study
+
+    def append(self, event: NewEvent) -> Event:
+        """Write an event and take it into account."""
+        return self._study.append(event)
 
 
 def _never() -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ray import tune
@@ -13,11 +14,13 @@ from trainables.job import Job
 from trainables.ray_trainable import DistillTrainable, register_trainables
 from tune_sr.execution.resources import ClusterCapacity, local_workers, trial_resources
 from tune_sr.execution.scheduler import LedgerScheduler
-from tune_sr.execution.searcher import LedgerSearcher
+from tune_sr.execution.searcher import LedgerSearcher, RepeatSearcher
 from tune_sr.execution.stoppers import GpuHoursStopper, OnFirstStep, Tripped
 from tune_sr.schedulers.pbt import exploit_steps
+from tune_sr.schedulers.rules import SchedulerConfig
 from tune_sr.storage.layout import TRIALS
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.confirmation import missing_repeats
 from tune_sr.study.identity import owner_of
 
 if TYPE_CHECKING:
@@ -46,10 +49,50 @@ def build_tuner(
         begun: called once Ray's loop has begun, in its thread.
     """
     settings = config.settings
+    searcher = LedgerSearcher(config, live, places)
+    stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
+    if settings.gpu_hours is not None:
+        stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
+    start = f"start-{live.history.starts:03d}"
+    return _tuner(config, live, images, searcher, stoppers, start, seconds, places)
+
+
+def build_confirmation(
+    config: StudyConfig,
+    live: StudyState,
+    images: RunImages,
+    places: ClusterCapacity | None,
+    begun: Callable[[], None],
+) -> tune.Tuner:
+    """Build a Tuner that repeats trials with other seeds: each whole, whatever the scheduler.
+
+    The arguments are those of `build_tuner`. Limits of time are the search's.
+    """
+    missing = missing_repeats(config, live.history)
+    start = f"start-{live.history.starts:03d}-confirm"
+    settings = {"scheduler": SchedulerConfig(name="none"), "trials": max(1, len(missing))}
+    config = replace(config, settings=config.settings.model_copy(update=settings))
+    live = live.of_confirmation()
+    searcher = RepeatSearcher(config, live, missing, places)
+    stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
+    return _tuner(config, live, images, searcher, stoppers, start, math.inf, places)
+
+
+def _tuner(
+    config: StudyConfig,
+    live: StudyState,
+    images: RunImages,
+    searcher: LedgerSearcher,
+    stoppers: Sequence[Stopper],
+    start: str,
+    seconds: float,
+    places: ClusterCapacity | None,
+) -> tune.Tuner:
+    settings = config.settings
     job = Job(
         configure=config.trial_config,
         trials=config.folder / TRIALS,
-        start=f"start-{live.history.starts:03d}",
+        start=start,
         threads=config.threads,
         gpu_part=config.gpus_per_trial % 1,
         images=images,
@@ -58,15 +101,12 @@ def build_tuner(
         owner=owner_of(live.history.study),
         digests=images.digests,
     )
-    stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
-    if settings.gpu_hours is not None:
-        stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
     register_trainables()  # other drivers of this Ray find the methods by their names
     trainable = tune.with_parameters(DistillTrainable, job=job)
     return tune.Tuner(
         tune.with_resources(trainable, trial_resources(config).resources()),
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(config, live, places),
+            search_alg=searcher,
             scheduler=LedgerScheduler(config, live),
             num_samples=-1,  # the searcher ends the study
             max_concurrent_trials=local_workers(config) if places is None else settings.trials,

@@ -90,6 +90,9 @@ class TrialAdded(NewEvent):
     """Dotted path to value; active quantities only."""
     caveat: str | None = None
     """What must be known to hold its result against the paper's."""
+    repeats: str | None = None
+    """The trial of the search that it repeats with another seed, to confirm it; None: it repeats
+    none."""
 
 
 @dataclass(kw_only=True, slots=True)

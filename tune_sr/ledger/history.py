@@ -54,6 +54,8 @@ class TrialRecord:
     """Whether its end has an event of its own."""
     retries: int = 0
     """How often it was opened again after it had failed."""
+    repeats: str | None = None
+    """The trial that it repeats with another seed; None for a trial of the search."""
 
     def point_at(self, step: float) -> Mapping[str, Any]:
         """The point that the report at `step` was made with."""
@@ -87,7 +89,10 @@ class History:
     """What a study's events add up to: a pure fold, the same live as when a ledger is read back."""
 
     trials: dict[str, TrialRecord] = field(default_factory=dict)
-    """By name, in order of addition."""
+    """By name, in order of addition; repeats of a confirmation are none of them."""
+    confirmation: History | None = None
+    """The repeats of trials with other seeds, apart, so that neither searcher nor scheduler, best
+    trial or count includes them; None before the first one."""
     reached: defaultdict[int, list[TrialRecord]] = field(default_factory=lambda: defaultdict(list))
     """By student step: the trials that have reported at it, in the order of these reports."""
     study: Mapping[str, Any] | None = None
@@ -121,9 +126,8 @@ class History:
     def apply(self, event: Event) -> None:
         """Take one more event into account; kinds this version does not know change nothing."""
         time: float = event["time"]
-        match typed(event):
-            case kinds.TrialReported() as reported:
-                self._report(self.trials[reported.trial], reported, time)
+        new = typed(event)
+        match new:
             case kinds.StudyStarted():
                 self.study = event
             case kinds.DriverStarted(study=settings):
@@ -133,15 +137,52 @@ class History:
             case kinds.StudyEnded(finished=finished):
                 self.finished = finished
                 self.usage.release_all(time)
+            case kinds.TrialAdded(trial=name) | kinds.TrialAttempt(trial=name):
+                self.usage.issue(name, time)
+            case kinds.TrialEnded(trial=name):
+                self.usage.release(name, time)
+        self.usage.last = time
+        if isinstance(new, kinds.TrialAdded) and new.repeats and self.confirmation is None:
+            self.confirmation = History(keys=self.keys)
+        of_confirmation = self._of_confirmation(new)
+        if of_confirmation is None:
+            self._apply_to_trials(new, time)
+        else:
+            before = of_confirmation.repeats
+            of_confirmation._apply_to_trials(new, time)
+            self.repeats += of_confirmation.repeats - before
+
+    def record(self, name: str) -> TrialRecord:
+        """The trial, or the repeat of one, that has a name."""
+        repeats = {} if self.confirmation is None else self.confirmation.trials
+        return repeats[name] if name in repeats else self.trials[name]
+
+    def all_records(self) -> list[TrialRecord]:
+        """The trials of the search, then the repeats of its confirmation."""
+        return [
+            *self.trials.values(),
+            *(self.confirmation.trials.values() if self.confirmation else ()),
+        ]
+
+    def _of_confirmation(self, event: kinds.NewEvent | None) -> History | None:
+        """The confirmation, for an event of one of its repeats."""
+        if isinstance(event, kinds.TrialAdded):
+            return self.confirmation if event.repeats else None
+        known = {} if self.confirmation is None else self.confirmation.trials
+        return self.confirmation if getattr(event, "trial", None) in known else None
+
+    def _apply_to_trials(self, event: kinds.NewEvent | None, time: float) -> None:
+        match event:
+            case kinds.TrialReported() as reported:
+                self._report(self.trials[reported.trial], reported, time)
             case kinds.TrialAdded(trial=name, number=number, point=point, caveat=caveat):
                 record = TrialRecord(name, number, point, caveat=caveat, added_at=time)
+                record.repeats = event.repeats
                 self.trials.setdefault(name, record)
-                self.usage.issue(name, time)
             case kinds.TrialAttempt(trial=name, micro_batch=micro_batch):
                 record = self.trials[name]
                 record.attempts += 1
                 record.micro_batch = micro_batch or record.micro_batch
-                self.usage.issue(name, time)
             case kinds.TrialCloned() as clone:
                 record = self.trials[clone.trial]
                 record.clones.append(Clone(clone.step, clone.source, record.point, record.caveat))
@@ -155,10 +196,8 @@ class History:
                 record = self.trials[name]
                 record.end(time, state, reason)
                 record.end_written = True
-                self.usage.release(name, time)
                 if self.keys is not None:
                     record.reports = pack(record.reports)
-        self.usage.last = time
 
     def _report(self, record: TrialRecord, made: kinds.TrialReported, time: float) -> None:
         if made.step in record.reports:
@@ -189,6 +228,11 @@ class History:
             (record for record in self.trials.values() if record.state is None),
             key=lambda record: record.number,
         )
+
+
+def repeat_name(trial: str, number: int) -> str:
+    """The name of repeat `number`, from 1, of a trial: `0003.s1`."""
+    return f"{trial}.s{number}"
 
 
 def trial_name(number: int) -> str:

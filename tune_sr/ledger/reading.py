@@ -69,7 +69,10 @@ def misfit(event: Event, trials: Collection[str]) -> str | None:
         elif not fits(event[key]):
             return f"{kind}: {key} is {_short(event[key])}"
     if kind == TrialAdded.kind:
-        named = event["trial"] == f"{event['number']:04d}"
+        repeats, number = event.get("repeats"), event["number"]
+        named = event["trial"] == (f"{repeats}.s{number}" if repeats else f"{number:04d}")
+        if named and repeats and repeats not in trials:
+            return f"trial {_short(repeats)[1:-1]} was never added"
         return None if named else f"trial_added: {_short(event['trial'])} is not its number's name"
     if any(each.key == "trial" for each in known) and event["trial"] not in trials:
         return f"trial {_short(event['trial'])[1:-1]} was never added"

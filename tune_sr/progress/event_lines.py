@@ -25,7 +25,7 @@ def event_line(status: StudyStatus, event: Event, *, repeated: bool = False) -> 
 
 
 def _line(status: StudyStatus, event: Event) -> str | None:
-    outline, trials = status.outline, status.history.trials
+    outline, record = status.outline, status.history.record
     match typed(event):
         case kinds.DriverStarted() if status.history.starts > 1:
             start, ended = status.history.starts, f"{status.ended()} of {outline.trials}"
@@ -33,24 +33,26 @@ def _line(status: StudyStatus, event: Event) -> str | None:
             return "\n".join((line, *status.footnotes()))
         case kinds.StudyEnded(finished=finished):
             return _end_line(status, finished=finished)
-        case kinds.TrialAdded(trial=name, point=point):
+        case kinds.TrialAdded(trial=name, point=point, repeats=None):
             line = f"trial {name} added{_point(point)}"
-            return "\n".join((line, *_new_footnote(status, trials[name])))
+            return "\n".join((line, *_new_footnote(status, record(name))))
+        case kinds.TrialAdded(trial=name, point=point, repeats=repeated):
+            return f"trial {name} added: {repeated} with seed {point['seed']}"
         case kinds.TrialAttempt(trial=name, attempt=count, reason=reason):
             return f"trial {name} attempt {count}: {reason}"
         case kinds.TrialRetried(trial=name, reason=reason):
             return f"trial {name} is tried again; it had failed: {reason}"
         case kinds.TrialReported(trial=name, step=step, report=report, decision=decision):
             value = report.get(outline.objective)
-            figure = "none" if value is None else status.figure(trials[name], value)
+            figure = "none" if value is None else status.figure(record(name), value)
             where = f"step {step}/{outline.steps} {outline.objective}"
             return f"trial {name} {where} {figure} {decision}"
         case kinds.TrialCloned(trial=name, source=source, point=point):
             line = f"trial {name} goes on as a copy of {source}{_point(point)}"
-            return "\n".join((line, *_new_footnote(status, trials[name])))
+            return "\n".join((line, *_new_footnote(status, record(name))))
         case kinds.TrialEnded(trial=name, state=state, reason=reason):
             why = f": {reason}" if reason else ""
-            return f"trial {name} {state}{why}, {_best_report(status, trials[name])}"
+            return f"trial {name} {state}{why}, {_best_report(status, record(name))}"
     return None
 
 

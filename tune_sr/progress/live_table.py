@@ -32,7 +32,7 @@ def render(status: StudyStatus, now: float, *, rows: int, width: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    trials = sorted(status.history.trials.values(), key=lambda record: _order(status, record))
+    trials = sorted(status.history.all_records(), key=lambda record: _order(status, record))
     footnotes = status.footnotes()
     rows = max(3, rows - sum(1 + len(line) // width for line in footnotes))
     more = len(trials) - rows
@@ -53,6 +53,9 @@ def _title(status: StudyStatus, now: float) -> Text:
 
     title = Text(status.outline.name, style="bold", no_wrap=True, overflow="ellipsis")
     title.append(f"  {status.ended()} of {status.outline.trials} trials", style="not bold")
+    if (confirmation := status.history.confirmation) is not None:
+        ended = sum(record.state is not None for record in confirmation.trials.values())
+        title.append(f", {ended} of {status.outline.repeats} repeats", style="not bold")
     left = status.seconds_left(now)
     if status.began is not None:
         title.append(f"  {format_duration(now - status.began)} gone", style="not bold dim")

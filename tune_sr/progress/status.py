@@ -23,6 +23,8 @@ class StudyOutline:
     name: str
     trials: int
     """How many trials the study is to have, those of earlier starts included."""
+    repeats: int = 0
+    """How many repeats of trials its confirmation is to have."""
     steps: int
     """Student updates of a whole trial."""
     objective: str = "psnr_y_db"
@@ -111,7 +113,7 @@ class StudyStatus:
         """Trials' worth of work: an ended trial is one, however early it ended."""
         return sum(
             1.0 if record.state else min(1.0, max(record.reports, default=0) / self.outline.steps)
-            for record in self.history.trials.values()
+            for record in self.history.all_records()
         )
 
     def seconds_left(self, now: float) -> float | None:
@@ -120,4 +122,4 @@ class StudyStatus:
         if self.began is None or done <= self._work_before or self.history.finished:
             return None
         pace = (now - self.began) / (done - self._work_before)
-        return max(0.0, pace * (self.outline.trials - done))
+        return max(0.0, pace * (self.outline.trials + self.outline.repeats - done))

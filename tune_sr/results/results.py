@@ -20,6 +20,7 @@ from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.objective import AGREEMENT, QUALITY
 from tune_sr.objectives.score import Score, Scorer
+from tune_sr.results.confirmed import confirmed
 from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
 from tune_sr.study.resume import load_stored_study
@@ -110,10 +111,14 @@ class Results:
             **self._front_described(),
             "bicubic": _figures(marks.get("bicubic")),
             "teacher": _figures(marks.get("teacher")),
+            **({} if (found := self._confirmed()) is None else {"confirmed": found}),
             "student_steps": sum(max(record.reports, default=0) for record in records),
             "seconds": round(self.history.usage.driver_seconds(), 1),
             "finished": self.history.finished,
         }
+
+    def _confirmed(self) -> dict[str, Any] | None:
+        return confirmed(self.history, self._scorer, self.settings, self.first)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `results.csv`: of each trial how it ended, its score, its quantities."""

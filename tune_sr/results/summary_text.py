@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.values import QUALITIES
 from tune_sr.cli.formatting import footnote_marks, format_cost, format_value
+from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def summary_text(config: StudyConfig, results: Results) -> str:
         lines += [f"trial {best['trial']}, step {best['step']}:"]
         lines += [f"  {path} = {format_value(value)}" for path, value in best["config"].items()]
     lines += _front_lines(summary)
+    lines += confirmation_lines(summary.get("confirmed"))
     lines += [
         f"results: {config.folder}",
         f"curves:  mlflow ui --workers 1 --backend-store-uri {store.shown}",

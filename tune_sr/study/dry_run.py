@@ -152,11 +152,17 @@ def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any
     most = trials * budget.steps
     each = largest_checkpoint([config.trial_config(point) for point in points])
     kept = _KEPT + len(exploit_steps(settings.scheduler, budget))
+    repeats = 2 * settings.confirm if config.space.first_points else 0
+    confirmation = [
+        f"  confirmation: {repeats} whole trials more, {settings.confirm} seeds of the first point "
+        f"and the best, {repeats * budget.steps:,} updates"
+    ]
     return [
         f"  {trials} trials, {concurrent} at a time, of {budget.steps:,} student updates",
         f"  student updates: about {steps:,} of at most {most:,} "
         f"({completed} trials completed, {trials - completed} stopped, on simulated curves)",
-        f"  checkpoints: at most {megabytes(trials * kept * each)} "
+        *(confirmation if repeats else []),
+        f"  checkpoints: at most {megabytes((trials + repeats) * kept * each)} "
         f"({kept} a trial, each about {megabytes(each)})",
         f"  free in {settings.storage}: {megabytes(free_bytes(Path(settings.storage)))}",
     ]

@@ -20,7 +20,7 @@ from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import load_study
 
 _FLAGS = (
-    "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
+    "trials", "confirm", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
     "tracking_uri", "seed",
 )  # fmt: skip
 """Flags that override settings of the space's `study` section."""

@@ -20,8 +20,8 @@ from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import Study, read_resolved, to_resolved
 
 _MAY_CHANGE = (
-    "name", "trials", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
-    "storage", "tracking_uri",
+    "name", "trials", "confirm", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
+    "gpus_per_trial", "storage", "tracking_uri",
 )  # fmt: skip
 """Settings that a resume may change: none of them decides what a trial is."""
 
@@ -106,7 +106,7 @@ def check_extends(stored: StudySettings, flags: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the flag and the study's present limit.
     """
-    for key in ("trials", "hours", "gpu_hours"):
+    for key in ("trials", "confirm", "hours", "gpu_hours"):
         before, now = getattr(stored, key), flags.get(key)
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"

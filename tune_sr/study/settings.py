@@ -10,7 +10,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, fi
 
 from trainables.config import BudgetConfig
 from trainables.errors import ConfigError
-from trainables.limits import NAME_LENGTH, TRIALS
+from trainables.limits import NAME_LENGTH, SEEDS, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config
 from tune_sr.cli.redaction import redacted, without_secrets
@@ -47,6 +47,9 @@ class StudySettings(Config):
     `teacher_agreement` where `heldout` is null, and only there."""
     trials: int = Field(default=16, ge=1, le=TRIALS)
     """Number of configurations to try; the default of a grid is all of its points."""
+    confirm: int = Field(default=0, ge=0, le=SEEDS)
+    """Number of new seeds with which the best and the first point are trained again after the
+    search, to tell a gain from noise; 0: none."""
     hours: float | None = Field(default=None, gt=0.0)
     """Hours that drivers may work on the study, over all starts; null: no limit."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
@@ -82,6 +85,13 @@ class StudySettings(Config):
         if searcher not in SEARCHERS:
             raise ValueError(f"unknown searcher {searcher!r}; known: {', '.join(SEARCHERS)}")
         return searcher
+
+    @field_validator("confirm")
+    @classmethod
+    def _check_confirm(cls, confirm: int) -> int:
+        if confirm == 1:
+            raise ValueError("at least 2 seeds, or 0 for none: one tells nothing of their spread")
+        return confirm
 
     @field_validator("concurrent")
     @classmethod
@@ -175,6 +185,9 @@ class StudySettings(Config):
         """
         check_exchanges(self.scheduler.name, space.dimensions)
         self._check_objective(space)
+        if self.confirm and SCHEDULERS[self.scheduler.name].is_population_based:
+            rule = f"{self.scheduler.name} changes a trial's point while it trains: no one point "
+            raise ConfigError("study.confirm", f"{rule}can be trained again; leave it 0")
         most = max_trials(self.searcher, space)
         if most is not None and self.trials > most:
             rule = f"{self.trials} are too many: the {self.searcher} has {most} points"

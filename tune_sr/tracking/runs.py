@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from tune_sr.ledger.events import Event, State
+from tune_sr.ledger.events import Event, State, TrialAdded
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.reports import Reported
 from tune_sr.storage.layout import SUMMARY
@@ -97,6 +97,7 @@ class TrialRun:
             "caveat": record.caveat,
             "cloned": "; ".join(copies),
             "micro_batch": record.micro_batch,
+            "repeats": record.repeats,
         }
         return {key: str(value) for key, value in tags.items() if value}
 
@@ -142,9 +143,9 @@ class StudyRun:
     def apply(self, event: Event) -> None:
         """Take one more event into account."""
         self._history.apply(event)
-        if len(self.trials) < len(self._history.trials):
-            newest = next(reversed(self._history.trials.values()))
-            self.trials[newest.name] = TrialRun(newest)
+        if event["event"] == TrialAdded.kind:
+            added = self._history.record(event["trial"])
+            self.trials.setdefault(added.name, TrialRun(added))
 
     @property
     def study(self) -> Mapping[str, Any] | None:

@@ -137,18 +137,25 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     driver_server: DriverServer,
     ray_cluster: None,
 ) -> None:
-    space = toy_space("killed")
+    """Once before its first report, in the middle of its search, and while it is confirmed."""
+    space = toy_space("killed", study={"confirm": 2})
     whole = StudyConfig(*load_study(space), tmp_path / "runs" / "whole")
-    run_study(whole, quiet=True)
+    confirmed = run_study(whole, quiet=True).summary()["confirmed"]
     never_killed = read_events(whole.folder)
     total = count(never_killed, "reported")
+    in_repeats = sum(
+        "." in event["trial"] for event in never_killed if event["event"] == "reported"
+    )
+    assert in_repeats == 2 * 2 * 8
 
     drivers = Drivers(driver_server, space, "killed")
-    moments = [before_the_first_report, reported(total // 2)]
+    moments = [before_the_first_report, reported((total - in_repeats) // 2)]
     for moment in moments:
         assert drivers.run(*joined(), until=moment) == -signal.SIGKILL, drivers.told
         assert count(drivers.events, "study_ended") == 0
-    interrupted = reported(total * 2 // 3 + 2)  # with a Ray of its own, as where none is named
+    interrupted = reported(
+        total - in_repeats // 2 + 2
+    )  # with a Ray of its own, as where none is named
     assert drivers.run(until=interrupted, end_by=signal.SIGINT) == 130, drivers.told
     assert "Traceback" not in drivers.told
     (ray_folder,) = driver_server.ray_folders
@@ -162,6 +169,33 @@ def test_killed_twice_and_interrupted_a_study_is_the_one_never_killed(
     assert story(events) == story(never_killed)
     repeats = count(events, "reported") - total
     assert repeats <= len(moments) + 1  # at most a checkpoint's interval of work each
+    check_mlflow(space, toy_folder, drivers)
+    assert load_results(drivers.folder).summary()["confirmed"] == confirmed
+    assert set(confirmed) > {"first", "best", "difference"}
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_more_seeds_are_added_to_a_confirmation_and_a_kill_in_it_changes_no_value(
+    toy_space: Callable[..., Path], toy_folder: Path, driver_server: DriverServer, ray_cluster: None
+) -> None:
+    space = toy_space("seeds", study={"confirm": 3})
+    whole = Drivers(driver_server, space, "whole", *joined())
+    assert whole.run() == 0, whole.told
+
+    drivers = Drivers(driver_server, space, "later", *joined())
+    assert drivers.run("--confirm", "0") == 0, drivers.told
+    searched = count(drivers.events, "reported")
+    assert drivers.run("--confirm", "2", until=reported(searched + 11)) == -signal.SIGKILL
+    assert drivers.run("--confirm", "2") == 0, drivers.told
+    assert "confirmed with 2 new seeds" in drivers.told
+    before = drivers.events
+    assert drivers.run("--confirm", "2") == 0, drivers.told  # there is nothing left to do
+    assert drivers.events == before
+    assert drivers.run("--confirm", "3") == 0, drivers.told
+    assert story(drivers.events) == story(whole.events)
+    found = [load_results(each.folder).summary()["confirmed"] for each in (drivers, whole)]
+    assert found[0] == found[1]
     check_mlflow(space, toy_folder, drivers)
 
 

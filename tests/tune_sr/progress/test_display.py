@@ -7,11 +7,23 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
-from events import added, attempt, driver_started, ended, reported, study_ended, study_started
+from events import (
+    added,
+    attempt,
+    driver_started,
+    ended,
+    read,
+    repeat,
+    reported,
+    study_ended,
+    study_started,
+)
 from rich.console import Console
 
+from tune_sr.ledger.events import TrialReported
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.progress.display import Progress
 from tune_sr.progress.event_lines import event_line, opening_line
@@ -317,3 +329,26 @@ def test_rich_is_imported_only_for_a_terminal():
     script = "import sys, tune_sr.progress.display\n"
     script += "assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_repeats_of_a_confirmation_are_shown_beside_the_trials_and_counted_apart():
+    status = StudyStatus(replace(FRAME, trials=2, repeats=4))
+    made = TrialReported(trial="0001.s1", step=60, report={"psnr_y_db": 28.4}, decision="continue")
+    lines = []
+    for event in read(
+        *(study_started(name="dfsr"), driver_started()),
+        *(added(0), reported(0, 300, 28.0, "complete"), ended(0)),
+        *(added(1), reported(1, 300, 28.5, "complete"), ended(1)),
+        *(repeat(1, 1), made),
+    ):
+        status.apply(event)
+        lines.append(event_line(status, event))
+    assert lines[-2] == "trial 0001.s1 added: 0001 with seed 1"
+    assert lines[-1] == "trial 0001.s1 step 60/300 psnr_y_db 28.40 (+0.93 over bicubic) continue"
+    assert status.work_done() == 2.2 and status.ended() == 2
+    assert status.best()[0].name == "0001"
+    assert status.seconds_left(now=11.0) == pytest.approx((6 - 2.2) * (11.0 - 1.0) / 2.2)
+    console = Console(width=140, file=io.StringIO())
+    console.print(render(status, 11.0, rows=10, width=140))
+    shown = console.file.getvalue()
+    assert "2 of 2 trials, 0 of 4 repeats" in shown and "0001.s1" in shown

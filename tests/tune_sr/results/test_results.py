@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from events import added, driver_started, ended, reported, study_ended, study_started
+from events import added, driver_started, ended, repeat, reported, study_ended, study_started
 from PIL import Image
 
 from trainables.checkpoints import find_checkpoints, point_digest
@@ -21,7 +21,9 @@ from trainables.networks.checkpoint import save_network
 from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
+from tune_sr.ledger.events import TrialEnded, TrialReported
 from tune_sr.ledger.ledger import Ledger
+from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results
 from tune_sr.results.student import remove_beaten, write_best
 from tune_sr.space.yaml_file import read_yaml
@@ -423,3 +425,62 @@ def test_what_somebody_else_put_beside_the_front_stays(trained, home):
         *("mine", ".nfs0001", ".DS_Store", "0009", "0010", "0000")
     }
     assert (home / "t.safetensors").exists()
+
+
+def repeated(ledger, of, number, values, state="completed"):
+    """A repeat that reported `values` at steps 2, 4, ..."""
+    name = f"{of:04d}.s{number}"
+    ledger.append(repeat(of, number, WHOLE))
+    for step, psnr in zip(range(2, 10, 2), values, strict=False):
+        report = {"psnr_y_db": psnr, "ssim": 0.8}
+        ledger.append(TrialReported(trial=name, step=step, report=report, decision="continue"))
+    if state is not None:
+        ledger.append(TrialEnded(trial=name, state=state, reason=None))
+
+
+def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5, 28.1, 28.2])
+    alone = load_results(ledger.path.parent).summary()
+    assert "confirmed" not in alone and confirmation_lines(None) == []
+    for number, (first, best) in enumerate([(27.6, 28.0), (27.7, 28.3), (27.5, 28.0)], start=1):
+        repeated(ledger, 0, number, [20.0, first, first - 0.1, first - 0.2])
+        repeated(ledger, 1, number, [20.0, best - 0.3, best, best - 0.3])
+    repeated(ledger, 0, 4, [20.0, 27.9], state=None)  # not finished, so of no pair
+    repeated(ledger, 1, 4, [20.0, 99.0], state="failed")
+    summary = write_results(ledger.path.parent).summary()
+    found = summary.pop("confirmed")
+    seconds = summary.pop("seconds"), alone.pop("seconds")
+    assert summary == alone and len(seconds) == 2, "repeats change nothing else"
+    assert json.loads((ledger.path.parent / "summary.json").read_text())["confirmed"] == found
+    assert found["first"]["values"] == {"1": 27.6, "2": 27.7, "3": 27.5}
+    assert found["best"]["trial"] == "0001"
+    assert found["best"]["mean"] == pytest.approx(28.1)
+    assert found["best"]["luck"] == pytest.approx(0.4)
+    assert found["difference"]["values"] == pytest.approx([0.4, 0.6, 0.5])
+    assert found["difference"]["verdict"] == "better"
+    assert found["difference_of_last_reports"]["values"] == pytest.approx([0.3, 0.5, 0.4])
+    lines = confirmation_lines(found)
+    assert lines[0] == "confirmed with 3 new seeds: better"
+    assert lines[1] == "  first point 27.60 dB  sd 0.100  (in the search +0.20)"
+    gain = "  gain        +0.500 dB, 95 % interval +0.252 .. +0.748"
+    assert lines[3] == f"{gain}; over seeds, on these held-out images"
+    assert len(lines) == 4
+
+
+def test_a_gain_inside_the_noise_comes_with_what_would_show(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5, 28.1, 28.2])
+    for number, (first, best) in enumerate([(27.6, 27.8), (27.7, 27.6)], start=1):
+        repeated(ledger, 0, number, [first])
+        repeated(ledger, 1, number, [best])
+        found = load_results(ledger.path.parent).summary()["confirmed"]
+        if number == 1:
+            assert found["difference"] is None
+            assert confirmation_lines(found)[-1].startswith("  two seeds that both have finished")
+    assert confirmation_lines(found)[0] == "confirmed with 2 new seeds: inside the noise"
+    assert confirmation_lines(found)[-1] == (
+        "  no gain below 1.91 dB shows with these; more than 50 would be needed"
+    )

@@ -63,6 +63,13 @@ def test_a_plan_says_everything_and_leaves_nothing(config, tmp_path, monkeypatch
     assert "3 a trial" in text
 
 
+def test_a_plan_counts_the_repeats_of_a_confirmation(config):
+    assert "confirmation" not in dry_run_text(config, 1)
+    text = dry_run_text(changed(config, confirm=3), 1)
+    assert "  confirmation: 6 whole trials more, 3 seeds of the first point and the best" in text
+    assert "the best, 600 updates" in text
+
+
 def test_a_plan_without_rungs_says_so(config):
     none = SchedulerConfig(name="none")
     text = dry_run_text(changed(config, scheduler=none.model_dump()), 1)

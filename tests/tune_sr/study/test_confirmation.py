@@ -1,0 +1,116 @@
+"""Which trials are repeated with which seeds: a pure function of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from events import added, ended, read, repeat, reported, study_ended
+
+from trainables.values import derive_seed
+from tune_sr import search
+from tune_sr.ledger.events import NewEvent, TrialAttempt, TrialReported
+from tune_sr.ledger.history import History
+from tune_sr.study.config import StudyConfig
+from tune_sr.study.confirmation import lacks_repeats, missing_repeats
+from tune_sr.study.space_file import load_study
+
+ToySpace = Callable[..., Path]
+POINTS: list[dict[str, Any]] = [
+    {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.01},
+    {"method.w_R": 0.5, "method.P": 1, "optimiser.lr": 0.02},
+    {"method.w_R": 2.0, "method.P": 1, "optimiser.lr": 0.03},
+]
+
+
+def config(toy_space: ToySpace, **study: Any) -> StudyConfig:
+    path = toy_space(study={"confirm": 2, **study}, first=[POINTS[0]])
+    return StudyConfig(*load_study(path), path.parent / "runs" / "toy")
+
+
+def searched(*values: float) -> list[NewEvent]:
+    """Trials that ended with these values."""
+    events: list[NewEvent] = []
+    for number, value in enumerate(values):
+        events += [added(number, POINTS[number]), reported(number, 32, value, "complete")]
+        events += [ended(number)]
+    return events
+
+
+def named(config: StudyConfig, *events: NewEvent) -> list[str]:
+    history = History.from_events(read(*events))
+    return [each.trial for each in missing_repeats(config, history)]
+
+
+def test_the_first_point_and_the_best_are_repeated_in_turn(toy_space: ToySpace) -> None:
+    study = config(toy_space)
+    history = History.from_events(read(*searched(30.0, 31.0, 30.5)))
+    repeats = missing_repeats(study, history)
+    assert [each.trial for each in repeats] == ["0000.s1", "0001.s1", "0000.s2", "0001.s2"]
+    assert [each.repeats for each in repeats] == ["0000", "0001"] * 2
+    seeds = [derive_seed(0, "confirm", number) for number in (1, 1, 2, 2)]
+    assert [each.point["seed"] for each in repeats] == seeds
+    assert [study.trial_config(each.point).seed for each in repeats] == seeds
+    assert repeats[1].point == {**POINTS[1], "seed": seeds[0]}
+
+
+def test_what_has_been_repeated_is_not_repeated_again(toy_space: ToySpace) -> None:
+    study, trials = config(toy_space), searched(30.0, 31.0)
+    begun = [repeat(0, 1, POINTS[0]), repeat(1, 1, POINTS[1])]
+    assert named(study, *trials, *begun) == ["0000.s2", "0001.s2"]
+    more = replace(study, settings=study.settings.model_copy(update={"confirm": 3}))
+    assert named(more, *trials, *begun)[-2:] == ["0000.s3", "0001.s3"]
+    fewer = replace(study, settings=study.settings.model_copy(update={"confirm": 0}))
+    assert named(fewer, *trials) == []
+
+
+def test_nothing_is_repeated_where_nothing_beats_the_first_point(toy_space: ToySpace) -> None:
+    study = config(toy_space)
+    assert named(study, *searched(31.0, 30.0)) == []
+    assert named(study, added(0, POINTS[0]), ended(0, "failed", "x")) == []
+    without = toy_space("without", study={"confirm": 2}, first=[])
+    without_first = StudyConfig(*load_study(without), without.parent / "runs" / "toy")
+    assert named(without_first, *searched(30.0, 31.0)) == []
+
+
+def test_a_repeat_that_has_not_ended_is_still_to_be_trained(toy_space: ToySpace) -> None:
+    study, trials = config(toy_space), searched(30.0, 31.0)
+    of_all = [repeat(of, number, POINTS[of]) for number in (1, 2) for of in (0, 1)]
+    history = History.from_events(read(*trials, *of_all))
+    assert missing_repeats(study, history) == [] and lacks_repeats(study, history)
+
+
+def test_neither_searcher_nor_count_sees_a_repeat(toy_space: ToySpace) -> None:
+    trials = searched(30.0, 31.0)
+    alone = History.from_events(read(*trials))
+    history = History.from_events(read(*trials, repeat(0, 1, POINTS[0]), study_ended(False)))
+    report = {"step": 4, "psnr_y_db": 99.0}
+    made = TrialReported(trial="0000.s1", step=4, report=report, decision="continue")
+    for event in (made, TrialAttempt(trial="0000.s1", attempt=2, reason="its process was lost")):
+        history.apply(event.to_dict(time=9.0))
+    assert history.trials == alone.trials and history.reached == alone.reached
+    assert history.running() == [] and history.free_number() == 2
+    record = history.record("0000.s1")
+    assert (record.repeats, record.attempts, list(record.reports)) == ("0000", 1, [4])
+    assert history.confirmation is not None and history.confirmation.running() == [record]
+    assert history.all_records() == [*alone.trials.values(), record]
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--confirm", "1"], "at least 2 seeds, or 0"),
+        (["--confirm", "-1"], "greater than or equal to 0"),
+        (["--confirm", "1001"], "less than or equal to 1000"),
+        (["--confirm", "3", "--set", "study.scheduler=pbt"], "no one point can be trained again"),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused(
+    words: list[str], rule: str, toy_space: ToySpace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main(["--space", str(toy_space()), "--dry-run", *words]) == 2
+    said = capsys.readouterr().err
+    assert rule in said and "confirm" in said and said.count("\n") == 1

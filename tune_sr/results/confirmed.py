@@ -1,0 +1,122 @@
+"""What a study's confirmation found: trials repeated with the same seeds, compared in pairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from tune_sr.results.paired import paired_difference
+
+if TYPE_CHECKING:
+    from tune_sr.ledger.history import History, TrialRecord
+    from tune_sr.objectives.score import Score, Scorer
+    from tune_sr.study.settings import StudySettings
+
+Scores = dict[int, float]
+"""Scores in dB of a trial's repeats, by the number of their seed, from 1."""
+
+
+def confirmed(
+    history: History, scorer: Scorer, settings: StudySettings, first: TrialRecord | None
+) -> dict[str, Any] | None:
+    """The key `confirmed` of `summary.json`; None where nothing was repeated to its end.
+
+    Each repeat is judged as a trial is, by its best report after the student's last growth: it is
+    the student that would be handed out. The runs of the search itself are left out, because the
+    best trial was chosen for its score.
+
+    Args:
+        history: the study so far.
+        scorer: the rule by which its trials are judged.
+        settings: the study's.
+        first: the trial of the first point; None without one.
+    """
+    repeats: defaultdict[str, list[TrialRecord]] = defaultdict(list)
+    for record in () if history.confirmation is None else history.confirmation.trials.values():
+        if record.state == "completed" and record.repeats:
+            repeats[record.repeats].append(record)
+    if not repeats:
+        return None
+    scores = {name: _scores(scorer, records) for name, records in repeats.items()}
+    last = {name: _last(settings.objective.value, each) for name, each in repeats.items()}
+    found: dict[str, Any] = {"seeds": settings.confirm}
+    front = scorer.front(history.trials.values())
+    roles = {"first": first, "best": front[-1] if front else None}
+    if front and front[0] not in roles.values():
+        roles["cheapest"] = front[0]
+    for role, trial in roles.items():
+        if trial is not None and (values := scores.get(trial.name)):
+            found[role] = _described(trial.name, values, scorer.score(trial))
+    best = roles["best"]
+    if first is not None and best is not None and first is not best:
+        names = best.name, first.name
+        found["difference"] = _difference(*(scores.get(each, {}) for each in names))
+        found["difference_of_last_reports"] = _difference(*(last.get(each, {}) for each in names))
+    return found
+
+
+def _described(name: str, scores: Scores, own: Score | None) -> dict[str, Any]:
+    """A repeated trial: its scores over the seeds, and how lucky its own run was, in dB."""
+    values = list(scores.values())
+    return {
+        "trial": name,
+        "mean": mean(values),
+        "sd": stdev(values) if len(values) > 1 else None,
+        "values": {str(number): value for number, value in scores.items()},
+        "luck": own.value - mean(values) if own else None,
+    }
+
+
+def _difference(ours: Scores, theirs: Scores) -> dict[str, Any] | None:
+    """The paired difference; None with fewer than two seeds that both have finished."""
+    both = sorted(ours.keys() & theirs.keys())
+    if len(both) < 2:
+        return None
+    found = paired_difference([ours[each] for each in both], [theirs[each] for each in both])
+    return {
+        **asdict(found),
+        "values": list(found.values),
+        "verdict": found.verdict,
+        "visible_db": found.visible_db,
+        "seeds_needed": found.seeds_needed,
+    }
+
+
+def _scores(scorer: Scorer, records: Iterable[TrialRecord]) -> Scores:
+    judged = {record.number: scorer.score(record) for record in records}
+    return {number: score.value for number, score in judged.items() if score is not None}
+
+
+def _last(objective: str, records: Iterable[TrialRecord]) -> Scores:
+    """The objective in the last report of each repeat."""
+    return {
+        record.number: record.reports[max(record.reports)].report[objective] for record in records
+    }
+
+
+def confirmation_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """The lines about a confirmation in a study's closing text; empty without one."""
+    if found is None:
+        return []
+    difference = found.get("difference")
+    seeds = len(difference["values"]) if difference else 0
+    verdict = f": {difference['verdict']}" if difference else ""
+    lines = [f"confirmed with {seeds} new seeds{verdict}"]
+    for role, title in (("first", "first point"), ("best", "best trial"), ("cheapest", "cheapest")):
+        if (each := found.get(role)) is not None:
+            spread = "" if each["sd"] is None else f"  sd {each['sd']:.3f}"
+            luck = "" if each["luck"] is None else f"  (in the search {each['luck']:+.2f})"
+            lines.append(f"  {title:<12}{each['mean']:.2f} dB{spread}{luck}")
+    if difference is None:
+        return [*lines, "  two seeds that both have finished are needed to compare them"]
+    low, high = difference["low"], difference["high"]
+    gain = f"{difference['mean']:+.3f} dB, 95 % interval {low:+.3f} .. {high:+.3f}"
+    lines.append(f"  {'gain':<12}{gain}; over seeds, on these held-out images")
+    if difference["verdict"] == "inside the noise":
+        needed = difference["seeds_needed"]
+        would = f"{needed} seeds would settle it" if needed else "more than 50 would be needed"
+        lines.append(f"  no gain below {difference['visible_db']:.2f} dB shows with these; {would}")
+    return lines
