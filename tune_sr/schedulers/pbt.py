@@ -121,7 +121,10 @@ class PopulationBasedTraining:
         if last["event"] != "reported" or last["decision"] != "continue":
             return None
         trial, step = last["trial"], last["step"]
-        if step in History.from_events(events[:-1]).trials[trial].reports:
+        before = History.from_events(events[:-1]).trials
+        if trial not in before:
+            return None  # a repeat of a confirmation copies no other
+        if step in before[trial].reports:
             return None  # a repeated report: its copy was decided on at the first one
         copy = self.copy(History.from_events(events), trial, step)
         return None if copy is None else (trial, copy)

@@ -114,3 +114,9 @@ def test_what_cannot_be_confirmed_is_refused(
     assert search.main(["--space", str(toy_space()), "--dry-run", *words]) == 2
     said = capsys.readouterr().err
     assert rule in said and "confirm" in said and said.count("\n") == 1
+
+
+def test_a_driver_killed_after_a_report_of_a_repeat_owes_no_copy(toy_space: ToySpace) -> None:
+    made = TrialReported(trial="0000.s1", step=4, report={"psnr_y_db": 30.0}, decision="continue")
+    events = read(*searched(30.0, 31.0), repeat(0, 1, POINTS[0]), made)
+    assert config(toy_space).population().unwritten_replacement(events) is None
