@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from trainables.errors import ConfigError
 from trainables.values import derive_seed
 from tune_sr.ledger.events import TrialAdded
@@ -45,12 +43,6 @@ def lacks_repeats(config: StudyConfig, history: History) -> bool:
     """Whether a study's confirmation still has repeats to train."""
     begun = history.confirmation
     return bool(missing_repeats(config, history) or (begun is not None and begun.running()))
-
-
-def seeds(config: StudyConfig) -> Sequence[int]:
-    """The seeds of a study's confirmation: that of repeat 1 first."""
-    of_study = config.settings.seed
-    return [derive_seed(of_study, "confirm", k + 1) for k in range(config.settings.confirm)]
 
 
 def _repeat(config: StudyConfig, record: TrialRecord, number: int) -> TrialAdded:
