@@ -107,7 +107,7 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
         if self._waiting:
             name = self._waiting.pop(0)
             _, problem = self._configured(self._live.history.trials[name].point)
-        elif self._live.breaker.pausing or self._left() <= 0:  # a new trial would meet the fault
+        elif self._left() <= 0 or self._live.breaker.pausing:  # a new one would meet the same fault
             return None
         else:
             added, problem = self._add()

@@ -70,9 +70,10 @@ def build_confirmation(
     """
     missing = missing_repeats(config, live.history)
     start = f"start-{live.history.starts:03d}-confirm"
-    settings = {"scheduler": SchedulerConfig(name="none"), "trials": max(1, len(missing))}
-    config = replace(config, settings=config.settings.model_copy(update=settings))
     live = live.of_confirmation()
+    left = len(missing) + len(live.history.running())
+    settings = {"scheduler": SchedulerConfig(name="none"), "trials": left}
+    config = replace(config, settings=config.settings.model_copy(update=settings))
     searcher = RepeatSearcher(config, live, missing, places)
     stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
     return _tuner(config, live, images, searcher, stoppers, start, math.inf, places)

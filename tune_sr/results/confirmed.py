@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -91,10 +92,11 @@ def _scores(scorer: Scorer, records: Iterable[TrialRecord]) -> Scores:
 
 
 def _last(objective: str, records: Iterable[TrialRecord]) -> Scores:
-    """The objective in the last report of each repeat."""
-    return {
+    """The objective in the last report of each repeat, where it is finite."""
+    values = {
         record.number: record.reports[max(record.reports)].report[objective] for record in records
     }
+    return {number: value for number, value in values.items() if math.isfinite(value)}
 
 
 def confirmation_lines(found: Mapping[str, Any] | None) -> list[str]:

@@ -31,10 +31,11 @@ def missing_repeats(config: StudyConfig, history: History) -> list[TrialAdded]:
     of the ledger and of `study.confirm`.
     """
     known = {} if history.confirmation is None else history.confirmation.trials
+    trials = confirmed_trials(config, history)
     return [
         repeat
         for number in range(1, config.settings.confirm + 1)
-        for record in confirmed_trials(config, history)
+        for record in trials
         if (repeat := _repeat(config, record, number)).trial not in known
     ]
 

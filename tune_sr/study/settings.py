@@ -51,9 +51,9 @@ class StudySettings(Config):
     """Number of new seeds with which the best and the first point are trained again after the
     search, to tell a gain from noise; 0: none."""
     hours: float | None = Field(default=None, gt=0.0)
-    """Hours that drivers may work on the study, over all starts; null: no limit."""
+    """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
-    """GPU hours that trials may be given, over all starts; null: no limit."""
+    """GPU hours that trials of the search may be given, over all starts; null: no limit."""
     concurrent: int | Literal["auto"] = "auto"
     """Number of trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
