@@ -66,6 +66,12 @@ SMALL = {"name": "vdsr", "features": 8, "blocks": 6}
         ({"search": {"method.w_Q": {"uniform": [0, 1]}}}, "w_Q", "method.w_Q", "unknown key"),
         ({"first": [{"method.w_R": 1.0}]}, "first", "method.P", "missing"),
         ({"study": {"searcher": "sobol"}}, "sobol", "study.searcher", "known: tpe, gp,"),
+        (
+            {"study": {"prior": {"confidence": "sure"}}},
+            "sure",
+            "study.prior.confidence",
+            "'medium'",
+        ),
         ({"study": {"scheduler": "bohb"}}, "bohb", "study.scheduler.name", "known: asha, hyperb"),
         ({"study": {"trials": 0}}, "trials", "study.trials", "greater than or equal to 1"),
         (

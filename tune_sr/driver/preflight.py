@@ -16,7 +16,6 @@ from trainables.run import Run, RunImages
 from tune_sr.execution.resources import check_this_machine
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
-from tune_sr.searchers.propose import propose
 from tune_sr.space.yaml_file import SpaceError, read_yaml
 from tune_sr.storage.disk import check_room, check_writable
 from tune_sr.study.config import StudyConfig
@@ -58,10 +57,7 @@ def prepare(config: StudyConfig) -> Prepared:
     events = read_events(config.folder)
     check_nothing_lost(config.folder, events)
     TrackingStore.resolve(config.settings.tracking_uri, config.folder.parent).check(config.folder)
-    settings = config.settings
-    point = propose(
-        settings.searcher, config.space, settings.seed, History(), 0, settings.objective
-    )
+    point = config.propose(History(), 0)
     try:
         first = config.trial_config(point)
         others = [

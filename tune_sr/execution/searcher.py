@@ -15,7 +15,6 @@ from tune_sr.execution.state import StudyState
 from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
 from tune_sr.searchers.context import ProposalCache
-from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -123,10 +122,9 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _add(self) -> tuple[TrialAdded, str | None]:
         """The event of a new trial, and why its point cannot be configured."""
-        settings, history = self._study.settings, self._live.history
+        history = self._live.history
         number = history.free_number()
-        known = settings.searcher, self._study.space, settings.seed, history
-        point = propose(*known, number, settings.objective, self._cache)
+        point = self._study.propose(history, number, self._cache)
         caveat, problem = self._configured(point)
         name = trial_name(number)
         return TrialAdded(trial=name, number=number, point=point, caveat=caveat or None), problem

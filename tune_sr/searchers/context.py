@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tune_sr.ledger.history import TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.objectives.score import Scorer
+from tune_sr.searchers.prior import PriorConfig
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -45,3 +46,5 @@ class ProposalContext:
     """The running trials with a lower number, by number."""
     objective: Objective = PSNR_ONLY
     """The report key to maximise, and the cost to minimise if there is one."""
+    prior: PriorConfig | None = None
+    """The belief that a searcher with one begins with; None: every point is as likely."""

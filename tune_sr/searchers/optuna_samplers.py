@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_sr.searchers.context import ProposalContext
-from tune_sr.searchers.optuna_trials import as_trial, distribution_of, with_curve, worths
+from tune_sr.searchers.optuna_trials import as_trial, distribution_of, with_curve
+from tune_sr.searchers.worths import worths
 from tune_sr.space.dimension import Dimension
 from tune_sr.space.search_space import numeric_dimensions
 
@@ -26,9 +27,13 @@ def ask_with_intermediate_values(
     A completed trial has its score. A stopped one has its best value so far at each report. One
     that failed because of its point counts as stopped without a value, which TPE ranks below all
     others; one that failed because of the machine has Optuna's state FAIL, which TPE ignores.
+
+    Running trials are given without values, so that the sampler can avoid their points.
     """
     ended = [with_curve(record, context) for record in context.ended]
-    study = optuna.create_study(direction="maximize", sampler=sampler, storage=_WithEnded(ended))
+    running = [as_trial(record, context, state=TrialState.RUNNING) for record in context.running]
+    storage = _WithTrials([*ended, *running])
+    study = optuna.create_study(direction="maximize", sampler=sampler, storage=storage)
     return _suggest_point(study.ask(), context.space)
 
 
@@ -62,15 +67,15 @@ def ask_by_replay(sampler: optuna.samplers.BaseSampler, context: ProposalContext
     return _suggest_point(study.ask(), context.space)
 
 
-class _WithEnded(optuna.storages.InMemoryStorage):
-    """An in-memory storage that starts with given ended trials.
+class _WithTrials(optuna.storages.InMemoryStorage):
+    """An in-memory storage that starts with given trials.
 
     Adding them one by one would deep-copy each, which took most of a proposal's time.
     """
 
-    def __init__(self, ended: Sequence[FrozenTrial]) -> None:
+    def __init__(self, given: Sequence[FrozenTrial]) -> None:
         super().__init__()
-        self._ended = ended
+        self._given = given
 
     def get_all_trials(
         self,
@@ -78,10 +83,10 @@ class _WithEnded(optuna.storages.InMemoryStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Return the ended trials, then those created in this storage, filtered by state."""
-        ended = [trial for trial in self._ended if states is None or trial.state in states]
+        """Return the given trials, then those created in this storage, filtered by state."""
+        given = [trial for trial in self._given if states is None or trial.state in states]
         created = super().get_all_trials(study_id, deepcopy, states)
-        return [*(copy.deepcopy(ended) if deepcopy else ended), *created]
+        return [*(copy.deepcopy(given) if deepcopy else given), *created]
 
 
 def _study(sampler: optuna.samplers.BaseSampler, context: ProposalContext) -> optuna.Study:

@@ -10,6 +10,7 @@ from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
 from tune_sr.searchers.context import ProposalCache, ProposalContext
+from tune_sr.searchers.prior import DEFAULT_PRIOR, PriorConfig
 
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
@@ -26,6 +27,7 @@ def propose(
     number: int,
     objective: Objective = PSNR_ONLY,
     cache: ProposalCache | None = None,
+    prior: PriorConfig | None = DEFAULT_PRIOR,
 ) -> dict[str, Any]:
     """Return the point of trial `number`: dotted path to value, active dimensions only.
 
@@ -43,6 +45,7 @@ def propose(
         objective: the report key to maximise, and the cost to minimise if there is one.
         cache: what earlier calls for the same study and objective have computed, to which this
             one adds; it changes the duration of a call and nothing else.
+        prior: the belief that `auto` begins with; None: none.
     """
     if number < len(space.first_points):
         return dict(space.first_points[number])
@@ -60,6 +63,7 @@ def propose(
         running=[record for record in earlier if record.state is None],
         objective=objective,
         cache=cache or ProposalCache(space, objective),
+        prior=prior,
     )
     point = SEARCHERS[searcher](context)
     tried = [record.point for record in earlier]

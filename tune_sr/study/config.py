@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.schedulers.pbt import PopulationBasedTraining, exploit_steps
+from tune_sr.searchers.propose import propose
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.study.settings import StudySettings
@@ -15,6 +16,8 @@ from tune_sr.study.space_file import to_resolved
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+    from tune_sr.ledger.history import History
+    from tune_sr.searchers.context import ProposalCache
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,14 @@ class StudyConfig:
             ConfigError: the point cannot be trained.
         """
         return self.space.trial_config(point, self.settings.seed)
+
+    def propose(
+        self, history: History, number: int, cache: ProposalCache | None = None
+    ) -> dict[str, Any]:
+        """The point of trial `number`, a pure function of the study's trials; see `propose`."""
+        settings = self.settings
+        known = settings.searcher, self.space, settings.seed, history, number
+        return propose(*known, settings.objective, cache, settings.prior)
 
     def population(self) -> PopulationBasedTraining:
         """The rule by which its trials copy one another; without steps where none does."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainables.checkpoint_size import largest_checkpoint
 from trainables.config import BudgetConfig
 from trainables.values import derive_seed
-from tune_sr.ledger.events import TrialAdded, TrialReported
+from tune_sr.ledger.events import TrialAdded
 from tune_sr.ledger.history import History, TrialRecord, trial_name
-from tune_sr.schedulers.decide import Decider
 from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import bracket_shares, rungs
-from tune_sr.searchers.propose import propose
 from tune_sr.storage.disk import free_bytes, megabytes
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.settings import StudySettings
+from tune_sr.study.simulation import simulate
+
+ReportOf = Callable[[TrialRecord, int], Mapping[str, float]]
 
 SAMPLES = 4
 """Configurations that are shown; a study tries the same ones until a trial has ended."""
@@ -49,71 +50,31 @@ def dry_run_text(config: StudyConfig, concurrent: int) -> str:
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in parts.items())
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """The outcome of simulated trials under a scheduler."""
-
-    student_steps: int
-    completed: int
-    stopped: int
-
-
-def simulate(
-    settings: StudySettings, budget: BudgetConfig, trials: int, concurrent: int
-) -> Simulated:
-    """Run a study's scheduler on `trials` invented learning curves, `concurrent` at a time.
-
-    Each curve levels off; its height and pace derive from the study's seed and the trial's name.
-    """
-    history, objective, seed = History(), settings.objective, settings.seed
-    decider = Decider(settings.scheduler, budget, history, objective, seed)
-    running: list[TrialRecord] = []
-    added = 0
-    while running or added < trials:
-        while len(running) < concurrent and added < trials:
-            name = trial_name(added)
-            history.apply(TrialAdded(trial=name, number=added, point={}).to_dict(time=0.0))
-            running.append(history.trials[name])
-            added += 1
-        for record in running:
-            step = (len(record.reports) + 1) * budget.steps_per_report
-            report = {objective.value: _curve(seed, record.name, step / budget.steps)}
-            if objective.cost is not None:
-                report[objective.cost] = _draw(seed, record.name, "cost")
-            decision = decider.decide(record.name, step, report)
-            name = record.name
-            event = TrialReported(trial=name, step=step, report=report, decision=decision)
-            history.apply(event.to_dict(time=0.0))
-        running = [record for record in running if record.state is None]
-    records = history.trials.values()
-    return Simulated(
-        student_steps=sum(max(record.reports) for record in records),
-        completed=sum(record.state == "completed" for record in records),
-        stopped=sum(record.state == "stopped" for record in records),
-    )
-
-
 def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:
     """The first points of a study, proposed while no trial has ended."""
-    history, space, settings = History(), config.space, config.settings
+    history = History()
     for number in range(count):
-        point = propose(
-            settings.searcher, space, settings.seed, history, number, settings.objective
-        )
+        point = config.propose(history, number)
         added = TrialAdded(trial=trial_name(number), number=number, point=point)
         history.apply(added.to_dict(time=0.0))
     return [dict(record.point) for record in history.trials.values()]
 
 
-def _curve(seed: int, trial: str, spent: float) -> float:
-    """The invented value, in [0, 1), of a trial after the fraction `spent` of its budget."""
-    height, pace = (_draw(seed, trial, what) for what in ("height", "pace"))
-    return height * (1 - math.exp(-(1 + 4 * pace) * spent))
+def _invented(settings: StudySettings, budget: BudgetConfig) -> ReportOf:
+    """Learning curves that level off; height and pace derive from seed and trial."""
+    objective = settings.objective
 
+    def report(record: TrialRecord, step: int) -> dict[str, float]:
+        drawn = {
+            what: derive_seed(settings.seed, "plan", record.name, what) / 2**63
+            for what in ("height", "pace", "cost")
+        }
+        spent = step / budget.steps
+        value = drawn["height"] * (1 - math.exp(-(1 + 4 * drawn["pace"]) * spent))
+        cost = {} if objective.cost is None else {objective.cost: drawn["cost"]}
+        return {objective.value: value, **cost}
 
-def _draw(seed: int, trial: str, what: str) -> float:
-    """A number in [0, 1) that derives from seed, trial and purpose."""
-    return derive_seed(seed, "plan", trial, what) / 2**63
+    return report
 
 
 def _rungs_shown(scheduler: SchedulerConfig, budget: BudgetConfig) -> list[str]:
@@ -145,10 +106,9 @@ def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any
     settings, budget = config.settings, config.space.budget
     trials = settings.trials
     few = min(trials, max(1, _SIMULATED // budget.reports))
-    expected = simulate(settings, budget, few, concurrent)
-    completed, steps = (
-        round(count * trials / few) for count in (expected.completed, expected.student_steps)
-    )
+    expected = simulate(settings, budget, few, concurrent, _invented(settings, budget)).trials
+    completed = round(sum(each.state == "completed" for each in expected.values()) * trials / few)
+    steps = round(sum(max(each.reports) for each in expected.values()) * trials / few)
     most = trials * budget.steps
     each = largest_checkpoint([config.trial_config(point) for point in points])
     kept = _KEPT + len(exploit_steps(settings.scheduler, budget))

@@ -19,6 +19,7 @@ from tune_sr.schedulers.grace_period import check_scheduler, least_grace
 from tune_sr.schedulers.pbt import check_exchanges
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
+from tune_sr.searchers.prior import DEFAULT_PRIOR, PriorConfig
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
 
@@ -37,6 +38,8 @@ class StudySettings(Config):
     """Name of the MLflow experiment; where it is left out, the name of the space's file."""
     searcher: str = "tpe"
     """A key of `SEARCHERS`."""
+    prior: PriorConfig | None = DEFAULT_PRIOR
+    """The belief that the searcher `auto` begins with; null: none. Other searchers have none."""
     scheduler: SchedulerConfig = SchedulerConfig()
     """The scheduler that stops trials early. In a space a name alone will do, and the default grace
     period is the least that the space allows."""

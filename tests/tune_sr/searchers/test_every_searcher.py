@@ -255,22 +255,24 @@ def error_of_blind_trials():
     return sum(mean_error(study("random", 40, seed)[1][20:]) for seed in range(3))
 
 
-@pytest.mark.parametrize("searcher", ["tpe", "cmaes", "nsga2"])
+@pytest.mark.parametrize("searcher", ["auto", "tpe", "cmaes", "nsga2"])
 def test_it_learns(searcher):
     late = [study(searcher, 40, seed, ("completed", "stopped"))[1][20:] for seed in range(3)]
     assert sum(map(mean_error, late)) < 0.75 * error_of_blind_trials()
 
 
-def test_gp_learns_from_few_trials():
-    late = study("gp", 20, 0, ("completed", "stopped"))[1][10:]
+@pytest.mark.parametrize("searcher", ["auto", "gp"])
+def test_a_gaussian_process_learns_from_few_trials(searcher):
+    late = study(searcher, 20, 0, ("completed", "stopped"))[1][10:]
     assert mean_error(late) < 0.5 * error_of_blind_trials() / 3
 
 
-def test_gp_keeps_off_what_is_running():
-    events, _ = beginning("gp", 16)
-    alone = propose("gp", SPACE_OBJECT, 0, History.from_events(events), 17)
+@pytest.mark.parametrize("searcher", ["auto", "gp", "tpe"])
+def test_a_running_trial_changes_what_is_proposed(searcher):
+    events, _ = beginning(searcher, 16)
+    alone = propose(searcher, SPACE_OBJECT, 0, History.from_events(events), 17)
     running = list(life(16, alone, end=None))
-    beside = propose("gp", SPACE_OBJECT, 0, History.from_events(events + running), 17)
+    beside = propose(searcher, SPACE_OBJECT, 0, History.from_events(events + running), 17)
     assert distance(alone, beside) > 0.05
 
 
@@ -285,9 +287,9 @@ def distance(one, other):
     )
 
 
-@pytest.mark.parametrize("searcher", ["gp", "cmaes", "nsga2"])
+@pytest.mark.parametrize("searcher", ["auto", "gp", "cmaes", "nsga2"])
 def test_a_stopped_trial_counts_as_what_it_would_have_reached(searcher):
-    from tune_sr.searchers.optuna_trials import worths  # all three ask by it
+    from tune_sr.searchers.worths import worths  # all three ask by it
 
     points = [propose("random", SPACE_OBJECT, 0, History(), number) for number in range(3)]
     history = History()
@@ -365,7 +367,7 @@ def test_two_objectives_are_a_pure_function_of_the_ledger_too(searcher):
         assert list(point) == list(read_point(space.dimensions, space.fixed, point, "missing"))
 
 
-@pytest.mark.parametrize("searcher", ["tpe", "nsga2"])
+@pytest.mark.parametrize("searcher", ["auto", "tpe", "nsga2"])
 def test_what_costs_less_for_the_same_is_preferred(searcher):
     history, objective = History(), Objective("psnr_y_db", "params")
     for number in range(40):
