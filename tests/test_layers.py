@@ -51,7 +51,7 @@ TIERS: list[list[set[str]]] = [
     [{"tune_sr.objectives"}, {"tune_sr.tracking"}],
     [{"tune_sr.searchers"}, {"tune_sr.schedulers"}, {"tune_sr.progress"}],
     [{"tune_sr.study"}],
-    [{"tune_sr.execution"}, {"tune_sr.results"}],
+    [{"tune_sr.execution"}, {"tune_sr.results"}, {"tune_sr.replay"}],
     [{"tune_sr.driver"}],
     [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
     [{"tune_sr.deploy"}],
@@ -65,6 +65,7 @@ DOORS: dict[str, set[str]] = {
     "yaml": {"tune_sr/space/yaml_file.py"},
     "skimage": {"trainables/data/images.py"},
     "PIL": {"trainables/data/images.py", "tune_sr/visualization/"},
+    "sklearn": {"tune_sr/replay/curve_table.py"},
     "safetensors": {"trainables/networks/checkpoint.py"},
     "spandrel": {"trainables/networks/foreign.py"},
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
@@ -80,7 +81,7 @@ LATE = {
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-HEAVY |= {"spandrel", "torchvision"}
+HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
 LIGHT += ("tune_sr.deploy.__main__",)
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""

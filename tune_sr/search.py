@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     config = _opened(arguments)
                     config, prepared = _prepared(config)
                     if arguments.dry_run:
-                        return _dry_run(config, prepared)
+                        return _dry_run(config, prepared, arguments.replay)
             except ValueError as error:
                 return refuse(PROG, error)
             return _run(config, prepared, quiet=arguments.quiet)
@@ -74,12 +74,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
         help="change one value of the space, or study.KEY; repeatable")  # fmt: skip
     add("--dry-run", action="store_true", help="check everything, show the plan, start nothing")
+    add("--replay", type=Path, metavar="STUDY",
+        help="with --dry-run: compare searchers and schedulers on a study's curves")  # fmt: skip
     add("--quiet", action="store_true", help="print the result only")
     arguments = parser.parse_args(argv)
     if arguments.space is None and not (arguments.resume and arguments.name):
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
     if arguments.retry_failed and not arguments.resume:
         parser.error("--retry-failed: goes with --resume")
+    if arguments.replay is not None and not arguments.dry_run:
+        parser.error("--replay: goes with --dry-run")
     return arguments
 
 
@@ -112,11 +116,21 @@ def _prepared(config: StudyConfig) -> tuple[StudyConfig, Prepared]:
     return resolve_gpus_per_trial(config, prepared), prepared
 
 
-def _dry_run(config: StudyConfig, prepared: Prepared) -> int:
+def _dry_run(config: StudyConfig, prepared: Prepared, recorded: Path | None) -> int:
+    """Print the plan, or, with `recorded`, what searchers and schedulers lose on its curves."""
     from tune_sr.driver.preflight import seconds_of_report
     from tune_sr.execution.cluster import max_concurrent
     from tune_sr.study.dry_run import dry_run_text
 
+    if recorded is not None:
+        from tune_sr.cli.progress_bar import bar
+        from tune_sr.replay.text import SEEDS, contenders, replay_text
+
+        concurrent = max_concurrent(config)
+        with bar(SEEDS * len(contenders(config, concurrent))) as tick:
+            text = replay_text(config, recorded, concurrent, tick)
+        tell(text)
+        return DONE
     tell(dry_run_text(config, max_concurrent(config)))
     seconds = seconds_of_report(prepared)
     if seconds is not None and seconds < 1:

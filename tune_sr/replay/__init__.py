@@ -1,0 +1,1 @@
+"""Searchers and schedulers compared on recorded learning curves, without training."""
