@@ -30,6 +30,7 @@ from tune_sr.ledger.events import DriverStarted, StudyEnded, StudyStarted
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
+from tune_sr.objectives.score import Scorer
 from tune_sr.results.results import write_results
 from tune_sr.results.student import write_best
 from tune_sr.storage.disk import retry_while_disk_full, write_atomically
@@ -38,6 +39,7 @@ from tune_sr.storage.lock import DriverLock
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.confirmation import lacks_repeats
 from tune_sr.study.identity import new_digests
+from tune_sr.study.until import is_settled
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
@@ -201,7 +203,8 @@ def _train(
         if signals.arrived() or live.breaker.given_up is not None:
             return False
         left = settings.trials - sum(each.state is not None for each in history.trials.values())
-        if left > 0 and settings.hours is None and settings.gpu_hours is None:
+        settled = _is_settled(config, history) and not history.running()
+        if left > 0 and not settled and settings.hours is None and settings.gpu_hours is None:
             raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
     if lacks_repeats(config, history):
         signals.await_loop()
@@ -228,6 +231,11 @@ def _history(config: StudyConfig) -> History:
     return History.from_events(read_events(config.folder))
 
 
+def _is_settled(config: StudyConfig, history: History) -> bool:
+    scorer = Scorer(config.settings.objective, config.trial_config)
+    return is_settled(config.settings.until, history, scorer)
+
+
 def seconds_left(config: StudyConfig) -> float | None:
     """Seconds that a search may still take, infinite without a limit; None where it is over.
 
@@ -236,7 +244,8 @@ def seconds_left(config: StudyConfig) -> float | None:
     settings = config.settings
     history = _history(config)
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
-    if len(history.trials) >= settings.trials and not history.running() and not retried:
+    added = len(history.trials) >= settings.trials or _is_settled(config, history)
+    if added and not history.running() and not retried:
         return None
     gpu_hours = history.usage.gpu_seconds() / 3600
     if settings.gpu_hours is not None and gpu_hours >= settings.gpu_hours:

@@ -16,6 +16,7 @@ from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
 from tune_sr.searchers.context import ProposalCache
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.until import is_settled
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
@@ -118,6 +119,8 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _left(self) -> int:
         """How many trials are still to be added."""
+        if is_settled(self._study.settings.until, self._live.history, self._cache.scorer):
+            return 0
         return self._study.settings.trials - len(self._live.history.trials)
 
     def _add(self) -> tuple[TrialAdded, str | None]:

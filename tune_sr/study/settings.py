@@ -22,6 +22,7 @@ from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.prior import DEFAULT_PRIOR, PriorConfig
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
+from tune_sr.study.until import UntilConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -57,6 +58,9 @@ class StudySettings(Config):
     """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
     """GPU hours that trials of the search may be given, over all starts; null: no limit."""
+    until: UntilConfig | None = None
+    """When the search ends before its last trial: once the latest ones gained nothing; null:
+    never."""
     concurrent: int | Literal["auto"] = "auto"
     """Number of trials at a time; auto: as many as there are CPUs and GPUs for."""
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
@@ -207,6 +211,9 @@ class StudySettings(Config):
             raise ConfigError("study.objective", rule)
         if cost is None:
             return
+        if self.until is not None:
+            rule = f"counts gains of one objective, and this study has {cost} too; leave it out"
+            raise ConfigError("study.until", rule)
         if not any(path.startswith("student.") for path in space.dimensions):
             rule = f"{cost} is the same for all trials: no quantity of the student is searched"
             raise ConfigError("study.objective", rule)

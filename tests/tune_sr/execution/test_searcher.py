@@ -101,6 +101,20 @@ def test_it_waits_while_the_last_run_and_finishes_after_them(
     assert searcher.suggest("d") == Searcher.FINISHED
 
 
+def test_a_settled_search_proposes_nothing_more_and_resumes_settled(
+    toy_space: Callable[..., Path], tmp_path: Path, live: StudyState
+) -> None:
+    space = toy_space(study={"trials": 9, "until": {"trials": 2, "gain_db": 0.1}})
+    config = StudyConfig(*load_study(space), tmp_path / "toy")
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    for number, value in enumerate((30.0, 29.0, 30.1)):
+        assert isinstance(searcher.suggest(f"ray {number}"), dict)
+        tell(scheduler, f"000{number}", result(config.space.budget.steps, value))
+        searcher.on_trial_complete(f"ray {number}")
+    assert searcher.suggest("more") == Searcher.FINISHED
+    assert LedgerSearcher(config, reopened(live)).suggest("again") == Searcher.FINISHED
+
+
 def test_a_resume_issues_what_had_not_ended_and_says_what_was_heard(
     config: StudyConfig, live: StudyState
 ) -> None:
