@@ -60,6 +60,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
     add("--confirm", type=int, metavar="K",
         help="new seeds for the best and the first point at the end: gain or noise?")  # fmt: skip
+    add("--ablate", action="store_const", const=True,
+        help="with --confirm: which of the best point's settings made the gain?")  # fmt: skip
     add("--hours", type=float, metavar="H", help="time for the search, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the search, the same")
     add("--concurrent", type=number_or_auto(int), metavar="N",

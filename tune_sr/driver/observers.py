@@ -13,6 +13,7 @@ from tune_sr.progress.status import StudyOutline
 from tune_sr.schedulers.rungs import rungs
 from tune_sr.storage.layout import LEDGER
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.confirmation import most_repeats
 from tune_sr.tracking.store import TrackingStore
 from tune_sr.tracking.tracker import MlflowTracker
 
@@ -38,7 +39,7 @@ class Observers:
         outline = StudyOutline(
             name=config.name,
             trials=settings.trials,
-            repeats=2 * settings.confirm if config.space.first_points else 0,
+            repeats=most_repeats(config),
             steps=config.space.budget.steps,
             objective=settings.objective.value,
             cost=settings.objective.cost,

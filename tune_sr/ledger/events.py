@@ -91,8 +91,8 @@ class TrialAdded(NewEvent):
     caveat: str | None = None
     """What must be known to hold its result against the paper's."""
     repeats: str | None = None
-    """The trial of the search that it repeats with another seed, to confirm it; None: it repeats
-    none."""
+    """The trial of the search that it repeats with another seed, to confirm it, or that trial with
+    one quantity set back, as `ablated_name` names it; None: it repeats none."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -55,7 +55,8 @@ class TrialRecord:
     retries: int = 0
     """How often it was opened again after it had failed."""
     repeats: str | None = None
-    """The trial that it repeats with another seed; None for a trial of the search."""
+    """What it repeats with another seed: a trial, or one with a quantity set back, see
+    `repeated_trial`; None for a trial of the search."""
 
     def point_at(self, step: float) -> Mapping[str, Any]:
         """The point that the report at `step` was made with."""
@@ -233,6 +234,21 @@ class History:
 def repeat_name(trial: str, number: int) -> str:
     """The name of repeat `number`, from 1, of a trial: `0003.s1`."""
     return f"{trial}.s{number}"
+
+
+def ablated_name(trial: str, path: str) -> str:
+    """The name of a trial with one quantity set back to the first point's: `0003.optimiser.lr`."""
+    return f"{trial}.{path}"
+
+
+def repeated_trial(repeats: str) -> tuple[str, str | None]:
+    """The trial that a repeat repeats, and the quantity that is set back in it, if any.
+
+    >>> repeated_trial("0003.optimiser.lr"), repeated_trial("0003")
+    (('0003', 'optimiser.lr'), ('0003', None))
+    """
+    trial, _, path = repeats.partition(".")
+    return trial, path or None
 
 
 def trial_name(number: int) -> str:

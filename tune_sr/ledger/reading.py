@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.ledger.events import FIELDS, Event, TrialAdded, is_number, parse_line
-from tune_sr.ledger.history import repeat_name, trial_name
+from tune_sr.ledger.history import repeat_name, repeated_trial, trial_name
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def misfit(event: Event, trials: Collection[str]) -> str | None:
     if kind == TrialAdded.kind:
         repeats, number = event.get("repeats"), event["number"]
         named = event["trial"] == (repeat_name(repeats, number) if repeats else trial_name(number))
-        if named and repeats and repeats not in trials:
+        if named and repeats and repeated_trial(repeats)[0] not in trials:
             return f"trial {_short(repeats)[1:-1]} was never added"
         return None if named else f"trial_added: {_short(event['trial'])} is not its number's name"
     if any(each.key == "trial" for each in known) and event["trial"] not in trials:

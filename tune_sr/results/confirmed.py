@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from tune_sr.ledger.history import repeated_trial
 from tune_sr.results.paired import paired_difference
 
 if TYPE_CHECKING:
@@ -52,11 +53,32 @@ def confirmed(
         if trial is not None and (values := scores.get(trial.name)):
             found[role] = _described(trial.name, values, scorer.score(trial))
     best = roles["best"]
+    if best is not None and first is not None:
+        found.update(_ablation(scores, best, first))
     if first is not None and best is not None and first is not best:
         names = best.name, first.name
         found["difference"] = _difference(*(scores.get(each, {}) for each in names))
         found["difference_of_last_reports"] = _difference(*(last.get(each, {}) for each in names))
     return found
+
+
+def _ablation(
+    scores: Mapping[str, Scores], best: TrialRecord, first: TrialRecord
+) -> dict[str, Any]:
+    """What each quantity of the best point alone gives, the largest first, by the key `ablation`.
+
+    The paired difference between the best point and the same with that quantity set back to the
+    first point's. Empty where no such point was trained.
+    """
+    rows: list[dict[str, Any]] = []
+    for repeats, values in scores.items():
+        trial, path = repeated_trial(repeats)
+        if trial == best.name and path is not None:
+            given = _difference(scores.get(best.name, {}), values)
+            values_of = {"best": best.point.get(path), "first": first.point.get(path)}
+            rows.append({"quantity": path, **values_of, "gives": given})
+    rows.sort(key=lambda row: -row["gives"]["mean"] if row["gives"] else math.inf)
+    return {"ablation": rows} if rows else {}
 
 
 def _described(name: str, scores: Scores, own: Score | None) -> dict[str, Any]:
@@ -121,4 +143,23 @@ def confirmation_lines(found: Mapping[str, Any] | None) -> list[str]:
         needed = difference["seeds_needed"]
         would = f"{needed} seeds would settle it" if needed else "more than 50 would be needed"
         lines.append(f"  no gain below {difference['visible_db']:.2f} dB shows with these; {would}")
+    return lines + _ablation_lines(found.get("ablation", []))
+
+
+def _ablation_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["what each setting of the best trial gives alone"] if rows else []
+    for row in rows:
+        values = f"{_short(row['best'])}, not {_short(row['first'])}"
+        gives = row["gives"]
+        shown = (
+            "fewer than two seeds have finished"
+            if gives is None
+            else f"{gives['mean']:+.3f} dB, {gives['low']:+.3f} .. {gives['high']:+.3f}: "
+            f"{gives['verdict']}"
+        )
+        lines.append(f"  {row['quantity']:<28}{values:<28}{shown}")
     return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

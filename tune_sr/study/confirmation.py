@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from trainables.errors import ConfigError
 from trainables.values import derive_seed
 from tune_sr.ledger.events import TrialAdded
-from tune_sr.ledger.history import History, TrialRecord, repeat_name
+from tune_sr.ledger.history import History, TrialRecord, ablated_name, repeat_name
 from tune_sr.objectives.score import Scorer
+from tune_sr.space.points import read_point
 from tune_sr.study.config import StudyConfig
 
 
@@ -24,19 +28,51 @@ def confirmed_trials(config: StudyConfig, history: History) -> list[TrialRecord]
     return list(trials.values()) if len(trials) > 1 else []
 
 
+def ablated_points(config: StudyConfig, history: History) -> dict[str, dict[str, Any]]:
+    """The best point with one quantity set back to the first point's, by that quantity's path.
+
+    One for each quantity that has another value in the first point. A quantity that comes into
+    being with it has the best point's value, or else the first's. Empty where nothing is confirmed.
+    """
+    trials = confirmed_trials(config, history)
+    if not trials:
+        return {}
+    space, first, best = config.space, trials[0].point, trials[1].point
+    changed = [path for path in best if path in first and best[path] != first[path]]
+    return {
+        path: read_point(
+            space.dimensions, space.fixed, {**first, **best, path: first[path]}, "missing"
+        )
+        for path in changed
+    }
+
+
+def most_repeats(config: StudyConfig) -> int:
+    """How many repeats a study's confirmation has at most; 0 without a first point."""
+    if not config.space.first_points:
+        return 0
+    ablated = len(config.space.first_points[0]) if config.settings.ablate else 0
+    return (2 + ablated) * config.settings.confirm
+
+
 def missing_repeats(config: StudyConfig, history: History) -> list[TrialAdded]:
     """The repeats that a study's confirmation still lacks, in the order in which they are trained.
 
-    Repeat k of each trial has the same seed, so that scores are compared in pairs. A pure function
-    of the ledger and of `study.confirm`.
+    Repeat k of each trial has the same seed, so that scores are compared in pairs. With
+    `study.ablate` the best trial is also repeated with one quantity set back. A pure function of
+    the ledger and of both settings.
     """
     known = {} if history.confirmation is None else history.confirmation.trials
     trials = confirmed_trials(config, history)
+    points: dict[str, Mapping[str, Any]] = {record.name: record.point for record in trials}
+    if config.settings.ablate:
+        ablated = ablated_points(config, history)
+        points |= {ablated_name(trials[1].name, path): point for path, point in ablated.items()}
     return [
         repeat
         for number in range(1, config.settings.confirm + 1)
-        for record in trials
-        if (repeat := _repeat(config, record, number)).trial not in known
+        for name, point in points.items()
+        if (repeat := _repeat(config, name, point, number)).trial not in known
     ]
 
 
@@ -46,13 +82,13 @@ def lacks_repeats(config: StudyConfig, history: History) -> bool:
     return bool(missing_repeats(config, history) or (begun is not None and begun.running()))
 
 
-def _repeat(config: StudyConfig, record: TrialRecord, number: int) -> TrialAdded:
-    point = {**record.point, "seed": derive_seed(config.settings.seed, "confirm", number)}
+def _repeat(config: StudyConfig, repeats: str, point: Mapping[str, Any], number: int) -> TrialAdded:
+    point = {**point, "seed": derive_seed(config.settings.seed, "confirm", number)}
     try:
         caveat = config.trial_config(point).caveat
     except ConfigError:  # its trial ends at once, with the reason
         caveat = None
-    name = repeat_name(record.name, number)
+    name = repeat_name(repeats, number)
     return TrialAdded(
-        trial=name, number=number, point=point, caveat=caveat or None, repeats=record.name
+        trial=name, number=number, point=point, caveat=caveat or None, repeats=repeats
     )

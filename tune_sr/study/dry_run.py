@@ -17,6 +17,7 @@ from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.schedulers.rungs import bracket_shares, rungs
 from tune_sr.storage.disk import free_bytes, megabytes
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.confirmation import most_repeats
 from tune_sr.study.settings import StudySettings
 from tune_sr.study.simulation import simulate
 
@@ -112,10 +113,12 @@ def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any
     most = trials * budget.steps
     each = largest_checkpoint([config.trial_config(point) for point in points])
     kept = _KEPT + len(exploit_steps(settings.scheduler, budget))
-    repeats = 2 * settings.confirm if config.space.first_points else 0
+    repeats = most_repeats(config)
+    ablated = ", and of it with one quantity set back" if settings.ablate else ""
     confirmation = [
-        f"  confirmation: {repeats} whole trials more, {settings.confirm} seeds of the first point "
-        f"and the best, {repeats * budget.steps:,} updates"
+        f"  confirmation: {'at most ' if ablated else ''}{repeats} whole trials more, "
+        f"{settings.confirm} seeds of the first point and the best{ablated}, "
+        f"{repeats * budget.steps:,} updates"
     ]
     return [
         f"  {trials} trials, {concurrent} at a time, of {budget.steps:,} student updates",

@@ -20,8 +20,8 @@ from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import load_study
 
 _FLAGS = (
-    "trials", "confirm", "hours", "gpu_hours", "concurrent", "cpus_per_trial", "gpus_per_trial",
-    "tracking_uri", "seed",
+    "trials", "confirm", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
+    "gpus_per_trial", "tracking_uri", "seed",
 )  # fmt: skip
 """Flags that override settings of the space's `study` section."""
 

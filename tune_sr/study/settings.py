@@ -58,6 +58,9 @@ class StudySettings(Config):
     """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
     """GPU hours that trials of the search may be given, over all starts; null: no limit."""
+    ablate: bool = False
+    """Whether the confirmation also trains the best point with one quantity set back to the first
+    point's, for each quantity that differs: which of them made the gain?"""
     until: UntilConfig | None = None
     """When the search ends before its last trial: once the latest ones gained nothing; null:
     never."""
@@ -192,6 +195,9 @@ class StudySettings(Config):
         """
         check_exchanges(self.scheduler.name, space.dimensions)
         self._check_objective(space)
+        if self.ablate and not self.confirm:
+            rule = "trains with the seeds of a confirmation: say --confirm K as well"
+            raise ConfigError("study.ablate", rule)
         if self.confirm and SCHEDULERS[self.scheduler.name].is_population_based:
             rule = f"{self.scheduler.name} changes a trial's point while it trains: no one point "
             raise ConfigError("study.confirm", f"{rule}can be trained again; leave it 0")

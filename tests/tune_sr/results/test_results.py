@@ -21,7 +21,8 @@ from trainables.networks.checkpoint import save_network
 from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
-from tune_sr.ledger.events import TrialEnded, TrialReported
+from tune_sr.ledger.events import TrialAdded, TrialEnded, TrialReported
+from tune_sr.ledger.history import ablated_name, repeat_name
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results
@@ -467,6 +468,38 @@ def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, 
     gain = "  gain        +0.500 dB, 95 % interval +0.252 .. +0.748"
     assert lines[3] == f"{gain}; over seeds, on these held-out images"
     assert len(lines) == 4
+
+
+def test_an_ablation_ranks_what_each_setting_gives_alone(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5, 28.1, 28.2])
+    paths = [path for path in WHOLE if path in GROWN and WHOLE[path] != GROWN[path]]
+    assert paths
+    for number, best in enumerate((28.0, 28.3), start=1):
+        repeated(ledger, 0, number, [27.0, 27.0, 27.0, 27.5])
+        repeated(ledger, 1, number, [best])
+        for place, path in enumerate(paths):
+            part = ablated_name("0001", path)
+            name = repeat_name(part, number)
+            point = {**WHOLE, path: GROWN[path], "seed": number}
+            ledger.append(TrialAdded(trial=name, number=number, point=point, repeats=part))
+            report = {"psnr_y_db": best - 0.1 - place, "ssim": 0.8}
+            event = TrialReported(trial=name, step=8, report=report, decision="complete")
+            ledger.append(event)
+            ledger.append(TrialEnded(trial=name, state="completed", reason=None))
+    found = load_results(ledger.path.parent).summary()["confirmed"]
+    rows = found["ablation"]
+    assert [row["quantity"] for row in rows] == paths[::-1], "the largest first"
+    assert [row["gives"]["mean"] for row in rows] == pytest.approx(
+        [0.1 + place for place in range(len(paths))][::-1]
+    )
+    assert rows[-1]["gives"]["verdict"] == "better"
+    assert (rows[0]["best"], rows[0]["first"]) == (WHOLE[paths[-1]], GROWN[paths[-1]])
+    assert found["difference"]["values"] == pytest.approx([0.5, 0.8]), "not of the ablated ones"
+    lines = confirmation_lines(found)
+    assert lines[-len(paths) - 1] == "what each setting of the best trial gives alone"
+    assert paths[-1] in lines[-len(paths)] and lines[-1].endswith(": better")
 
 
 def test_a_gain_inside_the_noise_comes_with_what_would_show(ledger, space):

@@ -13,9 +13,10 @@ from events import added, ended, read, repeat, reported, study_ended
 from trainables.values import derive_seed
 from tune_sr import search
 from tune_sr.ledger.events import NewEvent, TrialAttempt, TrialReported
-from tune_sr.ledger.history import History
+from tune_sr.ledger.history import History, repeated_trial
+from tune_sr.ledger.reading import misfit
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.confirmation import lacks_repeats, missing_repeats
+from tune_sr.study.confirmation import ablated_points, lacks_repeats, missing_repeats, most_repeats
 from tune_sr.study.space_file import load_study
 
 ToySpace = Callable[..., Path]
@@ -67,6 +68,49 @@ def test_what_has_been_repeated_is_not_repeated_again(toy_space: ToySpace) -> No
     assert named(fewer, *trials) == []
 
 
+def test_an_ablation_sets_one_quantity_of_the_best_point_back_at_a_time(
+    toy_space: ToySpace,
+) -> None:
+    study = config(toy_space, ablate=True)
+    history = History.from_events(read(*searched(30.0, 31.0, 30.5)))
+    repeats = missing_repeats(study, history)
+    assert [each.trial for each in repeats[:4]] == [
+        *("0000.s1", "0001.s1", "0001.method.w_R.s1", "0001.optimiser.lr.s1")
+    ]
+    assert len(repeats) == 8 <= most_repeats(study)
+    w_r, rate = repeats[2:4]
+    seed = {"seed": derive_seed(0, "confirm", 1)}
+    assert w_r.point == {**POINTS[1], "method.w_R": 1.0, **seed}
+    assert rate.point == {**POINTS[1], "optimiser.lr": 0.01, **seed}
+    assert repeated_trial(rate.repeats or "") == ("0001", "optimiser.lr")
+    done = read(*searched(30.0, 31.0, 30.5), *repeats[:3])
+    assert History.from_events(done).confirmation is not None
+    left = missing_repeats(study, History.from_events(done))
+    assert [each.trial for each in left] == [each.trial for each in repeats[3:]]
+    known: set[str] = set()
+    for event in done:
+        assert misfit(event, known) is None
+        known.add(event.get("trial", ""))
+
+
+def test_a_quantity_that_comes_into_being_with_the_first_points_value_has_one(
+    toy_space: ToySpace,
+) -> None:
+    grown = {
+        "method.w_R": 1.0,
+        "method.P": 2,
+        "method.new_block_init": "random",
+        "optimiser.lr": 0.01,
+    }
+    space = toy_space(first=[grown], study={"confirm": 2, "ablate": True})
+    study = StudyConfig(*load_study(space), space.parent / "runs" / "toy")
+    events = [added(0, grown), reported(0, 32, 30.0, "complete"), ended(0)]
+    events += [added(1, POINTS[1]), reported(1, 32, 31.0, "complete"), ended(1)]
+    points = ablated_points(study, History.from_events(read(*events)))
+    assert points["method.P"] == {**POINTS[1], "method.P": 2, "method.new_block_init": "random"}
+    assert list(points) == ["method.w_R", "method.P", "optimiser.lr"]
+
+
 def test_nothing_is_repeated_where_nothing_beats_the_first_point(toy_space: ToySpace) -> None:
     study = config(toy_space)
     assert named(study, *searched(31.0, 30.0)) == []
@@ -105,6 +149,7 @@ def test_neither_searcher_nor_count_sees_a_repeat(toy_space: ToySpace) -> None:
         (["--confirm", "1"], "at least 2 seeds, or 0"),
         (["--confirm", "-1"], "greater than or equal to 0"),
         (["--confirm", "1001"], "less than or equal to 1000"),
+        (["--ablate"], "say --confirm K as well"),
         (["--confirm", "3", "--set", "study.scheduler=pbt"], "no one point can be trained again"),
     ],
 )
