@@ -75,6 +75,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--seed", type=int, help="of every proposal and every trial")
     add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
         help="change one value of the space, or study.KEY; repeatable")  # fmt: skip
+    add("--warm-start", type=Path, metavar="STUDY",
+        help="folder of a study whose trials the searcher of a new one begins with")  # fmt: skip
     add("--dry-run", action="store_true", help="check everything, show the plan, start nothing")
     add("--replay", type=Path, metavar="STUDY",
         help="with --dry-run: compare searchers and schedulers on a study's curves")  # fmt: skip
@@ -84,6 +86,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
     if arguments.retry_failed and not arguments.resume:
         parser.error("--retry-failed: goes with --resume")
+    if arguments.warm_start is not None and arguments.resume:
+        parser.error("--warm-start: a study takes trials over when it begins; leave --resume out")
     if arguments.replay is not None and not arguments.dry_run:
         parser.error("--replay: goes with --dry-run")
     return arguments

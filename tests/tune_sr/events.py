@@ -18,6 +18,7 @@ from tune_sr.ledger.events import (
     TrialEnded,
     TrialReported,
     TrialRetried,
+    TrialsTaken,
 )
 from tune_sr.ledger.history import repeat_name, trial_name
 from tune_sr.ledger.reports import Decision
@@ -52,6 +53,13 @@ def study_started(
 def driver_started(start: int = 1, study: Mapping[str, Any] | None = None, pid: int = 1) -> Driver:
     """The event of the driver number `start`, from 1."""
     return Driver(host="here", pid=pid, start=start, study=study or {})
+
+
+def taken(point: Mapping[str, Any], score: float) -> TrialsTaken:
+    """The searcher begins with one trial of another study."""
+    return TrialsTaken(
+        study="runs/x2", trials=[{"point": point, "score": score}], of=1, misfits={"method.tau": 1}
+    )
 
 
 def added(

@@ -158,6 +158,8 @@ def _open_ledger(
             digests=prepared.digests,
         )
         live.append(started)
+        if config.taken is not None:
+            live.append(config.taken)
     write_atomically(config.folder / SPACE, config.to_yaml())
     return live
 

@@ -80,6 +80,22 @@ class DriverStarted(NewEvent):
 
 
 @dataclass(kw_only=True, slots=True)
+class TrialsTaken(NewEvent):
+    """The searcher begins with trials of another study."""
+
+    kind: ClassVar[str] = "trials_taken"
+    study: str
+    """Folder of the other study."""
+    trials: list[Mapping[str, Any]]
+    """Objects with a `point` of this space and its `score`: the normal quantile of its rank there.
+    """
+    of: int = _unread()
+    """How many trials the other study had."""
+    misfits: Mapping[str, Any] = _optional()
+    """By quantity: in how many of them it has no value that this space allows."""
+
+
+@dataclass(kw_only=True, slots=True)
 class TrialAdded(NewEvent):
     """A trial was proposed and is about to run."""
 
@@ -165,7 +181,7 @@ class StudyEnded(NewEvent):
 KINDS: Mapping[str, type[NewEvent]] = {
     each.kind: each
     for each in (
-        *(StudyStarted, DriverStarted, TrialAdded, TrialAttempt, TrialReported),
+        *(StudyStarted, DriverStarted, TrialsTaken, TrialAdded, TrialAttempt, TrialReported),
         *(TrialCloned, TrialEnded, TrialRetried, StudyEnded),
     )
 }
@@ -196,6 +212,9 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
     if get_origin(hint) is Mapping:
         check = _check_of(inner[1])
         return lambda value: isinstance(value, Mapping) and all(map(check, value.values()))
+    if get_origin(hint) is list:
+        fits = _check_of(inner[0])
+        return lambda value: isinstance(value, list) and all(map(fits, value))
     if hint is float:
         return is_number
     if hint is int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_sr.ledger import events as kinds
-from tune_sr.ledger.events import Event, State, typed
+from tune_sr.ledger.events import Event, State, is_number, typed
 from tune_sr.ledger.reports import Reported, pack
 from tune_sr.ledger.usage import Usage
 
@@ -25,6 +25,13 @@ class Clone(NamedTuple):
     """Its point until then."""
     caveat: str | None
     """Its caveat until then."""
+
+
+class Taken(NamedTuple):
+    """A trial of another study: its point, and the normal quantile of its rank there."""
+
+    point: Mapping[str, Any]
+    score: float
 
 
 @dataclass(slots=True)
@@ -96,6 +103,8 @@ class History:
     trial or count includes them; None before the first one."""
     reached: defaultdict[int, list[TrialRecord]] = field(default_factory=lambda: defaultdict(list))
     """By student step: the trials that have reported at it, in the order of these reports."""
+    taken: list[Taken] = field(default_factory=list)
+    """Trials of another study with which the searcher begins; they count nowhere else."""
     study: Mapping[str, Any] | None = None
     """The event `study_started`."""
     starts: int = 0
@@ -135,6 +144,12 @@ class History:
                 self.starts += 1
                 self.finished = False
                 self.usage.start(time, (settings or {}).get("gpus_per_trial", 0.0))
+            case kinds.TrialsTaken(trials=trials):
+                self.taken = [
+                    Taken(each["point"], each["score"])
+                    for each in trials
+                    if isinstance(each.get("point"), Mapping) and is_number(each.get("score"))
+                ]
             case kinds.StudyEnded(finished=finished):
                 self.finished = finished
                 self.usage.release_all(time)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 from trainables.values import derive_seed
-from tune_sr.ledger.history import History, TrialRecord
+from tune_sr.ledger.history import History, Taken, TrialRecord
+from tune_sr.ledger.reports import Reported
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
 from tune_sr.searchers.context import ProposalCache, ProposalContext
@@ -34,7 +37,8 @@ def propose(
     Pure, with no state but the ledger, so a driver that resumes a study proposes what a killed one
     would have. The space's `first` points come first. Reports of running trials are not used. A
     point that an earlier trial has is replaced by a random one: all trials train with one seed, so
-    it would repeat a known result. Once a space is exhausted, points do repeat.
+    it would repeat a known result. Once a space is exhausted, points do repeat. Trials taken from
+    another study count as ended ones before all others.
 
     Args:
         searcher: a key of `SEARCHERS`.
@@ -54,15 +58,19 @@ def propose(
         (_as_proposed(each) for each in history.trials.values() if each.number < number),
         key=lambda record: record.number,
     )
+    cache = cache or ProposalCache(space, objective)
     context = ProposalContext(
         space=space,
         number=number,
         study_seed=seed,
         seed=derive_seed(seed, "searcher", number) % 2**32,
-        ended=[record for record in earlier if record.state is not None],
+        ended=[
+            *_as_ended(history.taken, space.budget.steps, objective, earlier, cache),
+            *(record for record in earlier if record.state is not None),
+        ],
         running=[record for record in earlier if record.state is None],
         objective=objective,
-        cache=cache or ProposalCache(space, objective),
+        cache=cache,
         prior=prior,
     )
     point = SEARCHERS[searcher](context)
@@ -73,6 +81,34 @@ def propose(
         other = derive_seed(seed, "searcher", number, attempt) % 2**32
         point = random(replace(context, seed=other))
     return point
+
+
+def _as_ended(
+    taken: Sequence[Taken],
+    steps: int,
+    objective: Objective,
+    earlier: Sequence[TrialRecord],
+    cache: ProposalCache,
+) -> list[TrialRecord]:
+    """Turn trials of another study into completed ones of this study, on the scale of its scores.
+
+    That has the mean and the standard deviation of the own trials that have ended, a mean of 0 and
+    a deviation of 0.1 dB as long as fewer than two have. Their names hold their values, by which
+    searchers remember what they have converted.
+    """
+    ended = [record for record in earlier if record.state is not None] if taken else []
+    own = [score.value for _, score in cache.scorer.scored(ended)]
+    spread = (pstdev(own) if len(own) > 1 else 0.0) or 0.1
+    centre = fmean(own) if own else 0.0
+    records = []
+    for place, each in enumerate(taken):
+        value = centre + spread * each.score
+        record = TrialRecord(f"taken {place} {value!r}", place - len(taken), each.point)
+        report = {objective.value: value}
+        record.reports = {steps: Reported(report, "complete", 0.0)}
+        record.state = "completed"
+        records.append(record)
+    return records
 
 
 def _as_proposed(record: TrialRecord) -> TrialRecord:

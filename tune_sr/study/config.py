@@ -16,6 +16,7 @@ from tune_sr.study.space_file import to_resolved
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+    from tune_sr.ledger.events import TrialsTaken
     from tune_sr.ledger.history import History
     from tune_sr.searchers.context import ProposalCache
 
@@ -36,6 +37,8 @@ class StudyConfig:
     """Address of the Ray cluster that the study runs on; None: this machine."""
     retry_failed: bool = False
     """Whether this start repeats the failed trials for which `may_be_retried` holds."""
+    taken: TrialsTaken | None = None
+    """Trials of another study with which the searcher of a new study begins."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", self.folder.absolute())

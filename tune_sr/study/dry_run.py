@@ -54,6 +54,8 @@ def dry_run_text(config: StudyConfig, concurrent: int) -> str:
 def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:
     """The first points of a study, proposed while no trial has ended."""
     history = History()
+    if config.taken is not None:
+        history.apply(config.taken.to_dict(time=0.0))
     for number in range(count):
         point = config.propose(history, number)
         added = TrialAdded(trial=trial_name(number), number=number, point=point)

@@ -18,6 +18,7 @@ from tune_sr.study.resume import (
 )
 from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import load_study
+from tune_sr.study.warm_start import trials_taken
 
 _FLAGS = (
     "trials", "confirm", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
@@ -40,7 +41,12 @@ def new_study(arguments: argparse.Namespace, address: str | None, in_job: bool) 
     flags = {key: getattr(arguments, key) for key in _FLAGS}
     own = {"name": name, "storage": str(storage)}
     settings = settings.with_overrides({**flags, **own}, space)
-    config = StudyConfig(space, settings, storage / name, address)
+    taken = None
+    if arguments.warm_start is not None:
+        if settings.objective.cost is not None:
+            raise ValueError("--warm-start: takes over values of one objective, this study has two")
+        taken = trials_taken(space, arguments.warm_start)
+    config = StudyConfig(space, settings, storage / name, address, taken=taken)
     events = read_events(config.folder)
     if is_started(events):
         rule = "a study of this name exists: go on with it by --resume, or choose another --name"

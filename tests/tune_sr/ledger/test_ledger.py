@@ -18,6 +18,7 @@ from events import (
     retried,
     study_ended,
     study_started,
+    taken,
 )
 
 from tune_sr.ledger.events import FIELDS, KINDS, typed
@@ -196,6 +197,7 @@ def test_live_and_replayed_histories_agree(ledger):
 FIT = read(
     study_started({"study": {}}, digests={}),
     driver_started(),
+    taken({"lr": 0.1}, 0.5),
     added(0, {"lr": 0.1}),
     attempt(0),
     reported(0, 10, 30.0),
@@ -216,13 +218,14 @@ UNREAD = {
         "start",
     ),  # no value of which is computed with
     *("reason", "study", "marks", "digests", "caveat"),  # of which old ledgers have none
+    *("of", "misfits"),  # shown, not computed with
 }
 WRONG = {
     "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
     "number": ["0", -1, 1.5, True, None], "point": [None, []], "step": ["10", None, -1, True],
     "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
-    "reason": [[]], "digests": [[], None],
+    "reason": [[]], "digests": [[], None], "trials": [None, [1], {}],
 }  # fmt: skip
 
 
@@ -256,7 +259,7 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     assert lines[line] not in events
     # Where the one trial is not added, what speaks of it does not fit either.
     lost = {"trial_added"} & {FIT[line]["event"]}
-    assert len(events) == (3 if lost else len(FIT) - 1)
+    assert len(events) == (4 if lost else len(FIT) - 1)
     assert f"ledger.jsonl:{line + 1}: " in caplog.text
     words = caplog.text
     History.from_events(events)
