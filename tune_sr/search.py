@@ -152,11 +152,14 @@ def _run(config: StudyConfig, prepared: Prepared, *, quiet: bool) -> int:
     from tune_sr.results.summary_text import summary_text
     from tune_sr.storage.lock import StudyLostError
     from tune_sr.storage.lock_file import LockedError
+    from tune_sr.study.warm_start import taken_line
 
     def on_locked() -> None:
         if not quiet:
             tell(f"study {config.name} in {config.folder}: starting")
             tell(f"should it be cut short, {_resume_command(config)}")
+            if config.taken is not None:
+                tell(taken_line(config.taken))
 
     try:
         results = run_study(config, prepared, quiet=quiet, on_locked=on_locked)

@@ -31,10 +31,6 @@ def _line(status: StudyStatus, event: Event) -> str | None:
             start, ended = status.history.starts, f"{status.ended()} of {outline.trials}"
             line = f"study {outline.name} resumed (start {start}): {ended} trials have ended"
             return "\n".join((line, *status.footnotes()))
-        case kinds.TrialsTaken() as taken:
-            misfits = (taken.misfits or {}).items()
-            missed = "".join(f"; {path} does not fit in {count}" for path, count in misfits)
-            return f"{len(taken.trials)} of {taken.of} trials taken from {taken.study}{missed}"
         case kinds.StudyEnded(finished=finished):
             return _end_line(status, finished=finished)
         case kinds.TrialAdded(trial=name, point=point, repeats=None):

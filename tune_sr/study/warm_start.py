@@ -89,3 +89,10 @@ def _normal_scores(values: list[float]) -> list[float]:
         for value in values
     ]
     return [normal.inv_cdf((rank + 0.5) / len(values)) for rank in ranks]
+
+
+def taken_line(taken: TrialsTaken) -> str:
+    """Describe what was taken over, and what does not fit, in one line."""
+    misfits = taken.misfits.items()
+    missed = "".join(f"; {path} does not fit in {count}" for path, count in misfits)
+    return f"{len(taken.trials)} of {taken.of} trials taken from {taken.study}{missed}"

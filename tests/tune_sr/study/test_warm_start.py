@@ -9,7 +9,7 @@ from tune_sr.ledger.history import History
 from tune_sr.ledger.reading import misfit
 from tune_sr.searchers.propose import propose
 from tune_sr.study.space_file import load_study, to_resolved
-from tune_sr.study.warm_start import trials_taken
+from tune_sr.study.warm_start import taken_line, trials_taken
 
 POINT = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.01}
 
@@ -48,6 +48,8 @@ def test_what_does_not_fit_is_left_out_and_counted(earlier, toy_space):
     narrow = toy_space(search={"optimiser.lr": {"loguniform": [0.001, 0.08]}})
     taken = trials_taken(load_study(narrow)[0], earlier)
     assert (len(taken.trials), taken.misfits) == (4, {"optimiser.lr": 1})
+    line = f"4 of 5 trials taken from {earlier}; optimiser.lr does not fit in 1"
+    assert taken_line(taken) == line
     narrower = toy_space(search={"optimiser.lr": {"loguniform": [0.001, 0.04]}})
     rule = r"earlier: 2 of its trials are points of this space, 4 are needed; optimiser.lr .* in 3"
     with pytest.raises(ValueError, match=rule):
