@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tune_sr.cli.parser import DONE, FAILED, REFUSED, Parser, positive, refuse, refusing, threads
 from tune_sr.cli.signals import Interrupted, interruptible
-from tune_sr.cli.streams import settle_streams, tell
+from tune_sr.cli.streams import one_line, settle_streams, tell
 
 if TYPE_CHECKING:
     from tune_sr.upscaling.batch import Batch
@@ -109,17 +109,15 @@ def _enlarged(batch: Batch, arguments: argparse.Namespace) -> int:
         tell(f"{PROG}: {error.filename}: {(error.strerror or str(error)).lower()}", error=True)
         return FAILED
     for note in done.notes:
-        tell(note)
-    for name in done.with_seams:
-        warning = (
-            "the network looks further than its tiles: seams may show; --tile-pixels avoids it"
-        )
-        tell(f"{PROG}: {name}: {warning}", error=True)
+        tell(one_line(note))
+    if done.with_seams:
+        warning = "in tiles, and the network looks further: seams may show; --tile-pixels avoids it"
+        tell(f"{PROG}: {done.with_seams} computed {warning}", error=True)
     tell(done.summary(time.perf_counter() - begin))
     for path, reason in done.unreadable.items():
-        tell(f"{PROG}: {path}: {reason}", error=True)
+        tell(f"{PROG}: {one_line(f'{path}: {reason}')}", error=True)
     for path in done.animated:
-        tell(f"{PROG}: {path}: animated; enlarge its frames:", error=True)
+        tell(f"{PROG}: {one_line(str(path))}: animated; enlarge its frames:", error=True)
         tell(ffmpeg_lines(path, batch.enlarger.scale), error=True)
     return REFUSED if done.unreadable or done.animated else DONE
 

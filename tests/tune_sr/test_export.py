@@ -121,7 +121,7 @@ def test_a_students_weights_and_their_card(study: Path, capsys: Any) -> None:
     assert result["metrics"][0] == {"type": "psnr", "name": "psnr (yfloat)", "value": 28.7}
     for words in (
         "# toy: VDSR x2",
-        "216 parameters",
+        "360 parameters",
         "Caveat: of a | wide student",
         "DFSR (Zhang et al., CVPR 2021)",
         f"teacher: vdsr, `shipped:vdsr`, SHA-256 `{'ab' * 32}`",

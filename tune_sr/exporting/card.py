@@ -11,7 +11,7 @@ from trainables.dotted import leaves
 from tune_sr.cli.formatting import format_count, format_value
 from tune_sr.cli.redaction import redacted_words
 from tune_sr.cli.streams import one_line
-from tune_sr.exporting.subject import Subject, sha256_of
+from tune_sr.exporting.subject import Subject, figure, sha256_of
 from tune_sr.space.yaml_file import dump_yaml
 
 CARD: Final = "README.md"
@@ -74,15 +74,15 @@ def card(subject: Subject, files: Sequence[Path]) -> str:
 
 
 def _front_matter(subject: Subject) -> dict[str, Any]:
-    described, heldout = subject.described() or {}, subject.config.get("heldout") or {}
+    heldout = subject.config.get("heldout") or {}
     found: dict[str, Any] = {
         "pipeline_tag": "image-to-image",
         "tags": ["super-resolution", "knowledge-distillation", subject.kind],
     }
     metrics = [
-        {"type": kind, "name": f"{kind} ({subject.summary.get('protocol')})", "value": value}
+        {"type": kind, "name": f"{kind} ({subject.summary.get('protocol')})", "value": round(v, 4)}
         for kind, key in (("psnr", "psnr_y_db"), ("ssim", "ssim"))
-        if isinstance(value := described.get(key), float)
+        if (v := figure(subject.described(), key, subject.scale)) is not None
     ]
     if metrics:
         dataset = {"type": "images", "name": str(heldout.get("images", "held out"))}
@@ -149,16 +149,17 @@ def _figures(subject: Subject) -> Iterator[str]:
     summary, mine = subject.summary, subject.described()
     if not mine:
         return
-    rows = [
-        (title, figures)
-        for title, figures in (
-            ("bicubic", summary.get("bicubic")),
-            ("first point", summary.get("first")),
-            (f"**this student**, trial {mine['trial']}", mine),
-            ("teacher", summary.get("teacher")),
-        )
-        if figures and isinstance(figures.get("psnr_y_db"), float)
-    ]
+    students = {
+        "bicubic": summary.get("bicubic"),
+        "first point": summary.get("first"),
+        f"**this student**, trial {mine['trial']}": mine,
+        "teacher": summary.get("teacher"),
+    }
+    rows = []
+    for title, figures in students.items():
+        psnr, ssim = (figure(figures, key, subject.scale) for key in ("psnr_y_db", "ssim"))
+        if psnr is not None:
+            rows.append(f"| {title} | {psnr:.2f} | {'' if ssim is None else f'{ssim:.4f}'} |")
     if not rows:
         return
     heldout = subject.config.get("heldout") or {}
@@ -167,12 +168,7 @@ def _figures(subject: Subject) -> Iterator[str]:
         f"On the held-out images `{heldout.get('images')}` (middle {heldout.get('crop')} pixels), "
         f"protocol `{summary.get('protocol')}`, whose numbers compare with no other protocol's:"
     )
-    lines = ["| | PSNR of the luma, dB | SSIM |", "|---|--:|--:|"]
-    for title, figures in rows:
-        ssim = figures.get("ssim")
-        shown = f"{ssim:.4f}" if isinstance(ssim, float) else ""
-        lines.append(f"| {title} | {figures['psnr_y_db']:.2f} | {shown} |")
-    yield "\n".join(lines)
+    yield "\n".join(["| | PSNR of the luma, dB | SSIM |", "|---|--:|--:|", *rows])
     yield _verdict(summary.get("confirmed"), summary.get("trials") or {})
 
 

@@ -17,7 +17,7 @@ from trainables.networks.loading import load_network
 from tune_sr.ledger.ledger import read_events
 from tune_sr.results.chosen_student import ChosenStudent, read_summary
 from tune_sr.space.yaml_file import read_yaml
-from tune_sr.storage.layout import CONFIG, PROVENANCE
+from tune_sr.storage.layout import BEST, CONFIG, PROVENANCE
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Subject:
 
     def facts(self) -> dict[str, str]:
         """The facts that are stored inside of an exported file, all as text."""
-        described = self.described() or {}
-        score = described.get("psnr_y_db")
+        score = figure(self.described(), "psnr_y_db", self.scale)
         found = {
             "name": self.name,
             "network": self.kind,
@@ -112,11 +111,30 @@ def load_subject(student: ChosenStudent, scale: int | None) -> Subject:
         network.eval().requires_grad_(False),
         scale or max(network.scales),
         student.file,
-        student.file.stem if student.study is None else student.study.resolve().name,
+        _name(student, notes),
         notes,
         config=config,
         **known,
     )
+
+
+def _name(student: ChosenStudent, notes: Mapping[str, str]) -> str:
+    """Return the study's name, with the trial's for one on the front; else the file's."""
+    if student.study is None:
+        return student.file.stem
+    name = student.study.resolve().name
+    return name if student.file.parent.name == BEST else f"{name}-{notes.get('trial', 'front')}"
+
+
+def figure(of: Mapping[str, Any] | None, key: str, scale: int) -> float | None:
+    """Return a figure (`psnr_y_db`, `ssim`) at a scale, or over all scales; None without one.
+
+    >>> figure({"ssim": 0.9, "ssim_x2": 0.95}, "ssim", 2), figure({"ssim": 0.9}, "ssim", 3)
+    (0.95, 0.9)
+    """
+    known = of or {}
+    value = known.get(f"{key}_x{scale}", known.get(key))
+    return value if isinstance(value, float) else None
 
 
 def sha256_of(path: Path) -> str:

@@ -31,7 +31,7 @@ class Outcome:
     """Pictures that could not be read, or whose result could not be written, with the reason."""
     animated: list[Path] = field(default_factory=list)
     """Videos and pictures with more than one frame."""
-    with_seams: list[Path] = field(default_factory=list)
+    with_seams: int = 0
     """Pictures that were computed in tiles by a network that looks further than they overlap."""
 
     def summary(self, seconds: float) -> str:
@@ -91,8 +91,7 @@ class Batch:
         if self.beside:
             write_picture(job.beside, side_by_side(self.enlarger.bicubic(picture), result))
         done.notes += [f"{job.source}: {note}" for note in picture.notes]
-        if self.enlarger.has_seams(picture):
-            done.with_seams.append(job.source)
+        done.with_seams += self.enlarger.has_seams(picture)
 
 
 def prepare(arguments: argparse.Namespace, file: Path) -> Batch:

@@ -81,7 +81,9 @@ class Enlarger:
             overlap=overlap,
             multiple_of=self.network.multiple_of,
         )
-        levels = in_tiles(_as_tensor(picture.pixels), self.scale)
+        # TF32 keeps 10 bits of every number: a GPU would make other pictures than a CPU.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            levels = in_tiles(_as_tensor(picture.pixels), self.scale)
         return replace(picture, pixels=_as_array(levels, picture.pixels))
 
 

@@ -109,15 +109,13 @@ def _without_clashes(jobs: Sequence[Job]) -> list[Job]:
     Raises:
         ValueError: two results would be one file, or a result one of the other inputs.
     """
-    targets = {job.target.resolve(): job for job in jobs}
+    targets = {job.target.resolve() for job in jobs}
     kept = [job for job in jobs if job.source.resolve() not in targets]
     if len(kept) < len(jobs):
-        taken = {job.source.resolve() for job in kept}
         own = [job for job in jobs if job.target.resolve() == job.source.resolve()]
         if own or not kept:
             job = (own or list(jobs))[0]
             raise ValueError(f"{job.source}: its result would take its place; name another output")
-        assert not taken & set(targets), "results are no inputs"
     seen: dict[Path, Path] = {}
     for job in kept:
         other = seen.setdefault(job.target.resolve(), job.source)
