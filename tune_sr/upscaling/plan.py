@@ -50,18 +50,16 @@ def planned(inputs: Sequence[str], output: Path | None, scale: int) -> list[Job]
             and an input, would be one file.
     """
     paths = [expanded(each) for each in inputs]
-    jobs: list[Job] = []
     if output is not None and output.suffix.lower() in WRITABLE and not is_folder(output):
         if len(paths) != 1 or is_folder(paths[0]):
             raise ValueError(f"--output {output}: one file for one picture; name a folder")
-        jobs = [Job(_existing(paths[0]), output)]
-    else:
-        for path in paths:
-            jobs += (
-                _of_folder(path, output, scale, alone=len(paths) == 1)
-                if is_folder(path)
-                else [_of_file(_existing(path), output, scale)]
-            )
+        return _without_clashes([Job(_existing(paths[0]), output)])
+    jobs: list[Job] = []
+    for path in paths:
+        if is_folder(path):
+            jobs += _of_folder(path, output, scale, alone=len(paths) == 1)
+        else:
+            jobs.append(_of_file(_existing(path), output, scale))
     return _without_clashes(jobs)
 
 
@@ -80,6 +78,8 @@ def _of_folder(folder: Path, output: Path | None, scale: int, *, alone: bool) ->
     whole = folder.resolve()
     beside = whole.parent if output is None else output
     root = output if output is not None and alone else beside / f"{whole.name}_x{scale}"
+    if root.resolve() == whole:
+        raise ValueError(f"--output {output}: is the folder itself; name another")
     files = list(_pictures(folder, root.resolve()))
     if not files:
         raise ValueError(f"{folder} holds no picture ({' '.join(SUFFIXES)})")

@@ -60,6 +60,7 @@ def test_results_in_the_folder_are_no_pictures(files: Path) -> None:
         (("gone.png",), None, "gone.png: no such file"),
         (("photo.jpg", "other.png"), "x.png", "one file for one picture; name a folder"),
         (("set",), "x.png", "one file for one picture"),
+        (("set",), "set", "is the folder itself"),
         (("other.png",), "other.png", "its result would take its place"),
         (("photo.jpg", "set/../photo.png"), "out", "no such file"),
         (("set/.cache",), None, "holds no picture"),
