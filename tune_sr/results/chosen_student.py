@@ -79,11 +79,12 @@ def read_summary(study: Path) -> dict[str, Any]:
 
 def study_of(file: Path) -> Path | None:
     """Return the folder of the study in whose `best/` or `front/<trial>/` a file lies."""
-    above = file.absolute().parents
-    for folder, inside in ((above[1], BEST), (above[2] if len(above) > 2 else above[-1], FRONT)):
-        if (folder / inside) in above and (folder / LEDGER).exists():
-            return folder
-    return None
+    folder = file.absolute().parent
+    places = (
+        (folder.parent, folder.name == BEST),
+        (folder.parent.parent, folder.parent.name == FRONT),
+    )
+    return next((path for path, named in places if named and (path / LEDGER).exists()), None)
 
 
 def _of_study(folder: Path) -> ChosenStudent:
