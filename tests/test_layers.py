@@ -52,21 +52,33 @@ TIERS: list[list[set[str]]] = [
     [{"tune_sr.searchers"}, {"tune_sr.schedulers"}, {"tune_sr.progress"}],
     [{"tune_sr.study"}],
     [{"tune_sr.execution"}, {"tune_sr.results"}, {"tune_sr.replay"}],
-    [{"tune_sr.driver"}],
-    [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
+    [{"tune_sr.driver"}, {"tune_sr.exporting"}, {"tune_sr.upscaling"}],
+    [
+        {"tune_sr.search"},
+        {"tune_sr.train"},
+        {"tune_sr.evaluate"},
+        {"tune_sr.export"},
+        {"tune_sr.upscale"},
+    ],
     [{"tune_sr.deploy"}],
 ]
 
 DOORS: dict[str, set[str]] = {
     "ray": {"tune_sr/execution/", "trainables/ray_trainable.py"},
-    "optuna": {"tune_sr/searchers/"},
+    "optuna": {"tune_sr/searchers/", "tune_sr/exporting/optuna_journal.py"},
     "mlflow": {"tune_sr/tracking/client.py"},
     "sqlalchemy": {"tune_sr/tracking/store.py"},
     "yaml": {"tune_sr/space/yaml_file.py"},
     "skimage": {"trainables/data/images.py"},
-    "PIL": {"trainables/data/images.py", "tune_sr/visualization/"},
+    "PIL": {
+        "trainables/data/images.py",
+        "tune_sr/visualization/",
+        "tune_sr/upscaling/pictures.py",
+    },
     "sklearn": {"tune_sr/replay/curve_table.py"},
-    "safetensors": {"trainables/networks/checkpoint.py"},
+    "safetensors": {"trainables/networks/checkpoint.py", "tune_sr/exporting/weights.py"},
+    "onnx": {"tune_sr/exporting/graphs.py"},
+    "onnxruntime": {"tune_sr/exporting/graphs.py"},
     "spandrel": {"trainables/networks/foreign.py"},
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
     "matplotlib": {"tune_sr/visualization/"},
@@ -81,9 +93,9 @@ LATE = {
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn"}
+HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
-LIGHT += ("tune_sr.deploy.__main__",)
+LIGHT += ("tune_sr.export", "tune_sr.upscale", "tune_sr.deploy.__main__")
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

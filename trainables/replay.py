@@ -193,6 +193,7 @@ def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, 
 
     Like `functools.lru_cache(maxsize)`, but values used by work of a `Replay` are kept for ever: a
     recording reads them at their address, and could not create them, as that copies from the host.
+    While `torch.export` traces, nothing is cached: sizes are symbols then, tensors have no data.
     """
 
     def cached(make: Callable[Made, Value]) -> Callable[Made, Value]:
@@ -202,6 +203,8 @@ def constants(maxsize: int) -> Callable[[Callable[Made, Value]], Callable[Made, 
         @wraps(make)
         def look_up(*key: Made.args, **named: Made.kwargs) -> Value:
             assert not named, "arguments are positional"
+            if torch.compiler.is_exporting():
+                return make(*key, **named)
             if key in kept:
                 return kept[key]
             value = recent(*key)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.limits import THREADS
 from trainables.paths import expanded, is_folder, why_no_file
-from tune_sr.cli.parser import DONE, FAILED, Parser, positive, refuse, refusing
+from tune_sr.cli.parser import DONE, FAILED, Parser, positive, refuse, refusing, threads
 from tune_sr.cli.signals import Interrupted, interruptible
 from tune_sr.cli.streams import settle_streams, tell
 
@@ -88,7 +87,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="of output, that are computed at a time; larger images in tiles; "
         "default: %(default)s")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
-    add("--threads", type=_threads, metavar="N", help="CPU threads; default: torch's choice")
+    add("--threads", type=threads, metavar="N", help="CPU threads; default: torch's choice")
     add("--json", type=Path, metavar="FILE", help="write the rows there")
     add("--save-images", type=Path, metavar="DIR", help="write every result there, as PNG")
     add("--quiet", action="store_true", help="no table on screen")
@@ -100,12 +99,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             f"--lr goes with {' or '.join(_TAKE_LR)}: {arguments.protocol} makes its LR from luma"
         )
     return arguments
-
-
-def _threads(text: str) -> int:
-    if not 1 <= int(text) <= THREADS:
-        raise argparse.ArgumentTypeError(f"takes 1 to {THREADS:,}; got {text}")
-    return int(text)
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:

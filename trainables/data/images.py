@@ -167,7 +167,7 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
     from PIL import Image
 
     try:
-        with _without_warnings(), Image.open(file) as image:
+        with without_warnings(), Image.open(file) as image:
             width, height = image.size
             if width * height > PIXELS:
                 rule = f"{width}x{height}, more than {PIXELS:,} pixels: crop it"
@@ -188,7 +188,7 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Suppress Pillow's warnings of large and damaged images, which are refused here anyway."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -52,6 +52,16 @@ def read_caveat(path: Path) -> str | None:
     return " ".join(caveat.split())[:500] or None if caveat else None
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """Read the metadata of a file of this project without its architecture; else empty.
+
+    Keys and values may be anyone's: each is one line of at most 500 characters.
+    """
+    found = _metadata(path) if _is_safetensors(path) else {}
+    notes = {key: value for key, value in found.items() if key != "architecture"}
+    return {" ".join(key.split())[:60]: " ".join(v.split())[:500] for key, v in notes.items()}
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a weights file's tensors under our keys, without wrappers and the prefix `module.`.
 

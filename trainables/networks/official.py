@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.networks.blocks import DIV2K_MEAN
 from trainables.networks.span import merged_kernels
-from trainables.networks.windows import WINDOW
+from trainables.networks.windows import WINDOW, relative_positions, shift_mask
 
 _OUTSIDE = (
     ("head.0.{leaf}", "conv_first.{leaf}"),
@@ -43,6 +43,8 @@ _RCAN = (
 _RGB_RANGE = 255.0
 """The range of pixel values inside official EDSR and RCAN, and ours."""
 _SIZE_BUFFERS = (".attn_mask", ".attn.relative_position_index")
+_TRAINED = 64
+"""Side of the patches for which added buffers are; programs compute them for other sizes."""
 _MERGED = ".eval_conv."
 _COMPACT = "body.", "layers."
 """Prefixes of Compact's keys, official and ours."""
@@ -94,6 +96,29 @@ def to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     else:
         return dict(tensors)
     return {**_mean_shifts(), **named}
+
+
+def to_basicsr(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename our tensors to BasicSR's keys: ours are BasicSR's already, but for Compact's."""
+    if _COMPACT[1] + "0.weight" in tensors:
+        return _with_prefix(tensors, *reversed(_COMPACT))
+    return dict(tensors)
+
+
+def with_size_buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the buffers by which other programs recognise a SwinIR; other networks are unchanged.
+
+    In each layer `relative_position_index`, and in each second `attn_mask`, as for a network that
+    was trained on patches of 64 x 64.
+    """
+    table, added = ".attn.relative_position_bias_table", {}
+    here = torch.device("cpu")
+    for layer in (key.removesuffix(table) for key in tensors if key.endswith(table)):
+        index = relative_positions(here).view(WINDOW**2, WINDOW**2)
+        added[f"{layer}{_SIZE_BUFFERS[1]}"] = index
+        if int(layer.rpartition(".")[2]) % 2:
+            added[f"{layer}{_SIZE_BUFFERS[0]}"] = shift_mask(_TRAINED, _TRAINED, here)
+    return {**tensors, **added}
 
 
 def infer(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -83,8 +83,10 @@ class WindowAttention(nn.Module):
 
     def forward(self, x_NKF: Tensor, mask_NKK: Tensor | None) -> Tensor:
         """(B windows) 64 F to the same; `mask_NKK`: windows of one image, 64, 64, or None."""
-        # The fused kernel is faster, but its gradient of the bias is slow.
-        mixed = self._mixed if torch.is_grad_enabled() else self._mixed_at_once
+        # The fused kernel is faster, but its gradient of the bias is slow, and `torch.export` would
+        # bind its regrouping of windows to the number of them.
+        plain = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        mixed = self._mixed if plain else self._mixed_at_once
         result: Tensor = self.proj(mixed(x_NKF, mask_NKK))
         return result
 

@@ -79,11 +79,12 @@ def mirrored(x_BCHW: Tensor, *, official: bool) -> Tensor:
     """
     for axis in (-2, -1):
         side = x_BCHW.shape[axis]
-        wanted = (side // WINDOW + 1) * WINDOW if official else -(-side // WINDOW) * WINDOW
-        if wanted > side:
+        wanted = ((side + (0 if official else -1)) // WINDOW + 1) * WINDOW
+        # While `torch.export` traces, sides are symbols: the graph pads, by nothing where it fits.
+        if torch.compiler.is_exporting() or wanted > side:
             place = torch.arange(wanted, device=x_BCHW.device)
-            period = 2 * side if official else max(2 * side - 2, 1)
-            place = place % period
+            period = 2 * side if official else 2 * side - 2 if side > 1 else 1
+            place = place % torch.full_like(place, period)  # which ONNX can express
             source = torch.minimum(place, period - place - int(official))
             x_BCHW = x_BCHW.index_select(axis, source)
     return x_BCHW

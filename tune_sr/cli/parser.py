@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from trainables.limits import THREADS
 from tune_sr.cli.redaction import redacted_words
 from tune_sr.cli.streams import one_line, tell
 
@@ -79,6 +80,17 @@ def positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def threads(text: str) -> int:
+    """Parse an argument that is a number of CPU threads.
+
+    Raises:
+        ArgumentTypeError: it is not one of 1 to `THREADS`.
+    """
+    if not 1 <= int(text) <= THREADS:
+        raise argparse.ArgumentTypeError(f"takes 1 to {THREADS:,}; got {text}")
+    return int(text)
 
 
 def number_or_auto(kind: Callable[[str], float]) -> Callable[[str], float | str]:
