@@ -109,6 +109,22 @@ class TrialAttempt(NewEvent):
 
 
 @dataclass(kw_only=True, slots=True)
+class TrialStarted(NewEvent):
+    """A trial has begun to run in a process; written as the first result of that process comes."""
+
+    kind: ClassVar[str] = "trial_started"
+    trial: str
+    node: str | None
+    """Name of the machine."""
+    gpu: str | None
+    """Numbers of the GPUs that Ray gave it there, such as `0` or `0,1`; None: none."""
+    attempt: int
+    """1 for the first attempt."""
+    began: float | None = None
+    """When the process turned to the trial by the clock of its machine, in seconds since 1970."""
+
+
+@dataclass(kw_only=True, slots=True)
 class TrialReported(NewEvent):
     """A trial was evaluated, and the scheduler decided how it goes on."""
 
@@ -118,6 +134,8 @@ class TrialReported(NewEvent):
     report: Mapping[str, float | None]
     """Figures by key; None on disk where a value is not finite."""
     decision: Decision
+    judged: Mapping[str, float | None] | None = None
+    """How it stood at a rung, as `Judged.to_dict`; None where the scheduler was not asked."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -165,7 +183,7 @@ class StudyEnded(NewEvent):
 KINDS: Mapping[str, type[NewEvent]] = {
     each.kind: each
     for each in (
-        *(StudyStarted, DriverStarted, TrialAdded, TrialAttempt, TrialReported),
+        *(StudyStarted, DriverStarted, TrialAdded, TrialAttempt, TrialStarted, TrialReported),
         *(TrialCloned, TrialEnded, TrialRetried, StudyEnded),
     )
 }

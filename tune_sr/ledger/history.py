@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tune_sr.ledger import events as kinds
 from tune_sr.ledger.events import Event, State, typed
-from tune_sr.ledger.reports import Reported, pack
+from tune_sr.ledger.reports import Judged, Reported, pack
 from tune_sr.ledger.usage import Usage
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -25,6 +25,18 @@ class Clone(NamedTuple):
     """Its point until then."""
     caveat: str | None
     """Its caveat until then."""
+
+
+class Place(NamedTuple):
+    """Where one attempt of a trial ran."""
+
+    attempt: int
+    """1 for the first one."""
+    node: str | None
+    gpu: str | None
+    """Numbers of its GPUs on that machine; None: none."""
+    began: float
+    """When it began, in seconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -47,6 +59,8 @@ class TrialRecord:
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
     clones: list[Clone] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    """Where its attempts ran, in order; empty in ledgers of earlier versions."""
     added_at: float = 0.0
     ended_at: float | None = None
     """When it got its state; None while it runs."""
@@ -56,6 +70,18 @@ class TrialRecord:
     """How often it was opened again after it had failed."""
     repeats: str | None = None
     """The trial that it repeats with another seed; None for a trial of the search."""
+
+    @property
+    def stopped_by(self) -> tuple[int, Judged] | None:
+        """The step of the rung that stopped it, and how it stood there.
+
+        None where none did, and in ledgers of earlier versions.
+        """
+        step = max(self.reports, default=None)
+        if self.state != "stopped" or step is None:
+            return None
+        judged = self.reports[step].judged
+        return None if judged is None else (step, judged)
 
     def point_at(self, step: float) -> Mapping[str, Any]:
         """The point that the report at `step` was made with."""
@@ -183,6 +209,9 @@ class History:
                 record = self.trials[name]
                 record.attempts += 1
                 record.micro_batch = micro_batch or record.micro_batch
+            case kinds.TrialStarted(trial=name, node=node, gpu=gpu, attempt=attempt, began=began):
+                place = Place(attempt, node, gpu, time if began is None else began)
+                self.trials[name].places.append(place)
             case kinds.TrialCloned() as clone:
                 record = self.trials[clone.trial]
                 record.clones.append(Clone(clone.step, clone.source, record.point, record.caveat))
@@ -208,7 +237,8 @@ class History:
         report = {key: math.nan if (value := values[key]) is None else value for key in keys}
         if not isinstance(record.reports, dict):  # packed: it had ended before
             record.reports = dict(record.reports)
-        record.reports[made.step] = Reported(report, made.decision, time)
+        judged = Judged.from_dict(made.judged)
+        record.reports[made.step] = Reported(report, made.decision, time, judged)
         self.reached[made.step].append(record)
         if record.state is None and made.decision in _ENDED_BY:
             record.end(time, _ENDED_BY[made.decision])

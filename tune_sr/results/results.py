@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tune_sr.study.settings import StudySettings
 
 _CHANGE = "generator_change"
+_SHORT = ("gain", "last", "seconds", "needed")
+"""Columns of `results.csv` that are written in six digits."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,27 @@ class Results:
                     **self._change(score),
                     **({"front": record.name in unbeaten} if self.cost else {}),
                     **{path: point.get(path) for path in self.space.dimensions},
+                    **self._course(record, score),
                 }
             )
         return rows
+
+    def _course(self, record: TrialRecord, score: Score | None) -> dict[str, Any]:
+        """The columns of how a trial went: what it gained, where it ran, what stopped it."""
+        bicubic = ((self.history.study or {}).get("marks") or {}).get("bicubic") or {}
+        known = self.objective == QUALITY and self.objective in bicubic
+        gain = score.value - bicubic[self.objective] if known and score else None
+        last = record.reports[max(record.reports)] if record.reports else None
+        stopped = record.stopped_by
+        nodes = dict.fromkeys(place.node for place in record.places if place.node)
+        return {
+            **({"gain": gain} if known else {}),
+            "last": _finite(last.report.get(self.objective)) if last else None,
+            "seconds": self.history.usage.trial_seconds(record.name),
+            "node": " ".join(nodes) or None,
+            "stopped_at": stopped[0] if stopped else None,
+            "needed": _finite(stopped[1].needed) if stopped else None,
+        }
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -228,7 +248,8 @@ def write_results(folder: Path) -> Results:
     columns = list(rows[0]) if rows else ["trial"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({**row, **{key: _digits(row[key]) for key in _SHORT if key in row}})
     write_atomically(folder / TABLE, text.getvalue())
     return results
 
@@ -236,6 +257,14 @@ def write_results(folder: Path) -> Results:
 def _when(score: Score | None) -> float:
     """The step of the report that a trial is judged by; infinite without one."""
     return score.step if score else math.inf
+
+
+def _digits(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _figures(mark: Report | None) -> Report | None:

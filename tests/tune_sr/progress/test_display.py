@@ -25,6 +25,7 @@ from rich.console import Console
 
 from tune_sr.ledger.events import TrialReported
 from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.reports import Judged
 from tune_sr.progress.display import Progress
 from tune_sr.progress.event_lines import event_line, opening_line
 from tune_sr.progress.live_table import render
@@ -103,6 +104,16 @@ def test_one_line_per_event(ledger):
         "trial 0003 step 120/300 psnr_y_db 28.00 (+0.53 over bicubic) continue",
         "study dfsr finished: 3 of 4 trials ended, best 28.81 (+1.34 over bicubic), trial 0000",
     ]
+
+
+def test_a_stop_says_what_was_needed(ledger):
+    begin(ledger)
+    add(ledger, 6)
+    ledger.append(reported(6, 60, 31.58, "stop", Judged(31.59, 31.74, 6, 7)))
+    assert told(ledger)[-1] == (
+        "trial 0006 step 60/300 psnr_y_db 31.58 (+4.11 over bicubic) "
+        "stop: 31.59, needed 31.74, 6th of 7"
+    )
 
 
 def test_what_a_resume_tells(ledger):
