@@ -21,6 +21,7 @@ from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.objective import AGREEMENT, QUALITY
 from tune_sr.objectives.score import Score, Scorer
 from tune_sr.results.confirmed import confirmed
+from tune_sr.results.verdict import Gain, gain, wobble
 from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
 from tune_sr.study.resume import load_stored_study
@@ -42,6 +43,8 @@ class Results:
     space: SearchSpace
     settings: StudySettings
     history: History
+    view: str | None = None
+    """The address of its page in MLflow, where this process has sent it."""
 
     @classmethod
     def load(cls, folder: Path) -> Results:
@@ -88,6 +91,12 @@ class Results:
         """The trial of the space's first point (the paper's setting); None without one."""
         return next(iter(self.history.trials.values()), None) if self.space.first_points else None
 
+    @property
+    def bicubic(self) -> float | None:
+        """Bicubic's PSNR on the study's photographs; None where it has none."""
+        bicubic = ((self.history.study or {}).get("marks") or {}).get("bicubic") or {}
+        return bicubic.get(QUALITY) if self.objective == QUALITY else None
+
     def score(self, record: TrialRecord) -> Score | None:
         """A trial's best report after the student's last growth, or its best one before that.
 
@@ -113,12 +122,29 @@ class Results:
             **self._front_described(),
             "bicubic": _figures(marks.get("bicubic")),
             "teacher": _figures(marks.get("teacher")),
-            **({} if (found := self._confirmed()) is None else {"confirmed": found}),
+            **({} if self._confirmed is None else {"confirmed": self._confirmed}),
+            **({} if self.gain is None else {"gain": self.gain.to_dict()}),
             "student_steps": sum(max(record.reports, default=0) for record in records),
             "seconds": round(self.history.usage.driver_seconds(), 1),
             "finished": self.history.finished,
         }
 
+    @cached_property
+    def gain(self) -> Gain | None:
+        """What the best trial gained over the first point, and whether that is shown.
+
+        None without a first point that has a score, and where it is the best trial itself.
+        """
+        best, first = self.best, self.first
+        if best is None or first is None or best is first:
+            return None
+        ours, theirs = self.score(best), self.score(first)
+        if ours is None or theirs is None:
+            return None
+        moves = wobble(self.history.trials.values(), self.objective)
+        return gain(ours.value, theirs.value, moves, len(self.scored()), self._confirmed)
+
+    @cached_property
     def _confirmed(self) -> dict[str, Any] | None:
         return confirmed(self.history, self._scorer, self.settings, self.first)
 
@@ -149,14 +175,12 @@ class Results:
 
     def _course(self, record: TrialRecord, score: Score | None) -> dict[str, Any]:
         """The columns of how a trial went: what it gained, where it ran, what stopped it."""
-        bicubic = ((self.history.study or {}).get("marks") or {}).get("bicubic") or {}
-        known = self.objective == QUALITY and self.objective in bicubic
-        gain = score.value - bicubic[self.objective] if known and score else None
+        gained = score.value - self.bicubic if score and self.bicubic is not None else None
         last = record.reports[max(record.reports)] if record.reports else None
         stopped = record.stopped_by
         nodes = dict.fromkeys(place.node for place in record.places if place.node)
         return {
-            **({"gain": gain} if known else {}),
+            **({} if self.bicubic is None else {"gain": gained}),
             "last": _finite(last.report.get(self.objective)) if last else None,
             "seconds": self.history.usage.trial_seconds(record.name),
             "node": " ".join(nodes) or None,

@@ -127,6 +127,9 @@ def test_the_summary_has_what_product_md_promises(ledger, space):
     assert summary == json.loads((ledger.path.parent / "summary.json").read_text())
     seconds = summary.pop("seconds")
     assert 0 <= seconds < 60
+    gain = summary.pop("gain")
+    assert (gain["db"], gain["verdict"]) == (pytest.approx(0.7), "not shown to be a gain")
+    assert gain["wobble_db"] == pytest.approx(0.45), "of 27.5, 27.2 and 27.8"
     assert summary == {
         "study": "toy",
         "objective": "psnr_y_db",
