@@ -490,6 +490,8 @@ def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, 
     summary = write_results(ledger.path.parent).summary()
     found = summary.pop("confirmed")
     seconds = summary.pop("seconds"), alone.pop("seconds")
+    gains = [each.pop("gain")["verdict"] for each in (alone, summary)]
+    assert gains == ["not shown to be a gain", "better"]
     assert summary == alone and len(seconds) == 2, "repeats change nothing else"
     assert json.loads((ledger.path.parent / "summary.json").read_text())["confirmed"] == found
     assert found["first"]["values"] == {"1": 27.6, "2": 27.7, "3": 27.5}
