@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Any
 
 from trainables.values import QUALITIES
+from tune_sr.execution.resources import local_workers
 from tune_sr.progress.display import Progress
 from tune_sr.progress.status import StudyOutline
 from tune_sr.schedulers.rungs import rungs
 from tune_sr.storage.layout import LEDGER
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.dry_run import expected_updates
 from tune_sr.tracking.store import TrackingStore
 from tune_sr.tracking.tracker import MlflowTracker
 
@@ -44,6 +46,7 @@ class Observers:
             cost=settings.objective.cost,
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
+            expected_steps=expected_updates(settings, config.space.budget, local_workers(config)),
             rungs=rungs(settings.scheduler, config.space.budget),
             configure=config.trial_config,
         )

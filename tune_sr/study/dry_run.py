@@ -27,6 +27,9 @@ SAMPLES = 4
 _SIMULATED = 20_000
 """Reports that are simulated at most; of a study with more, so many trials as make them."""
 
+_QUICK = 2_000
+"""The same where nobody asked for a plan: some tenths of a second."""
+
 _KEPT = 3
 """Checkpoints kept of each trial: the latest two and the best; of `pbt`, exploit steps as well."""
 
@@ -91,6 +94,12 @@ def simulate(
         completed=sum(record.state == "completed" for record in records),
         stopped=sum(record.state == "stopped" for record in records),
     )
+
+
+def expected_updates(settings: StudySettings, budget: BudgetConfig, concurrent: int) -> float:
+    """Student updates of a trial on average, on simulated curves, `concurrent` trials at a time."""
+    few = min(settings.trials, max(1, _QUICK // budget.reports))
+    return simulate(settings, budget, few, concurrent).student_steps / few
 
 
 def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.dry_run import SAMPLES, dry_run_text, simulate
+from tune_sr.study.dry_run import SAMPLES, dry_run_text, expected_updates, simulate
 from tune_sr.study.space_file import load_study
 
 SPACE = """\
@@ -175,3 +175,13 @@ def test_a_checkpoint_holds_what_is_trained_beside_the_student(tmp_path, ema):
     expected = checkpoint_bytes(run.config, student, run.teacher)
     # Above 1: CSD's student lies inside the wide network, and the file holds it once.
     assert 1.03 < expected / len(file.getvalue()) < 1.1
+
+
+def test_what_a_trial_takes_on_average_is_that_of_the_plan(config):
+    settings, budget = config.settings, config.space.budget
+    plan = simulate(settings, budget, settings.trials, 2)
+    assert 30 <= expected_updates(settings, budget, 2) == plan.student_steps / 9 < 100
+    whole = changed(config, trials=4).settings.model_copy(
+        update={"scheduler": SchedulerConfig(name="none")}
+    )
+    assert expected_updates(whole, budget, 2) == 100
