@@ -56,7 +56,9 @@ class Observers:
             TrackingStore.resolve(settings.tracking_uri, config.folder.parent),
             experiment=settings.experiment or config.space.name,
             params_of=lambda point: config.trial_config(point).model_dump(mode="json"),
+            growth_of=lambda point: max(config.trial_config(point).growth_steps(), default=0),
             summary_keys=(*QUALITIES, "ssim"),
+            objective=settings.objective.keys,
             tags={
                 "searcher": settings.searcher,
                 "scheduler": settings.scheduler.name,
@@ -72,6 +74,11 @@ class Observers:
         self._progress.start()
         self._tracker.start()
         return self
+
+    @property
+    def view(self) -> str | None:
+        """The address of the study's view in MLflow, after leaving; None where it was not sent."""
+        return self._tracker.view
 
     def stop_display(self) -> None:
         """Stop the display; what is printed from now on stands below its last table."""
