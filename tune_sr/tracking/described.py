@@ -9,8 +9,8 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from trainables.dotted import leaves
-from trainables.values import QUALITIES
 from tune_sr.cli.formatting import short_names
+from tune_sr.objectives.objective import QUALITY, Objective
 
 _NOTE = 15_000
 """Characters of an experiment's note: MLflow refuses more than 20,000."""
@@ -150,8 +150,8 @@ def verdict_line(summary: Mapping[str, Any]) -> str | None:
         summary: its `summary.json`.
     """
     best, bicubic = summary.get("best") or {}, summary.get("bicubic") or {}
-    key = next((each for each in QUALITIES if best.get(each) is not None), None)
-    if key is None:
+    key = Objective.parse(summary.get("objective", QUALITY)).value
+    if best.get(key) is None:
         return None
     line = f"best {best[key]:.2f} dB (trial {best['trial']})"
     if bicubic.get(key) is not None:
