@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -346,6 +347,17 @@ def test_a_resume_does_not_tell_the_past_again(ledger):
 def test_on_a_terminal_the_last_table_stays(ledger):
     text = followed(ledger, Terminal(), lambda: some_study(ledger))
     assert "best 28.81 dB" in text.rsplit("dfsr", 1)[-1]
+
+
+def test_no_colour_is_shown_to_who_asks_for_none(ledger, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    some_study(ledger)
+    colour = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])[;m]")
+    assert colour.search(followed(ledger, Terminal(), lambda: None))
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = followed(ledger, Terminal(), lambda: None)
+    assert not colour.search(plain) and "████" in plain
 
 
 def test_quiet_tells_nothing_but_what_is_wrong(ledger, capsys):
