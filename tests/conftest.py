@@ -73,6 +73,8 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies of this process are not sent to MLflow, which takes seconds of CPU for each."""
 
     class Untracked:
+        view = None
+
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
         def start(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The settings that all trials of one driver start share."""
+"""What a trial in a Ray process is given: the settings that all share, and its configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from trainables.checkpoints import Owner
 from trainables.config import TrialConfig
+from trainables.dotted import leaves, put
+from trainables.errors import ConfigError
 from trainables.run import RunImages
 
 
@@ -36,3 +38,24 @@ class Job:
     """The study whose checkpoints are used; None: all are."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Digests of the files that the study started with; see `trainables.digests`."""
+
+
+def configured(method: str, given: Mapping[str, Any]) -> TrialConfig:
+    """Convert Ray's `config` to the configuration of a method's trial.
+
+    Raises:
+        ConfigError: it cannot be used, or names another method.
+    """
+    nested: dict[str, Any] = {}
+    try:
+        for path, value in leaves(given):
+            put(nested, path, value)
+    except ValueError as error:
+        raise ConfigError("", str(error)) from None
+    section = nested.setdefault("method", {})
+    if not isinstance(section, dict):
+        raise ConfigError("method", f"takes a mapping; got {section!r}")
+    name = section.setdefault("name", method)
+    if name != method:
+        raise ConfigError("method.name", f"{name!r}, and this is the trainable of {method}")
+    return TrialConfig.parse(nested)

@@ -8,21 +8,21 @@ import logging
 import math
 import shutil
 import socket
+import time
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import ray
 import torch
 from ray import tune
 from ray.tune.result import DONE
 
 from trainables.checkpoints import newest_valid, write_checkpoint
-from trainables.config import TrialConfig
 from trainables.digests import check_weights
-from trainables.dotted import leaves, put
-from trainables.errors import ConfigError, Diverged, EnvironmentFault
-from trainables.job import Job
+from trainables.errors import Diverged, EnvironmentFault
+from trainables.job import Job, configured
 from trainables.marks import costs
 from trainables.memory import OUT_OF_MEMORY, lacks_memory
 from trainables.methods import METHODS
@@ -36,9 +36,10 @@ TRIAL, HEARD, CLONED, MICRO_BATCH = "trial", "heard", "cloned", "micro_batch"
 """Keys of Ray's `config` beside the searched values: the trial's name; the last step whose report
 the driver has recorded; for a copy, the source trial and the step it is copied at; and how many
 images pass through a network at a time (all, if absent)."""
-REPORT, FAILED, FAULT, NOTES = "report", "failed", "fault", "notes"
+REPORT, FAILED, FAULT, NOTES, PLACE = "report", "failed", "fault", "notes", "place"
 """Keys of a result: the report; or the reason of a failure, with `fault` if the machine or a file
-is to blame; and log warnings for the user."""
+is to blame; log warnings for the user; and in a trial's first result where it runs: the machine's
+name, the numbers of its GPUs (None: none) and when it began, in seconds since 1970."""
 
 
 class DistillTrainable(tune.Trainable):
@@ -52,6 +53,7 @@ class DistillTrainable(tune.Trainable):
     _saved: SavedRun | None
     _last: Report | None
     _costs: Report
+    _place: tuple[str, str | None, float] | None
 
     def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
         """Store what to train; the run is built in the first `step`, which can return a failure."""
@@ -82,6 +84,8 @@ class DistillTrainable(tune.Trainable):
                     result = {FAILED: f"{type(error).__name__}: {_first_line(error)}"}
                     early = not self._has_reported and is_fault(error, self._point)
                     result |= {FAULT: True} if early or isinstance(error, EnvironmentFault) else {}
+        if self._place is not None:
+            result[PLACE], self._place = self._place, None
         return {**result, NOTES: notes} if notes else result
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class DistillTrainable(tune.Trainable):
         self._micro_batch: int | None = self._point.pop(MICRO_BATCH, None)
         self._saved = self._last = None  # frees the trial before this one
         self._has_reported = False
+        self._place = socket.gethostname(), _gpus(), time.time()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's is unannotated
             # Also frees its GPU memory, which other trials may need.
             gc.collect()
@@ -192,7 +197,7 @@ class MethodTrainable(DistillTrainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Switch to another trial in the same process; raises as `setup`."""
-        configure = partial(_configured, self.method)
+        configure = partial(configured, self.method)
         config = configure(new_config)
         self._scales = config.student.scales
         self._keys = (config.quality, *(["ssim"] if config.heldout else []))
@@ -207,6 +212,7 @@ class MethodTrainable(DistillTrainable):
         them prefers NaN.
         """
         result = super().step()
+        result.pop(PLACE, None)
         run = self._saved.run if self._saved else None
         if (report := result.pop(REPORT, None)) is not None:
             return {**dict(report), **result, DONE: run is None or run.finished}
@@ -269,25 +275,11 @@ def register_trainables() -> None:
         tune.register_trainable(name, trainable_for(name))
 
 
-def _configured(method: str, given: Mapping[str, Any]) -> TrialConfig:
-    """Convert Ray's `config` to the configuration of a method's trial.
-
-    Raises:
-        ConfigError: it cannot be used, or names another method.
-    """
-    nested: dict[str, Any] = {}
-    try:
-        for path, value in leaves(given):
-            put(nested, path, value)
-    except ValueError as error:
-        raise ConfigError("", str(error)) from None
-    section = nested.setdefault("method", {})
-    if not isinstance(section, dict):
-        raise ConfigError("method", f"takes a mapping; got {section!r}")
-    name = section.setdefault("name", method)
-    if name != method:
-        raise ConfigError("method.name", f"{name!r}, and this is the trainable of {method}")
-    return TrialConfig.parse(nested)
+def _gpus() -> str | None:
+    """Return the numbers of the GPUs that Ray has given this process, as `0,1`; None: none."""
+    if not ray.is_initialized():
+        return None
+    return ",".join(ray.get_runtime_context().get_accelerator_ids().get("GPU", ())) or None
 
 
 def _first_line(error: Exception) -> str:

@@ -89,6 +89,7 @@ def without_ids(runs):
     plain = {}
     for key, run in runs.items():
         tags = {name: text for name, text in run["tags"].items() if "arent" not in name}
+        tags.pop("mlflow.note.content", None)  # it names the study's folder
         plain[key] = {**run, "id": None, "tags": tags}
     return plain
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, cycle
@@ -27,6 +29,7 @@ from trainables.ray_trainable import (
     FAULT,
     HEARD,
     NOTES,
+    PLACE,
     REPORT,
     TRIAL,
     DistillTrainable,
@@ -84,6 +87,16 @@ def test_it_reports_what_run_reports_also_as_the_second_trial_of_a_process(
     assert trainable.reset_config({TRIAL: "0001", "optimiser.lr": 0.01})
     expected = by_run(method, toy, images, optimiser={"lr": 0.01})
     assert [told(trainable.step()) for _ in range(3)] == expected
+
+
+def test_the_first_result_of_each_trial_says_where_it_runs(begin: Begin) -> None:
+    before, trainable = time.time(), begin("noise")
+    node, gpu, began = trainable.step()[PLACE]
+    assert (node, gpu) == (socket.gethostname(), None), "Ray has given no GPU"
+    assert before <= began <= time.time()
+    assert PLACE not in trainable.step()
+    trainable.reset_config({"trial": "0001"})
+    assert trainable.step()[PLACE][2] >= began
 
 
 def test_an_unreadable_file_is_the_machines_fault_until_there_is_a_report(

@@ -19,9 +19,10 @@ from tune_sr.ledger.events import (
     TrialReported,
     TrialRetried,
     TrialsTaken,
+    TrialStarted,
 )
 from tune_sr.ledger.history import repeat_name, trial_name
-from tune_sr.ledger.reports import Decision
+from tune_sr.ledger.reports import Decision, Judged
 
 NO_MARKS: Mapping[str, Any] = {"bicubic": None, "teacher": None}
 
@@ -82,13 +83,26 @@ def attempt(number: int, reason: str = "its process was lost", count: int = 2) -
     return TrialAttempt(trial=trial_name(number), attempt=count, reason=reason)
 
 
+def started(
+    number: int, node: str = "here", gpu: str | None = None, count: int = 1
+) -> TrialStarted:
+    """Attempt `count` of trial `number` has begun."""
+    return TrialStarted(trial=trial_name(number), node=node, gpu=gpu, attempt=count)
+
+
 def reported(
-    number: int, step: int, report: float | Mapping[str, Any], decision: Decision = "continue"
+    number: int,
+    step: int,
+    report: float | Mapping[str, Any],
+    decision: Decision = "continue",
+    judged: Judged | None = None,
 ) -> TrialReported:
     """A report of trial `number`; a number is its PSNR."""
     if not isinstance(report, Mapping):
         report = {"step": step, "psnr_y_db": report}
-    return TrialReported(trial=trial_name(number), step=step, report=report, decision=decision)
+    made = TrialReported(trial=trial_name(number), step=step, report=report, decision=decision)
+    made.judged = None if judged is None else judged.to_dict()
+    return made
 
 
 def cloned(

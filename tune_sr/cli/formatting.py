@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -55,3 +56,48 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Name quantities by the last part of their dotted paths; with the part before it if unclear.
+
+    >>> short_names(["method.w_R", "optimiser.lr", "generator.lr"])
+    {'method.w_R': 'w_R', 'optimiser.lr': 'optimiser.lr', 'generator.lr': 'generator.lr'}
+    """
+    last = {path: path.rpartition(".")[2] for path in dict.fromkeys(paths)}
+    several = Counter(last.values())
+    return {
+        path: name if several[name] == 1 else ".".join(path.split(".")[-2:])
+        for path, name in last.items()
+    }
+
+
+def cut_name(name: str, most: int) -> str:
+    """Cut the words of a name, the longest first, to three letters until it has `most` characters.
+
+    A name that is too long even so loses its end.
+
+    >>> cut_name("generator_lr", 8), cut_name("part_fraction", 8), cut_name("w_R", 8)
+    ('gen_lr', 'part_fra', 'w_R')
+    """
+    words = name.split("_")
+    while len("_".join(words)) > most and max(map(len, words)) > 3:
+        longest = max(range(len(words)), key=lambda place: len(words[place]))
+        words[longest] = words[longest][:3]
+    return "_".join(words)[:most]
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = ()) -> list[str]:
+    """Lines of rows of cells, columns two spaces apart, to the right but for those in `left`.
+
+    >>> aligned([["trial", "dB"], ["0", "31.5"]], left=[0])
+    ['trial    dB', '0      31.5']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Any
 
 from trainables.values import QUALITIES
+from tune_sr.execution.resources import local_workers
 from tune_sr.progress.display import Progress
 from tune_sr.progress.status import StudyOutline
 from tune_sr.schedulers.rungs import rungs
 from tune_sr.storage.layout import LEDGER
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.confirmation import most_repeats
+from tune_sr.study.dry_run import expected_updates
 from tune_sr.tracking.store import TrackingStore
 from tune_sr.tracking.tracker import MlflowTracker
 
@@ -45,6 +47,7 @@ class Observers:
             cost=settings.objective.cost,
             bicubic=values.get("bicubic"),
             teacher=values.get("teacher"),
+            expected_steps=expected_updates(settings, config.space.budget, local_workers(config)),
             rungs=rungs(settings.scheduler, config.space.budget),
             configure=config.trial_config,
         )
@@ -54,7 +57,9 @@ class Observers:
             TrackingStore.resolve(settings.tracking_uri, config.folder.parent),
             experiment=settings.experiment or config.space.name,
             params_of=lambda point: config.trial_config(point).model_dump(mode="json"),
+            growth_of=lambda point: max(config.trial_config(point).growth_steps(), default=0),
             summary_keys=(*QUALITIES, "ssim"),
+            objective=settings.objective.keys,
             tags={
                 "searcher": settings.searcher,
                 "scheduler": settings.scheduler.name,
@@ -70,6 +75,11 @@ class Observers:
         self._progress.start()
         self._tracker.start()
         return self
+
+    @property
+    def view(self) -> str | None:
+        """The address of the study's view in MLflow, after leaving; None where it was not sent."""
+        return self._tracker.view
 
     def stop_display(self) -> None:
         """Stop the display; what is printed from now on stands below its last table."""

@@ -101,7 +101,7 @@ def run_study(
     if signals.number is not None:
         raise Interrupted(signals.number)
     live.breaker.check()
-    return results
+    return replace(results, view=observers.view)
 
 
 @contextmanager
@@ -123,11 +123,12 @@ def _finish_again(
 ) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
     live = StudyState(guarded_ledger(config.folder, lock), config.settings.objective.keys)
-    with Observers(config, _references(config, prepared), quiet=quiet):
+    with Observers(config, _references(config, prepared), quiet=quiet) as observers:
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
             live.append(StudyEnded(finished=True))
-        return _write(config, prepared)
+        results = _write(config, prepared)
+    return replace(results, view=observers.view)
 
 
 def _references(config: StudyConfig, prepared: Prepared) -> ReferenceScores:

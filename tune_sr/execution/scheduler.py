@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.schedulers import FIFOScheduler
 
-from trainables.ray_trainable import FAILED, FAULT, NOTES, REPORT, TRIAL
+from trainables.ray_trainable import FAILED, FAULT, NOTES, PLACE, REPORT, TRIAL
 from tune_sr.execution.recovery import (
     Fault,
     Retry,
@@ -19,7 +19,7 @@ from tune_sr.execution.recovery import (
 )
 from tune_sr.execution.state import StudyState
 from tune_sr.execution.watchdog import Watchdog
-from tune_sr.ledger.events import State, TrialEnded, TrialReported
+from tune_sr.ledger.events import State, TrialEnded, TrialReported, TrialStarted
 from tune_sr.schedulers.decide import Decider
 from tune_sr.study.config import StudyConfig
 
@@ -64,6 +64,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         """Decide on a report; a trial that failed stops, and may begin again."""
         name = trial.config[TRIAL]
         self._watchdog.reported(name)
+        if PLACE in result:
+            self._note_start(name, *result[PLACE])
         for note in result.get(NOTES, ()):
             _log.warning("trial %s: %s", name, note)
         if FAULT in result:
@@ -75,9 +77,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             self._reporting.add(name)
             self._live.breaker.began(name)
         step = int(report["step"])
-        decision = self._decider.decide(name, step, report)
+        decision, judged = self._decider.judge(name, step, report)
         made_before = step in self._live.history.trials[name].reports
-        self._live.append(TrialReported(trial=name, step=step, report=report, decision=decision))
+        made = TrialReported(trial=name, step=step, report=report, decision=decision)
+        made.judged = None if judged is None else judged.to_dict()
+        self._live.append(made)
         if decision == "continue":
             return str(self.CONTINUE) if made_before else self._go_on(name, step)
         return self._end(name, "completed" if decision == "complete" else "stopped")
@@ -99,6 +103,12 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
                 ray.kill(trial.temporary_state.ray_actor)  # Ray then finds its process lost
         waiting = self._unplaced.values()  # Ray's own would look at every trial of the study
         return next((trial for trial in waiting if trial.status == trial.PENDING), None)
+
+    def _note_start(self, name: str, node: str, gpu: str | None, began: float) -> None:
+        """Write where an attempt runs, of which its first result is here."""
+        attempt = self._live.history.trials[name].attempts + 1
+        started = TrialStarted(trial=name, node=node, gpu=gpu, attempt=attempt, began=began)
+        self._live.append(started)
 
     def _go_on(self, name: str, step: int) -> str:
         """Continue a trial, or stop it for the searcher to issue it again as a copy of another."""

@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from types import UnionType
-from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, get_type_hints
 
+from tune_sr.ledger.json_types import check_of
 from tune_sr.ledger.reports import Decision
 
 Event = dict[str, Any]
@@ -125,6 +125,22 @@ class TrialAttempt(NewEvent):
 
 
 @dataclass(kw_only=True, slots=True)
+class TrialStarted(NewEvent):
+    """A trial has begun to run in a process; written as the first result of that process comes."""
+
+    kind: ClassVar[str] = "trial_started"
+    trial: str
+    node: str | None
+    """Name of the machine."""
+    gpu: str | None
+    """Numbers of the GPUs that Ray gave it there, such as `0` or `0,1`; None: none."""
+    attempt: int
+    """1 for the first attempt."""
+    began: float | None = None
+    """When the process turned to the trial by the clock of its machine, in seconds since 1970."""
+
+
+@dataclass(kw_only=True, slots=True)
 class TrialReported(NewEvent):
     """A trial was evaluated, and the scheduler decided how it goes on."""
 
@@ -134,6 +150,8 @@ class TrialReported(NewEvent):
     report: Mapping[str, float | None]
     """Figures by key; None on disk where a value is not finite."""
     decision: Decision
+    judged: Mapping[str, float | None] | None = None
+    """How it stood at a rung, as `Judged.to_dict`; None where the scheduler was not asked."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -181,7 +199,8 @@ class StudyEnded(NewEvent):
 KINDS: Mapping[str, type[NewEvent]] = {
     each.kind: each
     for each in (
-        *(StudyStarted, DriverStarted, TrialsTaken, TrialAdded, TrialAttempt, TrialReported),
+        *(StudyStarted, DriverStarted, TrialsTaken, TrialAdded, TrialAttempt, TrialStarted),
+        TrialReported,
         *(TrialCloned, TrialEnded, TrialRetried, StudyEnded),
     )
 }
@@ -199,41 +218,13 @@ class _Field(NamedTuple):
     """Whether it is left out where it is None."""
 
 
-def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """The check that a JSON value is of a type; an `int` is a count, from 0."""
-    inner = get_args(hint)
-    if hint is Any:
-        return lambda value: True
-    if get_origin(hint) is Literal:
-        return lambda value: isinstance(value, str) and value in inner
-    if get_origin(hint) in (Union, UnionType):
-        checks = [_check_of(each) for each in inner]
-        return lambda value: any(check(value) for check in checks)
-    if get_origin(hint) is Mapping:
-        check = _check_of(inner[1])
-        return lambda value: isinstance(value, Mapping) and all(map(check, value.values()))
-    if get_origin(hint) is list:
-        fits = _check_of(inner[0])
-        return lambda value: isinstance(value, list) and all(map(fits, value))
-    if hint is float:
-        return is_number
-    if hint is int:
-        return lambda value: is_number(value) and isinstance(value, int) and value >= 0
-    return lambda value: isinstance(value, hint)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; `true` is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _fields_of(kind: type[NewEvent]) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
     return tuple(
         _Field(
             each.name,
             each.metadata.get("key", each.name),
-            _check_of(hints[each.name] if each.metadata.get("checked", True) else Any),
+            check_of(hints[each.name] if each.metadata.get("checked", True) else Any),
             required=each.metadata.get("required", each.default is not None),
             omitted=each.default is None,
         )

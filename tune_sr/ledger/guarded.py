@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from tune_sr.ledger.events import TrialAttempt, TrialEnded, TrialReported
+from tune_sr.ledger.events import TrialAttempt, TrialEnded, TrialReported, TrialStarted
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.storage.layout import LEDGER
 from tune_sr.storage.lock import DriverLock, StudyLostError
 
-_FREQUENT = {TrialReported.kind, TrialEnded.kind, TrialAttempt.kind}
+_FREQUENT = {TrialStarted.kind, TrialReported.kind, TrialEnded.kind, TrialAttempt.kind}
 """Kinds for which it is enough that the lock was touched some seconds ago."""
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_sr.ledger import events as kinds
-from tune_sr.ledger.events import Event, State, is_number, typed
-from tune_sr.ledger.reports import Reported, pack
+from tune_sr.ledger.events import Event, State, typed
+from tune_sr.ledger.json_types import is_number
+from tune_sr.ledger.reports import Judged, Reported, pack
 from tune_sr.ledger.usage import Usage
 
 _ENDED_BY: Mapping[str, State] = {"stop": "stopped", "complete": "completed"}
@@ -33,6 +34,24 @@ class Taken(NamedTuple):
     point: Mapping[str, Any]
     score: float
 
+    @staticmethod
+    def fits(read: Mapping[str, Any]) -> bool:
+        """Whether an object read from JSON is one."""
+        point, score = read.get("point"), read.get("score")
+        return set(read) == set(Taken._fields) and isinstance(point, Mapping) and is_number(score)
+
+
+class Place(NamedTuple):
+    """Where one attempt of a trial ran."""
+
+    attempt: int
+    """1 for the first one."""
+    node: str | None
+    gpu: str | None
+    """Numbers of its GPUs on that machine; None: none."""
+    began: float
+    """When it began, in seconds since 1970."""
+
 
 @dataclass(slots=True)
 class TrialRecord:
@@ -54,6 +73,8 @@ class TrialRecord:
     caveat: str | None = None
     """What must be known to hold its result against the paper's; None if nothing."""
     clones: list[Clone] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    """Where its attempts ran, in order; empty in ledgers of earlier versions."""
     added_at: float = 0.0
     ended_at: float | None = None
     """When it got its state; None while it runs."""
@@ -62,8 +83,20 @@ class TrialRecord:
     retries: int = 0
     """How often it was opened again after it had failed."""
     repeats: str | None = None
-    """What it repeats with another seed: a trial, or one with a quantity set back, see
-    `repeated_trial`; None for a trial of the search."""
+    """What it repeats with another seed: a trial, or one with a quantity set back, by the names of
+    `repeats`; None for a trial of the search."""
+
+    @property
+    def stopped_by(self) -> tuple[int, Judged] | None:
+        """The step of the rung that stopped it, and how it stood there.
+
+        None where none did, and in ledgers of earlier versions.
+        """
+        step = max(self.reports, default=None)
+        if self.state != "stopped" or step is None:
+            return None
+        judged = self.reports[step].judged
+        return None if judged is None else (step, judged)
 
     def point_at(self, step: float) -> Mapping[str, Any]:
         """The point that the report at `step` was made with."""
@@ -145,11 +178,7 @@ class History:
                 self.finished = False
                 self.usage.start(time, (settings or {}).get("gpus_per_trial", 0.0))
             case kinds.TrialsTaken(trials=trials):
-                self.taken = [
-                    Taken(each["point"], each["score"])
-                    for each in trials
-                    if isinstance(each.get("point"), Mapping) and is_number(each.get("score"))
-                ]
+                self.taken = [Taken(**each) for each in trials if Taken.fits(each)]
             case kinds.StudyEnded(finished=finished):
                 self.finished = finished
                 self.usage.release_all(time)
@@ -199,6 +228,9 @@ class History:
                 record = self.trials[name]
                 record.attempts += 1
                 record.micro_batch = micro_batch or record.micro_batch
+            case kinds.TrialStarted(trial=name, node=node, gpu=gpu, attempt=attempt, began=began):
+                place = Place(attempt, node, gpu, time if began is None else began)
+                self.trials[name].places.append(place)
             case kinds.TrialCloned() as clone:
                 record = self.trials[clone.trial]
                 record.clones.append(Clone(clone.step, clone.source, record.point, record.caveat))
@@ -224,7 +256,8 @@ class History:
         report = {key: math.nan if (value := values[key]) is None else value for key in keys}
         if not isinstance(record.reports, dict):  # packed: it had ended before
             record.reports = dict(record.reports)
-        record.reports[made.step] = Reported(report, made.decision, time)
+        judged = Judged.from_dict(made.judged)
+        record.reports[made.step] = Reported(report, made.decision, time, judged)
         self.reached[made.step].append(record)
         if record.state is None and made.decision in _ENDED_BY:
             record.end(time, _ENDED_BY[made.decision])
@@ -249,21 +282,6 @@ class History:
 def repeat_name(trial: str, number: int) -> str:
     """The name of repeat `number`, from 1, of a trial: `0003.s1`."""
     return f"{trial}.s{number}"
-
-
-def ablated_name(trial: str, path: str) -> str:
-    """The name of a trial with one quantity set back to the first point's: `0003.optimiser.lr`."""
-    return f"{trial}.{path}"
-
-
-def repeated_trial(repeats: str) -> tuple[str, str | None]:
-    """The trial that a repeat repeats, and the quantity that is set back in it, if any.
-
-    >>> repeated_trial("0003.optimiser.lr"), repeated_trial("0003")
-    (('0003', 'optimiser.lr'), ('0003', None))
-    """
-    trial, _, path = repeats.partition(".")
-    return trial, path or None
 
 
 def trial_name(number: int) -> str:

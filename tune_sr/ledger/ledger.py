@@ -15,13 +15,14 @@ from tune_sr.ledger.events import (
     StudyStarted,
     TrialEnded,
     TrialReported,
+    TrialStarted,
     json_line,
 )
 from tune_sr.ledger.reading import Reader
 from tune_sr.storage.append_file import AppendOnlyFile
 from tune_sr.storage.layout import LEDGER
 
-_SYNCED_LATER = {TrialReported.kind, TrialEnded.kind}
+_SYNCED_LATER = {TrialStarted.kind, TrialReported.kind, TrialEnded.kind}
 """Kinds that are synced to the disk within 0.2 s, not at once. Losing one to a power cut is safe:
 its trial's checkpoint holds the report, and the first event that depends on either, the next
 `trial_added`, is synced at once."""
@@ -62,7 +63,7 @@ class Ledger:
         """Write one event; where the disk is full, wait until it is not, with a log warning.
 
         On return the line survives a crash of this process. It survives a power cut too, except
-        `reported` and `trial_ended`, which are synced within 0.2 s.
+        `trial_started`, `reported` and `trial_ended`, which are synced within 0.2 s.
 
         Args:
             event: what happened. A number that is not finite is written as null, since JSON has

@@ -7,8 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tune_sr.ledger.events import FIELDS, Event, TrialAdded, is_number, parse_line
-from tune_sr.ledger.history import repeat_name, repeated_trial, trial_name
+from tune_sr.ledger.events import FIELDS, Event, TrialAdded, parse_line
+from tune_sr.ledger.history import repeat_name, trial_name
+from tune_sr.ledger.json_types import is_number
+from tune_sr.ledger.repeats import repeated_trial
 
 _log = logging.getLogger(__name__)
 

@@ -30,6 +30,8 @@ class Usage:
     """GPU-seconds of trials that hold no GPU any more."""
     _since: dict[str, float] = field(default_factory=dict)
     """When each trial that holds its GPUs was issued."""
+    _seconds: dict[str, float] = field(default_factory=dict)
+    """By trial: seconds of its attempts that are over."""
 
     def start(self, time: float, gpus_per_trial: float) -> None:
         """Begin to count for a new driver; the one before it ended with its last event."""
@@ -47,12 +49,20 @@ class Usage:
         """Take a trial's GPUs back, if it has any."""
         since = self._since.pop(trial, None)
         if since is not None:
-            self._spent += self._gpus * max(0.0, time - since)
+            seconds = max(0.0, time - since)
+            self._seconds[trial] = self._seconds.get(trial, 0.0) + seconds
+            self._spent += self._gpus * seconds
 
     def release_all(self, time: float) -> None:
         """Take the GPUs of all trials back."""
         for trial in list(self._since):
             self.release(trial, time)
+
+    def trial_seconds(self, trial: str) -> float:
+        """Seconds that a trial's attempts have taken, up to the last event; 0 before the first."""
+        since = self._since.get(trial)
+        running = 0.0 if since is None else max(0.0, self.last - since)
+        return self._seconds.get(trial, 0.0) + running
 
     def driver_seconds(self) -> float:
         """Seconds that drivers have worked, each from its start to its last event."""

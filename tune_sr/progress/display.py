@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-_OTHER_LINES = 8
+_OTHER_LINES = 9
 """Lines of the live table that are not trials: title, marks, best, head, what is left out."""
 
 

@@ -9,6 +9,7 @@ from tune_sr.cli.formatting import format_value
 from tune_sr.ledger import events as kinds
 from tune_sr.ledger.events import Event, typed
 from tune_sr.ledger.history import TrialRecord
+from tune_sr.ledger.reports import Judged
 from tune_sr.progress.status import StudyStatus
 
 
@@ -42,11 +43,13 @@ def _line(status: StudyStatus, event: Event) -> str | None:
             return f"trial {name} attempt {count}: {reason}"
         case kinds.TrialRetried(trial=name, reason=reason):
             return f"trial {name} is tried again; it had failed: {reason}"
-        case kinds.TrialReported(trial=name, step=step, report=report, decision=decision):
+        case kinds.TrialReported(trial=name, step=step, report=report, decision=decision) as made:
             value = report.get(outline.objective)
             figure = "none" if value is None else status.figure(record(name), value)
             where = f"step {step}/{outline.steps} {outline.objective}"
-            return f"trial {name} {where} {figure} {decision}"
+            judged = Judged.from_dict(made.judged) if decision == "stop" else None
+            how = f"{decision}: {judged}" if judged else decision
+            return f"trial {name} {where} {figure} {how}"
         case kinds.TrialCloned(trial=name, source=source, point=point):
             line = f"trial {name} goes on as a copy of {source}{_point(point)}"
             return "\n".join((line, *_new_footnote(status, record(name))))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.cli.formatting import footnote_marks
-from tune_sr.ledger.events import Event
+from tune_sr.ledger import events as kinds
+from tune_sr.ledger.events import Event, typed
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.objectives.objective import Objective
 from tune_sr.objectives.score import Scorer
+from tune_sr.progress.time_left import study_updates_left
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -33,6 +36,8 @@ class StudyOutline:
     bicubic: float | None = None
     teacher: float | None = None
     """The objective's two reference scores, in dB; None where there is none."""
+    expected_steps: float | None = None
+    """Student updates of a trial on average, on simulated curves; None: all of them."""
     rungs: tuple[int, ...] = ()
     """Student steps at which the scheduler may stop a trial."""
     configure: Callable[[Mapping[str, Any]], TrialConfig] | None = None
@@ -55,14 +60,23 @@ class StudyStatus:
         self.outline = outline
         self.history = History(keys=objective.keys)
         self._scorer = Scorer(objective, outline.configure)
-        self._work_before = 0.0
+        self._updates_before = 0
+        self._first: float | None = None
+        """When this driver issued its first trial."""
+        self._latest = 0.0
+        """When the latest report came."""
 
     def apply(self, event: Event) -> bool:
         """Take an event into account; return whether it repeats a report."""
         starts, repeats = self.history.starts, self.history.repeats
         self.history.apply(event)
+        match typed(event):
+            case kinds.TrialAdded() | kinds.TrialAttempt() if self._first is None:
+                self._first = event["time"]
+            case kinds.TrialReported():
+                self._latest = event["time"]
         if self.history.starts > starts:
-            self._work_before = self.work_done()
+            self._updates_before, self._first = self._updates(), None
         return self.history.repeats > repeats
 
     @property
@@ -109,17 +123,43 @@ class StudyStatus:
         """How many trials have ended, in whatever way."""
         return sum(record.state is not None for record in self.history.trials.values())
 
-    def work_done(self) -> float:
-        """Trials' worth of work: an ended trial is one, however early it ended."""
-        return sum(
-            1.0 if record.state else min(1.0, max(record.reports, default=0) / self.outline.steps)
-            for record in self.history.all_records()
-        )
+    def last_value(self, record: TrialRecord) -> float | None:
+        """The objective in a trial's latest report; None where it is not finite, or has none."""
+        if not record.reports:
+            return None
+        value = record.reports[max(record.reports)].report.get(self.outline.objective, math.nan)
+        return value if math.isfinite(value) else None
 
     def seconds_left(self, now: float) -> float | None:
-        """How long the rest takes at the pace since this driver started; None: not known yet."""
-        done = self.work_done()
-        if self.began is None or done <= self._work_before or self.history.finished:
+        """How long the rest takes at the pace since this driver's first trial; None: not known yet.
+
+        The pace is that of all trials which run at a time together, up to the latest report, so
+        that the estimate falls between two reports as time passes. What is left is estimated from
+        the trials that have ended and, before them, from simulated curves.
+        """
+        done = self._updates() - self._updates_before
+        if self._first is None or done <= 0 or self.history.finished:
             return None
-        pace = (now - self.began) / (done - self._work_before)
-        return max(0.0, pace * (self.outline.trials + self.outline.repeats - done))
+        pace = max(0.0, self._latest - self._first) / done
+        return max(0.0, pace * self._updates_left() - max(0.0, now - self._latest))
+
+    def _updates(self) -> int:
+        return sum(map(_updates_of, self.history.all_records()))
+
+    def _updates_left(self) -> float:
+        outline, confirmation = self.outline, self.history.confirmation
+        trials = self.history.trials.values()
+        left = study_updates_left(
+            [_updates_of(record) for record in trials if record.state is None],
+            [_updates_of(record) for record in trials if record.state is not None],
+            outline.trials,
+            outline.steps,
+            outline.expected_steps or outline.steps,
+        )
+        begun = [] if confirmation is None else list(confirmation.trials.values())
+        made = sum(_updates_of(each) if each.state is None else outline.steps for each in begun)
+        return left + max(0, outline.repeats * outline.steps - made)
+
+
+def _updates_of(record: TrialRecord) -> int:
+    return max(record.reports, default=0)

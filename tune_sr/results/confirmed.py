@@ -9,7 +9,7 @@ from dataclasses import asdict
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from tune_sr.ledger.history import repeated_trial
+from tune_sr.ledger.repeats import repeated_trial
 from tune_sr.results.paired import paired_difference
 
 if TYPE_CHECKING:

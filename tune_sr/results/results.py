@@ -21,6 +21,7 @@ from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.objective import AGREEMENT, QUALITY
 from tune_sr.objectives.score import Score, Scorer
 from tune_sr.results.confirmed import confirmed
+from tune_sr.results.verdict import Gain, gain, wobble
 from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import SUMMARY, TABLE
 from tune_sr.study.resume import load_stored_study
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tune_sr.study.settings import StudySettings
 
 _CHANGE = "generator_change"
+_SHORT = ("gain", "last", "seconds", "needed")
+"""Columns of `results.csv` that are written in six digits."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Results:
     space: SearchSpace
     settings: StudySettings
     history: History
+    view: str | None = None
+    """The address of its page in MLflow, where this process has sent it."""
 
     @classmethod
     def load(cls, folder: Path) -> Results:
@@ -86,6 +91,12 @@ class Results:
         """The trial of the space's first point (the paper's setting); None without one."""
         return next(iter(self.history.trials.values()), None) if self.space.first_points else None
 
+    @property
+    def bicubic(self) -> float | None:
+        """Bicubic's PSNR on the study's photographs; None where it has none."""
+        bicubic = ((self.history.study or {}).get("marks") or {}).get("bicubic") or {}
+        return bicubic.get(QUALITY) if self.objective == QUALITY else None
+
     def score(self, record: TrialRecord) -> Score | None:
         """A trial's best report after the student's last growth, or its best one before that.
 
@@ -111,12 +122,29 @@ class Results:
             **self._front_described(),
             "bicubic": _figures(marks.get("bicubic")),
             "teacher": _figures(marks.get("teacher")),
-            **({} if (found := self._confirmed()) is None else {"confirmed": found}),
+            **({} if self._confirmed is None else {"confirmed": self._confirmed}),
+            **({} if self.gain is None else {"gain": self.gain.to_dict()}),
             "student_steps": sum(max(record.reports, default=0) for record in records),
             "seconds": round(self.history.usage.driver_seconds(), 1),
             "finished": self.history.finished,
         }
 
+    @cached_property
+    def gain(self) -> Gain | None:
+        """What the best trial gained over the first point, and whether that is shown.
+
+        None without a first point that has a score, and where it is the best trial itself.
+        """
+        best, first = self.best, self.first
+        if best is None or first is None or best is first:
+            return None
+        ours, theirs = self.score(best), self.score(first)
+        if ours is None or theirs is None:
+            return None
+        moves = wobble(self.history.trials.values(), self.objective)
+        return gain(ours.value, theirs.value, moves, len(self.scored()), self._confirmed)
+
+    @cached_property
     def _confirmed(self) -> dict[str, Any] | None:
         return confirmed(self.history, self._scorer, self.settings, self.first)
 
@@ -140,9 +168,25 @@ class Results:
                     **self._change(score),
                     **({"front": record.name in unbeaten} if self.cost else {}),
                     **{path: point.get(path) for path in self.space.dimensions},
+                    **self._course(record, score),
                 }
             )
         return rows
+
+    def _course(self, record: TrialRecord, score: Score | None) -> dict[str, Any]:
+        """The columns of how a trial went: what it gained, where it ran, what stopped it."""
+        gained = score.value - self.bicubic if score and self.bicubic is not None else None
+        last = record.reports[max(record.reports)] if record.reports else None
+        stopped = record.stopped_by
+        nodes = dict.fromkeys(place.node for place in record.places if place.node)
+        return {
+            **({} if self.bicubic is None else {"gain": gained}),
+            "last": _finite(last.report.get(self.objective)) if last else None,
+            "seconds": self.history.usage.trial_seconds(record.name),
+            "node": " ".join(nodes) or None,
+            "stopped_at": stopped[0] if stopped else None,
+            "needed": _finite(stopped[1].needed) if stopped else None,
+        }
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -228,7 +272,8 @@ def write_results(folder: Path) -> Results:
     columns = list(rows[0]) if rows else ["trial"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({**row, **{key: _digits(row[key]) for key in _SHORT if key in row}})
     write_atomically(folder / TABLE, text.getvalue())
     return results
 
@@ -236,6 +281,14 @@ def write_results(folder: Path) -> Results:
 def _when(score: Score | None) -> float:
     """The step of the report that a trial is judged by; infinite without one."""
     return score.step if score else math.inf
+
+
+def _digits(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _figures(mark: Report | None) -> Report | None:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from tune_sr.ledger.history import History, TrialRecord
-from tune_sr.ledger.reports import Decision
+from tune_sr.ledger.reports import Decision, Judged
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
-from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig, best_until
+from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig, best_until, rank_among
 from tune_sr.schedulers.rungs import bracket_of, bracket_shares, rungs
 
 if TYPE_CHECKING:
     from trainables.config import BudgetConfig
+
+
+class Ruling(NamedTuple):
+    """What a scheduler decides on a report."""
+
+    decision: Decision
+    judged: Judged | None = None
+    """How the trial stood; None where the report is at no rung, or the rule stops no trial."""
 
 
 class Decider:
@@ -55,10 +63,14 @@ class Decider:
         self._with_costs = defaultdict(list)
 
     def decide(self, trial: str, step: int, report: Mapping[str, float]) -> Decision:
-        """Decide whether a trial continues after its report at `step`.
+        """Return the decision of `judge`."""
+        return self.judge(trial, step, report).decision
 
-        Pure: the same ledger and the same report give the same decision, live or on resume. A
-        report that the ledger already holds gets its recorded decision.
+    def judge(self, trial: str, step: int, report: Mapping[str, float]) -> Ruling:
+        """Decide whether a trial continues after its report at `step`, and how it stands there.
+
+        Pure: the same ledger and the same report give the same ruling, live or on resume. A report
+        that the ledger already holds gets what is recorded of it.
 
         Args:
             trial: the name of a trial of the history.
@@ -66,22 +78,31 @@ class Decider:
             report: key to value; NaN counts as worst.
 
         Returns:
-            `complete` at the end of the budget, else `stop` or `continue`.
+            The decision: `complete` at the end of the budget, else `stop` or `continue`; and at a
+            rung how the trial stood.
         """
         record = self._history.trials[trial]
         earlier = record.reports.get(step)
         if earlier is not None:
-            return earlier.decision
+            return Ruling(earlier.decision, earlier.judged)
         if step >= self._budget.steps:
-            return "complete"
+            return Ruling("complete")
         bracket = self._bracket(record)
         if step not in self._rungs[bracket]:
-            return "continue"
+            return Ruling("continue")
         own = max(best_until(record, step, self._value), _or_worst(report[self._value]))
         others = self._others(step, bracket)
         if self._cost is not None:
             others = self._at_most_as_costly(step, bracket, report[self._cost])
-        return "continue" if self._rule.continues(self._scheduler, own, others) else "stop"
+        goes_on = self._rule.continues(self._scheduler, own, others)
+        return Ruling("continue" if goes_on else "stop", self._judged(own, others))
+
+    def _judged(self, own: float, others: Sequence[float]) -> Judged | None:
+        if self._rule.needed is None:
+            return None
+        needed = self._rule.needed(self._scheduler, others)
+        value = own if math.isfinite(own) else math.nan
+        return Judged(value, needed, rank_among(own, others), len(others) + 1)
 
     def _others(self, step: int, bracket: int) -> list[float]:
         """Return the compared values of the bracket's trials that reported at `step`, ascending."""

@@ -91,11 +91,7 @@ def median(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> b
     >>> median(SchedulerConfig(name="median"), 30.0, [29.0, 30.0, 31.0])
     True
     """
-    del scheduler  # the rule has no parameter of its own
-    if own == -math.inf or not others:
-        return own > -math.inf
-    middle = len(others) // 2
-    return own >= (others[middle] + others[-middle - 1]) / 2
+    return own > -math.inf and own >= median_needed(scheduler, others)
 
 
 def pbt(scheduler: SchedulerConfig, own: float, others: Sequence[float]) -> bool:
@@ -141,12 +137,56 @@ def _powers(scheduler: SchedulerConfig, reports: int) -> Sequence[int]:
     return counts
 
 
+def quantile_needed(scheduler: SchedulerConfig, others: Sequence[float]) -> float:
+    """Return the smallest value with which `asha` lets a trial continue.
+
+    The quantile that `asha` compares with includes the trial's own value; a value reaches it
+    exactly if it reaches this one of the others.
+
+    Args:
+        scheduler: its `reduction_factor` is eta.
+        others: as `asha` takes them.
+
+    Returns:
+        -inf where every finite value will do.
+
+    >>> quantile_needed(SchedulerConfig(), [29.0, 31.0])
+    31.0
+    """
+    first = bisect_right(others, -math.inf)
+    eta = scheduler.reduction_factor
+    rank = math.ceil((len(others) - first) * (eta - 1) / eta)
+    return others[first + rank - 1] if rank else -math.inf
+
+
+def median_needed(scheduler: SchedulerConfig, others: Sequence[float]) -> float:
+    """Return the smallest value with which `median` lets a trial continue.
+
+    >>> median_needed(SchedulerConfig(name="median"), [29.0, 30.0, 31.0])
+    30.0
+    """
+    del scheduler  # the rule has no parameter of its own
+    middle = len(others) // 2
+    return (others[middle] + others[-middle - 1]) / 2 if others else -math.inf
+
+
+def rank_among(own: float, others: Sequence[float]) -> int:
+    """Return the place of `own` among `others` (ascending) and itself: 1 is the largest.
+
+    >>> rank_among(30.0, [29.0, 30.0, 31.0])
+    2
+    """
+    return 1 + len(others) - bisect_right(others, own)
+
+
 class Rule(NamedTuple):
     """The functions and properties that define one scheduler."""
 
     continues: Callable[[SchedulerConfig, float, Sequence[float]], bool]
     """Whether a trial continues, from the parameters, the trial's best value so far and the other
     trials' `compared_value`s, ascending."""
+    needed: Callable[[SchedulerConfig, Sequence[float]], float] | None = None
+    """The smallest value with which it continues, for the ledger; None: the rule stops no trial."""
     rungs: Callable[[SchedulerConfig, int], Sequence[int]] = _powers
     """The reports at which `continues` is evaluated, from the parameters and the number of reports
     of a whole trial."""
@@ -163,10 +203,11 @@ class Rule(NamedTuple):
 
 
 SCHEDULERS: dict[str, Rule] = {
-    "asha": Rule(asha),
-    "hyperband": Rule(hyperband, brackets=True),
+    "asha": Rule(asha, quantile_needed),
+    "hyperband": Rule(hyperband, quantile_needed, brackets=True),
     "median": Rule(
         median,
+        median_needed,
         rungs=lambda scheduler, reports: range(scheduler.grace_period, reports),
         compared_value=average_until,
         uses_reduction_factor=False,

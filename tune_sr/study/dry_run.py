@@ -29,6 +29,9 @@ SAMPLES = 4
 _SIMULATED = 20_000
 """Reports that are simulated at most; of a study with more, so many trials as make them."""
 
+_QUICK = 2_000
+"""The same where nobody asked for a plan: some tenths of a second."""
+
 _KEPT = 3
 """Checkpoints kept of each trial: the latest two and the best; of `pbt`, exploit steps as well."""
 
@@ -49,6 +52,13 @@ def dry_run_text(config: StudyConfig, concurrent: int) -> str:
         "the work to expect": _work_shown(config, concurrent, points),
     }
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in parts.items())
+
+
+def expected_updates(settings: StudySettings, budget: BudgetConfig, concurrent: int) -> float:
+    """Student updates of a trial on average, on simulated curves, `concurrent` trials at a time."""
+    few = min(settings.trials, max(1, _QUICK // budget.reports))
+    trials = simulate(settings, budget, few, concurrent, _invented(settings, budget)).trials
+    return sum(max(each.reports) for each in trials.values()) / few
 
 
 def _first_points(config: StudyConfig, count: int) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Sends a study's ledger to MLflow, from a process of its own. Imports ledger, storage and cli."""
+"""Sends a study's ledger to MLflow, from a process of its own. Imports ledger and objectives."""

@@ -9,20 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.storage.layout import BEST_FILES, STUDY_FILES
+from tune_sr.tracking.described import (
+    EXPERIMENT_END,
+    ImageSet,
+    caveat_tag,
+    cut,
+    experiment_note,
+    image_sets,
+    run_name,
+    short_labels,
+    study_note,
+    study_params,
+    verdict_line,
+)
 from tune_sr.tracking.runs import (
     MetricPoint,
     StudyRun,
     TrialRun,
     read_summary,
-    short_labels,
     summary_points,
 )
+from tune_sr.tracking.saved_view import STUDY, TRIAL, view_link, view_state, view_tag
 from tune_sr.tracking.store import TrackingStore
 
 _BATCH = 1000
 """Most metrics that MLflow accepts in one request."""
-_VALUE_LIMIT = 500
-"""Characters kept of a parameter's or tag's value: MLflow refuses more than 6,000 of them."""
+_PARAMS = 100
+"""Most parameters that it accepts in one request."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -30,7 +43,7 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that keeps mlflow from sending usage data and from waiting for minutes."""
-_STUDY, _TRIAL, _IDENTITY = "tune_sr.study", "tune_sr.trial", "tune_sr.study_id"
+_IDENTITY, _LINE, _NOTE = "tune_sr.study_id", "tune_sr.outcome.", "mlflow.note.content"
 
 
 class MlflowRuns:
@@ -57,6 +70,10 @@ class MlflowRuns:
         with store.locked():
             self._client = MlflowClient(tracking_uri=store.uri)
             self._experiment_id = self._experiment(experiment, store.artifacts)
+        self._store = store
+        self._view: str | None = None
+        self._images: list[ImageSet] = []
+        self._of_study = ""
         self._found: dict[str, Any] = {}
         self._tags: dict[str, str] = {}
         self.parent: str | None = None
@@ -72,21 +89,26 @@ class MlflowRuns:
             tags: tags of the parent run.
         """
         assert study_run.study is not None
-        self._tags = {_STUDY: str(study_run.study["name"]), _IDENTITY: study_run.identity}
-        for run in self._search(f"tags.`{_IDENTITY}` = '{study_run.identity}'"):
-            name = run.data.tags.get(_TRIAL, "")
+        self._tags = {STUDY: str(study_run.study["name"]), _IDENTITY: study_run.identity}
+        self._of_study = f"tags.`{_IDENTITY}` = '{study_run.identity}'"
+        for run in self._search(self._of_study):
+            name = run.data.tags.get(TRIAL, "")
             if name in self._found:
                 self._client.delete_run(run.info.run_id)
             else:
                 self._found[name] = run
         parent_tags = {**self._tags, **tags}
+        self._images = image_sets(study_run.study)
         parent = self._found.pop("", None)
         if parent is None:
             began, name = round(1000 * study_run.study["time"]), study_run.study["name"]
             parent = self._client.create_run(self._experiment_id, began, parent_tags, run_name=name)
         elif parent.info.status != "RUNNING":
             self._client.update_run(parent.info.run_id, status="RUNNING")
-        self._log(parent.info.run_id, tags=parent_tags)
+        self._log_images(parent)
+        params = study_params(study_run.study["space"])
+        missing = {key: value for key, value in params.items() if key not in parent.data.params}
+        self._log(parent.info.run_id, tags=parent_tags, params=missing)
         self.parent = parent.info.run_id
 
     def open(self, trial: TrialRun, params: Mapping[str, Any]) -> None:
@@ -100,9 +122,9 @@ class MlflowRuns:
         """
         run = self._found.pop(trial.name, None)
         if run is None:
-            tags = {**self._tags, **short_labels(params), _TRIAL: trial.name}
+            tags = {**self._tags, **short_labels(params), TRIAL: trial.name}
             tags |= {"mlflow.parentRunId": str(self.parent), **trial.tags}
-            began, name = trial.added_ms, f"{self._tags[_STUDY]} {trial.name}"
+            began, name = trial.added_ms, run_name(trial.name, trial.point)
             run = self._client.create_run(self._experiment_id, began, tags, run_name=name)
         trial.run_id = run.info.run_id
         if trial.state is not None and run.data.tags.get("state") == trial.state:
@@ -111,11 +133,17 @@ class MlflowRuns:
                 return
         elif run.info.status != "RUNNING":
             self._client.update_run(trial.run_id, status="RUNNING")
+        self._log_images(run)
         missing = {key: value for key, value in params.items() if key not in run.data.params}
         self._log(trial.run_id, params=missing)
 
-    def send(self, trial: TrialRun) -> None:
-        """Send what a trial's run lacks, the end last: a run that holds the end lacks nothing."""
+    def send(self, trial: TrialRun, outcome: Sequence[MetricPoint] = ()) -> None:
+        """Send what a trial's run lacks, the end last: a run that holds the end lacks nothing.
+
+        Args:
+            trial: a trial with a `run_id`.
+            outcome: its `outcome`, sent with its end.
+        """
         if trial.complete:
             return
         assert trial.run_id is not None
@@ -129,7 +157,8 @@ class MlflowRuns:
             trial.sent += taken
         if trial.state is not None:
             reason = {"reason": trial.reason} if trial.reason else {}
-            self._log(trial.run_id, tags={"state": trial.state, **reason, **trial.tags})
+            ended = {"state": trial.state, **reason, **trial.tags}
+            self._log(trial.run_id, points=outcome, tags=ended)
             status = "FAILED" if trial.state == "failed" else "FINISHED"
             self._client.set_terminated(trial.run_id, status, trial.ended_ms)
             trial.complete, trial.reports = True, {}
@@ -147,9 +176,11 @@ class MlflowRuns:
             self._client.set_terminated(trial.run_id, "KILLED", study_run.last_ms)
         summary = read_summary(folder)
         chosen = summary.get("best") or {}
-        tags = _caveat(chosen.get("caveat"))
+        tags = caveat_tag(chosen.get("caveat"))
         points = summary_points(summary, summary_keys, study_run.last_ms)
         self._log(self.parent, points=points, tags=tags)
+        self._mark(study_run, summary)
+        self._note(study_run, folder, summary)
         status = (
             "KILLED" if not study_run.finished else "FAILED" if study_run.failed else "FINISHED"
         )
@@ -157,6 +188,60 @@ class MlflowRuns:
         self._upload(self.parent, folder, STUDY_FILES)
         for run_id, kept in study_run.students(summary):
             self._upload(run_id, folder / kept, BEST_FILES)
+
+    def show(self, study_run: StudyRun, objective: str) -> str | None:
+        """Keep a view of the study in the experiment; return its address, None without one.
+
+        Args:
+            study_run: the study.
+            objective: key of the metric whose curves it shows.
+        """
+        assert study_run.study is not None
+        name, created = str(study_run.study["name"]), round(1000 * study_run.study["time"])
+        gains = study_run.bicubic(objective) is not None
+        state = view_state(name, study_run.searched, objective, gains=gains, created_ms=created)
+        self._client.set_experiment_tag(self._experiment_id, view_tag(name), state)
+        self._view = view_link(self._store, self._experiment_id, name)
+        return self._view
+
+    def _mark(self, study_run: StudyRun, summary: Mapping[str, Any]) -> None:
+        """Tag the runs of the best trial and of the first point, and no others any more."""
+        for role in ("best", "first"):
+            name = (summary.get(role) or {}).get("trial")
+            chosen = study_run.trials[name].run_id if name in study_run.trials else None
+            for run in self._search(f"{self._of_study} AND tags.`{role}` = 'true'"):
+                if run.info.run_id != chosen:
+                    self._client.delete_tag(run.info.run_id, role)
+            if chosen is not None:
+                self._client.set_tag(chosen, role, "true")
+
+    def _note(self, study_run: StudyRun, folder: Path, summary: Mapping[str, Any]) -> None:
+        """Write the notes of the study's run and, unless a person wrote it, of the experiment."""
+        assert study_run.study is not None and self.parent is not None
+        study, line = str(study_run.study["name"]), verdict_line(summary)
+        note = study_note(study, str(folder), summary, self._view)
+        self._client.set_tag(self.parent, _NOTE, note)
+        title = f"[{study}]({self._view})" if self._view else study
+        told = f"{title}: {line or 'no trial has a score'}"
+        self._client.set_experiment_tag(self._experiment_id, f"{_LINE}{study}", told)
+        tags = self._client.get_experiment(self._experiment_id).tags
+        lines = {key[len(_LINE) :]: value for key, value in tags.items() if key.startswith(_LINE)}
+        if tags.get(_NOTE, EXPERIMENT_END).endswith(EXPERIMENT_END):
+            self._client.set_experiment_tag(self._experiment_id, _NOTE, experiment_note(lines))
+
+    def _log_images(self, run: Any) -> None:
+        """Record the images that a run reads, unless it has that."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(each.name, each.digest, "local", each.source, profile=each.profile),
+                [InputTag("mlflow.data.context", each.context)],
+            )
+            for each in self._images
+        ]
+        if inputs and not (run.inputs and run.inputs.dataset_inputs):
+            self._client.log_inputs(run.info.run_id, datasets=inputs)
 
     def _upload(self, run_id: str, folder: Path, names: Sequence[str]) -> None:
         for path in (folder / name for name in names):
@@ -173,11 +258,13 @@ class MlflowRuns:
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
+        logged = [Param(key, cut(value)) for key, value in (params or {}).items()]
+        for start in range(0, len(logged), _PARAMS):
+            self._client.log_batch(run_id, params=logged[start : start + _PARAMS])
         self._client.log_batch(
             run_id,
             metrics=[Metric(*point) for point in points],
-            params=[Param(key, _cut(value)) for key, value in (params or {}).items()],
-            tags=[RunTag(key, _cut(value)) for key, value in (tags or {}).items()],
+            tags=[RunTag(key, cut(value)) for key, value in (tags or {}).items()],
         )
 
     def _search(self, text: str) -> list[Any]:
@@ -197,13 +284,3 @@ class MlflowRuns:
             rule = f"experiment {name} was deleted there"
             raise ValueError(f"{rule}: restore it, or choose another by study.experiment")
         return str(found.experiment_id)
-
-
-def _caveat(caveat: str | None) -> dict[str, str]:
-    """The tag `caveat`, where there is one."""
-    return {"caveat": caveat} if caveat else {}
-
-
-def _cut(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _VALUE_LIMIT else f"{text[: _VALUE_LIMIT - 3]}..."

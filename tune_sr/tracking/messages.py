@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
+from tune_sr.objectives.objective import QUALITY
 from tune_sr.tracking.store import TrackingStore
 
 Kind = Literal[
     "settings",  # driver -> process, once, first: the fields of TrackingSettings
     "params_wanted",  # process -> driver: the configuration of `point` is needed
-    "params",  # driver -> process: the answer, `params`
+    "params",  # driver -> process: the answer, `params` and the update of `last_growth`
     "failed",  # process -> driver: an attempt to send failed, for `reason`; it goes on trying
     "up_to_date",  # process -> driver: MLflow has what the ledger held, first or after a failure
     "close",  # driver -> process: send the rest, close the runs, end
-    "closed",  # process -> driver: everything was sent; nothing follows
+    "closed",  # process -> driver: everything was sent, to be seen at `view`; nothing follows
 ]
 
 
@@ -38,6 +39,8 @@ class TrackingSettings:
     """Keys of each result in summary.json that become curves of the study's run."""
     period_s: float = 1.0
     """Seconds between two readings of the ledger."""
+    objective: tuple[str, ...] = (QUALITY,)
+    """The key of reports to maximise, and the cost to minimise if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON has them, secrets of the store's address included."""
@@ -50,7 +53,8 @@ class TrackingSettings:
         store = dict(settings["store"])
         store["file"] = store["file"] and Path(store["file"])
         values = {**settings, "ledger": Path(settings["ledger"]), "store": TrackingStore(**store)}
-        return cls(**{**values, "summary_keys": tuple(settings["summary_keys"])})
+        lists = ("summary_keys", "objective")
+        return cls(**{**values, **{name: tuple(settings[name]) for name in lists}})
 
 
 class Channel:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -58,9 +59,9 @@ class SenderProcess:
         """Yield what the process sends, until it ends or is killed."""
         return self._channel.receive()
 
-    def answer(self, params: Mapping[str, Any]) -> None:
+    def answer(self, params: Mapping[str, Any], last_growth: int | None) -> None:
         """Answer a message `params_wanted`."""
-        self._channel.send("params", params=dict(params))
+        self._channel.send("params", params=dict(params), last_growth=last_growth)
 
     def close(self) -> None:
         """Ask the process to send the rest and end; returns at once."""
@@ -98,20 +99,21 @@ def main() -> None:
     del first["kind"]
     answers: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
-    def params_of(point: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(point: Mapping[str, Any], key: str) -> Any:
         channel.send("params_wanted", point=dict(point))
-        return answers.get()
+        return answers.get()[key]
 
     sender = LedgerSender(
         TrackingSettings.from_dict(first),
-        params_of,
+        partial(ask, key="params"),
+        growth_of=partial(ask, key="last_growth"),
         on_failure=lambda reason: channel.send("failed", reason=reason),
         on_success=lambda: channel.send("up_to_date"),
     )
     listener = threading.Thread(target=_listen, args=(messages, sender, answers), daemon=True)
     listener.start()
     sender.run()
-    channel.send("closed")
+    channel.send("closed", view=sender.view)
     os._exit(0)  # all is sent; libraries' exit handlers may take seconds
 
 
@@ -121,7 +123,7 @@ def _listen(
     """Pass the driver's messages on; end this process where the driver is gone."""
     for message in messages:
         if message["kind"] == "params":
-            answers.put(message["params"])
+            answers.put(message)
         elif message["kind"] == "close":
             sender.stop()
     os._exit(0)  # also out of a request that nobody answers

@@ -7,12 +7,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tune_sr.ledger.events import Event, State, TrialAdded
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.reports import Reported
+from tune_sr.objectives.objective import QUALITY
+from tune_sr.objectives.score import Scorer
 from tune_sr.storage.layout import SUMMARY
 
 
@@ -28,8 +30,8 @@ class MetricPoint(NamedTuple):
 class TrialRun:
     """The run of one trial: what it should hold, and how much of that the server has taken."""
 
-    def __init__(self, record: TrialRecord) -> None:
-        self._record = record
+    def __init__(self, record: TrialRecord, scorer: Scorer | None = None) -> None:
+        self._record, self._scorer = record, scorer
         self.name, self.added_ms = record.name, _milliseconds(record.added_at)
         self.point = record.point
         """The point it was added with: parameters of a run cannot change."""
@@ -99,7 +101,27 @@ class TrialRun:
             "micro_batch": record.micro_batch,
             "repeats": record.repeats,
         }
+        if record.stopped_by is not None:
+            step, judged = record.stopped_by
+            tags |= {"stopped_at": step, "needed": f"{judged.needed:.6g}"}
         return {key: str(value) for key, value in tags.items() if value}
+
+    def outcome(self, bicubic: float | None) -> list[MetricPoint]:
+        """Single values of the run of a trial that has ended, by which runs sort as results do.
+
+        They have no step, so that MLflow draws bars of them. Empty for a failed trial.
+
+        Args:
+            bicubic: bicubic's value of the objective, in dB; None where there is none.
+        """
+        score = None if self._scorer is None else self._scorer.score(self._record)
+        if score is None:
+            return []
+        found = {"score_db": score.value, "score_step": float(score.step)}
+        found |= {} if bicubic is None else {"gain_db": score.value - bicubic}
+        ssim = score.report.get("ssim", math.nan)
+        found |= {"ssim_at_score": ssim} if math.isfinite(ssim) else {}
+        return [MetricPoint(key, value, self.ended_ms, 0) for key, value in found.items()]
 
     def unsent(self, most: int) -> tuple[list[MetricPoint], int]:
         """The next metrics to send, in whole reports.
@@ -134,10 +156,14 @@ class TrialRun:
 
 
 class StudyRun:
-    """The run of a study and those of its trials."""
+    """The run of a study and those of its trials.
 
-    def __init__(self) -> None:
-        self._history = History()
+    Args:
+        scorer: the rule by which the study's trials are judged; None: no trial's score is sent.
+    """
+
+    def __init__(self, scorer: Scorer | None = None) -> None:
+        self._history, self._scorer = History(), scorer
         self.trials: dict[str, TrialRun] = {}
 
     def apply(self, event: Event) -> None:
@@ -145,7 +171,18 @@ class StudyRun:
         self._history.apply(event)
         if event["event"] == TrialAdded.kind:
             added = self._history.record(event["trial"])
-            self.trials.setdefault(added.name, TrialRun(added))
+            self.trials.setdefault(added.name, TrialRun(added, self._scorer))
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted paths of the searched quantities."""
+        return list(((self.study or {}).get("space") or {}).get("search") or {})
+
+    def bicubic(self, objective: str) -> float | None:
+        """Bicubic's value of the objective, in dB; None where there are no photographs."""
+        mark = ((self.study or {}).get("marks") or {}).get("bicubic") or {}
+        value = mark.get(objective) if objective == QUALITY else None
+        return None if value is None else float(value)
 
     @property
     def study(self) -> Mapping[str, Any] | None:
@@ -215,34 +252,6 @@ class StudyRun:
 
 def _milliseconds(time: float) -> int:
     return round(1000 * time)
-
-
-def short_labels(params: Mapping[str, Any]) -> dict[str, str]:
-    """Method, teacher and student of a configuration, short enough to compare runs in a table.
-
-    A network's size is groups x blocks x features, as many of these as it has.
-
-    Args:
-        params: a configuration, flat by dotted path; parts that it lacks are left out.
-
-    >>> short_labels({"method.name": "dfsr", "student.name": "vdsr", "student.blocks": 18,
-    ...         "student.features": 32, "teacher.name": "vdsr", "teacher.weights": "shipped"})
-    {'method': 'dfsr', 'teacher': 'vdsr shipped', 'student': 'vdsr 18x32'}
-    >>> short_labels({"student.name": "rcan", "student.groups": 10, "student.blocks": 6,
-    ...         "student.features": 64})
-    {'student': 'rcan 10x6x64'}
-    """
-    labels: dict[str, str] = {}
-    if "method.name" in params:
-        labels["method"] = str(params["method.name"])
-    for part in ("teacher", "student"):
-        name, weights = (params.get(f"{part}.{key}") for key in ("name", "weights"))
-        sizes = (params.get(f"{part}.{key}") for key in ("groups", "blocks", "features"))
-        size = "x".join(str(number) for number in sizes if number)
-        source = PurePath(str(weights)).stem if weights else ""
-        if name:
-            labels[part] = " ".join(word for word in (str(name), size, source) if word)
-    return labels
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

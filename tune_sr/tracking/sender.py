@@ -10,13 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from tune_sr.ledger.tail import Tail
+from tune_sr.objectives.objective import Objective
+from tune_sr.objectives.score import Scorer
 from tune_sr.storage.append_file import sync_to_disk
 from tune_sr.tracking.client import MlflowRuns
+from tune_sr.tracking.described import active_params, short_labels
 from tune_sr.tracking.messages import TrackingSettings
-from tune_sr.tracking.runs import StudyRun, short_labels
+from tune_sr.tracking.runs import StudyRun
 from tune_sr.tracking.store import short_reason
 
 _LONGEST_WAIT_S = 30.0
@@ -32,6 +36,8 @@ class LedgerSender:
         on_failure: called with a short reason, free of secrets, after every failed attempt.
         on_success: called after the first round of requests that succeeded, and after the first
             one that succeeded after a failure.
+        growth_of: returns the update of a student's last growth, given its point; None for a point
+            that cannot be configured.
     """
 
     def __init__(
@@ -41,10 +47,14 @@ class LedgerSender:
         *,
         on_failure: Callable[[str], None],
         on_success: Callable[[], None],
+        growth_of: Callable[[Mapping[str, Any]], int | None] = lambda point: 0,
     ) -> None:
         self._settings, self._params_of = settings, params_of
         self._on_failure, self._on_success = on_failure, on_success
-        self._study_run, self._tail = StudyRun(), Tail(settings.ledger)
+        scorer = Scorer(Objective(*settings.objective), partial(_growth, growth_of))
+        self._study_run, self._tail = StudyRun(scorer), Tail(settings.ledger)
+        self.view: str | None = None
+        """The address of the study's view, once its run has been found or made."""
         self._stop = threading.Event()
         self._closing = False
 
@@ -105,9 +115,29 @@ class LedgerSender:
             study_run.forget()
             labels = study_run.study_labels(short_labels(self._params_of({})))
             runs.find(study_run, {**labels, **self._settings.tags})
+            self.view = runs.show(study_run, self._settings.objective[0])
+        bicubic = study_run.bicubic(self._settings.objective[0])
         for trial in study_run.unsettled():
             if trial.run_id is None:
-                runs.open(trial, self._params_of(trial.point))
-            runs.send(trial)
+                params = self._params_of(trial.point)
+                runs.open(trial, active_params(params, trial.point, study_run.searched))
+            runs.send(trial, trial.outcome(bicubic) if trial.state is not None else ())
         if self._closing:
             runs.close(study_run, self._settings.ledger.parent, self._settings.summary_keys)
+
+
+class _Growth(NamedTuple):
+    """What a score needs to know of a configuration."""
+
+    last: int
+
+    def growth_steps(self) -> tuple[int, ...]:
+        """The update of the student's last growth."""
+        return (self.last,)
+
+
+def _growth(growth_of: Callable[[Mapping[str, Any]], int | None], point: Mapping[str, Any]) -> Any:
+    last = growth_of(point)
+    if last is None:
+        raise ValueError("cannot be configured")
+    return _Growth(last)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.dotted import leaves
+from tune_sr.objectives.objective import PSNR_ONLY
 from tune_sr.tracking.messages import TrackingSettings
 from tune_sr.tracking.process import EXIT_S, SenderProcess
 from tune_sr.tracking.store import TrackingStore, short_reason
@@ -36,6 +37,9 @@ class MlflowTracker:
         summary_keys: keys of each result in summary.json that become curves of the study's run.
         tags: tags of the study's run.
         say: takes one line for the person when MLflow stops or resumes taking what it is sent.
+        objective: the key of reports to maximise, and the cost to minimise if there is one.
+        growth_of: returns the update of a student's last growth, given its point; may raise a
+            ValueError, as `params_of`.
         period_s: seconds between two readings of the ledger.
     """
 
@@ -49,12 +53,17 @@ class MlflowTracker:
         summary_keys: Sequence[str],
         tags: Mapping[str, str] | None = None,
         say: Callable[[str], None],
+        objective: Sequence[str] = PSNR_ONLY.keys,
+        growth_of: Callable[[Mapping[str, Any]], int] = lambda point: 0,
         period_s: float = 1.0,
     ) -> None:
         self._settings = TrackingSettings(
-            ledger, store, experiment, dict(tags or {}), tuple(summary_keys), period_s
+            *(ledger, store, experiment, dict(tags or {})),
+            *(tuple(summary_keys), period_s, tuple(objective)),
         )
-        self._params_of, self._say = params_of, say
+        self._params_of, self._growth_of, self._say = params_of, growth_of, say
+        self.view: str | None = None
+        """The address of the study's view in MLflow's pages, once everything was sent."""
         self._lock = threading.Lock()  # of the process, and of the two events that it must see
         self._process: SenderProcess | None = None
         self._closing, self._given_up = threading.Event(), threading.Event()
@@ -134,7 +143,7 @@ class MlflowTracker:
     def _handle(self, process: SenderProcess, message: Mapping[str, Any]) -> None:
         kind = message["kind"]
         if kind == "params_wanted":
-            process.answer(self._params(message["point"]))
+            process.answer(*self._described(message["point"]))
         elif kind == "failed":
             self._answers.clear()
             self._fail(message["reason"], announce=self._failures > 0)  # one hiccup is no news
@@ -145,7 +154,7 @@ class MlflowTracker:
             self._trouble = None
             self._answers.set()
         elif kind == "closed":
-            self._sent_all = True
+            self._sent_all, self.view = True, message.get("view")
 
     def _fail(self, reason: str, *, announce: bool) -> None:
         self._trouble, self._failures = reason, self._failures + 1
@@ -153,11 +162,12 @@ class MlflowTracker:
             self._announced = True
             self._tell(f"{reason}; trials go on, what it misses is sent later")
 
-    def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
+    def _described(self, point: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """The flat configuration of a point, and the update of its student's last growth."""
         try:
-            return dict(leaves(self._params_of(point)))
+            return dict(leaves(self._params_of(point))), self._growth_of(point)
         except ValueError:  # a point that cannot be configured: its trial fails for that reason
-            return dict(point)
+            return dict(point), None
 
     def _tell(self, what: str) -> None:
         self._say(f"MLflow at {self._settings.store.shown}: {what}")

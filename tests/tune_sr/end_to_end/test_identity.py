@@ -309,7 +309,8 @@ def test_a_study_recorded_at_3cb7bf0_is_gone_on_with(
     # Bit for bit only on one machine; this may be another one.
     for ours, theirs in zip(values(events), values(never_killed), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    assert len(read_events(runs / "killed")) == len(never_killed) + 2, "no report was made twice"
+    known = [each for each in events if each["event"] != "trial_started"]  # not written then
+    assert len(known) == len(never_killed) + 2, "no report was made twice"
     results = load_results(runs / "killed")
     assert results.summary()["finished"]
     assert (runs / "killed" / "best" / "student.safetensors").is_file()

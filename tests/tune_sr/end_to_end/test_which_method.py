@@ -137,7 +137,7 @@ def test_every_trial_carries_its_own_methods_quantities_alone(
         assert of_method(event["point"]) == {"method.name", *own(method)}
         config = settled.trial_config(event["point"])
         assert event.get("caveat") == config.caveat
-        check_params(held[event["trial"]], config, event["point"])
+        check_params(held[event["trial"]], config, event["point"], space)
     check_results(tmp_path / "whose", space)
 
 
@@ -145,14 +145,19 @@ def events_added(events: list[Event]) -> list[Event]:
     return [event for event in events if event["event"] == "trial_added"]
 
 
-def check_params(params: Mapping[str, str], config: TrialConfig, point: Mapping[str, Any]) -> None:
-    """The whole configuration, which has a place for this method's quantities and no other's."""
+def check_params(
+    params: Mapping[str, str], config: TrialConfig, point: Mapping[str, Any], space: SearchSpace
+) -> None:
+    """The whole configuration without what is searched and does not exist at this point; it has a
+    place for this method's quantities and no other's."""
     assert params["tag"] == config.method.name
+    inactive = space.dimensions.keys() - point.keys()
     whole = dict(leaves(config.model_dump(mode="json")))
     assert {key: text for key, text in params.items() if key != "tag"} == {
-        path: str(value) for path, value in whole.items()
+        path: str(value) for path, value in whole.items() if path not in inactive
     }
-    assert of_method(params) == {f"method.{name}" for name in type(config.method).model_fields}
+    fields = {f"method.{name}" for name in type(config.method).model_fields}
+    assert of_method(params) == fields - inactive
     assert {path: params[path] for path in point} == {p: str(v) for p, v in point.items()}
     assert params["ema"] == str(config.ema)
 

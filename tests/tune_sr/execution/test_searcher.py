@@ -411,6 +411,34 @@ def test_the_worse_of_two_stops_at_the_rung(config: StudyConfig, live: StudyStat
     assert live.history.trials["0001"].state == "stopped"
 
 
+def test_how_it_stood_is_written_where_a_rung_was_asked(
+    config: StudyConfig, live: StudyState
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    searcher.suggest("a"), searcher.suggest("b")
+    for trial, step, value in (("0000", 4, 22.0), ("0000", 12, 21.0), ("0001", 12, 20.0)):
+        tell(scheduler, trial, result(step, value))
+    before, first, second = [e for e in live.ledger.events() if e["event"] == "reported"]
+    assert "judged" not in before
+    assert first["judged"] == {"value": 22.0, "needed": None, "rank": 1, "of": 1}
+    assert second["judged"] == {"value": 20.0, "needed": 22.0, "rank": 2, "of": 2}
+
+
+def test_where_an_attempt_runs_is_written_once_and_before_its_first_report(
+    config: StudyConfig, live: StudyState
+) -> None:
+    searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
+    searcher.suggest("a")
+    tell(scheduler, "0000", result(4, 20.0, place=("node-7", "1", 1000.5)))
+    tell(scheduler, "0000", result(8, 20.0))
+    assert kinds(live) == ["trial_added", "trial_started", "reported", "reported"]
+    live = reopened(live)  # and another driver goes on, on another node
+    LedgerSearcher(config, live).suggest("b")
+    tell(LedgerScheduler(config, live), "0000", {"failed": "diverged", "place": ("b", None, 2.0)})
+    assert live.history.trials["0000"].places == [(1, "node-7", "1", 1000.5), (2, "b", None, 2.0)]
+    assert live.history.trials["0000"].state == "failed"
+
+
 def test_a_report_made_twice_gets_the_decision_it_had_and_counts_once(
     config: StudyConfig, live: StudyState
 ) -> None:

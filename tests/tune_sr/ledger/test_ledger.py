@@ -16,6 +16,7 @@ from events import (
     read,
     reported,
     retried,
+    started,
     study_ended,
     study_started,
     taken,
@@ -24,7 +25,7 @@ from events import (
 from tune_sr.ledger.events import FIELDS, KINDS, typed
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import Ledger
-from tune_sr.ledger.reports import Reported
+from tune_sr.ledger.reports import Judged, Reported
 from tune_sr.ledger.tail import Tail, follow
 from tune_sr.tracking.runs import StudyRun
 
@@ -200,7 +201,8 @@ FIT = read(
     taken({"lr": 0.1}, 0.5),
     added(0, {"lr": 0.1}),
     attempt(0),
-    reported(0, 10, 30.0),
+    started(0, gpu="0"),
+    reported(0, 10, 30.0, judged=Judged(30.0, 29.0, 1, 2)),
     cloned(0, 0, 10, {}),
     ended(0),
     retried(0),
@@ -218,14 +220,15 @@ UNREAD = {
         "start",
     ),  # no value of which is computed with
     *("reason", "study", "marks", "digests", "caveat"),  # of which old ledgers have none
-    *("of", "misfits"),  # shown, not computed with
+    *("of", "misfits", "judged", "began"),  # shown, not computed with
 }
 WRONG = {
     "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
     "number": ["0", -1, 1.5, True, None], "point": [None, []], "step": ["10", None, -1, True],
     "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
-    "reason": [[]], "digests": [[], None], "trials": [None, [1], {}],
+    "reason": [[]], "digests": [[], None], "node": [7], "gpu": [0, ["0"]], "began": ["now"],
+    "judged": [[1.0], {"value": "30"}, {"rank": True}], "trials": [None, [1], {}],
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from events import added, as_read, ended, reported
 
 from tune_sr.ledger.history import History
-from tune_sr.ledger.reports import PackedReports, Reported, pack
+from tune_sr.ledger.reports import Judged, PackedReports, Reported, pack
 
 
 def told(count: int) -> dict[int, Reported]:
@@ -17,6 +17,7 @@ def told(count: int) -> dict[int, Reported]:
             {"psnr_y_db": 30 + number / 7, "params": 1e5},
             "continue" if number < count else "stop",
             number / 7,
+            Judged(30 + number / 7, -math.inf, 1, number) if number % 3 == 0 else None,
         )
         for number in range(1, count + 1)
     }
@@ -66,3 +67,18 @@ def test_a_history_of_few_figures_says_of_them_what_a_whole_one_says() -> None:
     assert small.best("psnr_y_db", since=26) == full.best("psnr_y_db", since=26) == 40
     few.apply({**events[1], "step": 50})  # a report after the end is taken as well
     assert list(small.reports) == [10, 20, 30, 40, 50]
+
+
+def test_how_a_report_stood_survives_the_ledger() -> None:
+    for judged in (Judged(31.59, 31.74, 6, 7), Judged(30.0, -math.inf, 1, 1)):
+        event = as_read(reported(0, 10, 31.59, "stop", judged))
+        history = History.from_events([as_read(added(0)), event])
+        assert history.trials["0000"].reports[10].judged == judged
+        assert history.trials["0000"].stopped_by == (10, judged)
+    assert event["judged"]["needed"] is None, "JSON has no infinity"
+    nothing = Judged.from_dict(Judged(math.nan, 31.0, 2, 2).to_dict())
+    assert nothing is not None and math.isnan(nothing.value) and nothing.needed == 31.0
+    assert Judged.from_dict({"value": 1.0}) is None, "of another version"
+    older = as_read(reported(0, 10, 31.59, "stop"))
+    assert "judged" not in older
+    assert History.from_events([as_read(added(0)), older]).trials["0000"].stopped_by is None

@@ -53,3 +53,17 @@ def test_a_ledger_from_before_gpus_were_given_used_none() -> None:
 
 def test_a_driver_that_has_not_started_has_not_worked() -> None:
     assert Usage().driver_seconds() == usage((7, added(0))).driver_seconds() == 0.0
+
+
+def test_the_seconds_of_a_trial_are_those_of_its_attempts() -> None:
+    usage = Usage()
+    usage.start(0.0, gpus_per_trial=0.0)
+    assert usage.trial_seconds("0000") == 0.0
+    usage.issue("0000", 10.0)
+    usage.last = 25.0  # the driver dies here
+    assert usage.trial_seconds("0000") == 15.0
+    usage.start(1000.0, gpus_per_trial=0.0)
+    usage.issue("0000", 1005.0)
+    usage.release("0000", 1010.0)
+    usage.last = 2000.0
+    assert usage.trial_seconds("0000") == 20.0

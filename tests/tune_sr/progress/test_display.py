@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 from events import (
     added,
+    as_read,
     attempt,
     driver_started,
     ended,
@@ -25,6 +27,7 @@ from rich.console import Console
 
 from tune_sr.ledger.events import TrialReported
 from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.reports import Judged
 from tune_sr.progress.display import Progress
 from tune_sr.progress.event_lines import event_line, opening_line
 from tune_sr.progress.live_table import render
@@ -103,6 +106,16 @@ def test_one_line_per_event(ledger):
         "trial 0003 step 120/300 psnr_y_db 28.00 (+0.53 over bicubic) continue",
         "study dfsr finished: 3 of 4 trials ended, best 28.81 (+1.34 over bicubic), trial 0000",
     ]
+
+
+def test_a_stop_says_what_was_needed(ledger):
+    begin(ledger)
+    add(ledger, 6)
+    ledger.append(reported(6, 60, 31.58, "stop", Judged(31.59, 31.74, 6, 7)))
+    assert told(ledger)[-1] == (
+        "trial 0006 step 60/300 psnr_y_db 31.58 (+4.11 over bicubic) "
+        "stop: 31.59, needed 31.74, 6th of 7"
+    )
 
 
 def test_what_a_resume_tells(ledger):
@@ -187,14 +200,14 @@ def test_the_table_has_the_running_trials_first_then_the_best(ledger):
     assert best.startswith("best 28.81 dB (+1.34 over bicubic), trial 0000")
     assert blank.strip() == ""
     assert head.split() == [
-        *("trial", "state", "steps", "rung", "decision", "best", "dB", "gain", "w_R", "P")
+        *("trial", "state", "steps", "rung", "decision", "last", "best", "dB", "gain", "w_R", "P")
     ]
     assert [row.split()[0] for row in rows] == ["0003", "0000", "0001", "0002"]
     running, completed, stopped, failed = (" ".join(row.split()) for row in rows)
     assert running.startswith("0003 running")
-    assert running.endswith("120/300 1/2 continue 28.00 +0.53 0.1235 2")
-    assert completed.endswith("300/300 1/2 complete 28.81 +1.34 0.1235 2")
-    assert stopped.endswith("60/300 1/2 stop 27.00 -0.47 0.1235 2")
+    assert running.endswith("120/300 1/2 continue 28.00 28.00 +0.53 0.1235 2")
+    assert completed.endswith("300/300 1/2 complete 28.81 28.81 +1.34 0.1235 2")
+    assert stopped.endswith("60/300 1/2 stop 27.00 27.00 -0.47 0.1235 2")
     assert failed.startswith("0002 diverged at step 7")
 
 
@@ -221,10 +234,11 @@ def test_where_cost_is_an_objective_the_table_marks_the_trials_that_none_beats(l
 def test_no_line_is_wider_than_the_terminal_and_none_wraps(ledger, width):
     some_study(ledger)
     lines = screen(ledger, width=width)
-    assert len(lines) == 9
     assert max(map(len, lines)) <= width
     if width >= 80:
-        assert "w_R" in lines[4]
+        assert "w_R" in lines[4] and len(lines) == 9
+    else:
+        assert [line.rstrip() for line in lines[9:]] == ["also searched: w_R 0.1235, P 2 (0000)"]
 
 
 def test_more_trials_than_lines(ledger):
@@ -245,21 +259,69 @@ def test_conditional_quantities_leave_gaps(ledger):
     assert lines[-1].split()[-2:] == ["2", "0.1235"]
 
 
-def test_what_is_left_follows_the_pace_of_this_start_alone(ledger):
-    some_study(ledger)
-    status = StudyStatus(FRAME)
-    for event in ledger.events():
-        status.apply(event)
-    done = 3 + 120 / 300
-    assert status.seconds_left(status.began + 34.0) == pytest.approx(34.0 / done * (4 - done))
-    begin(ledger, start=2)
-    *_, again = ledger.events()
-    status.apply(again)
-    assert status.seconds_left(again["time"] + 5.0) is None  # nothing done yet
-    report(ledger, 3, 240, 28.0)
-    *_, step = ledger.events()
-    status.apply(step)
-    assert status.seconds_left(again["time"] + 5.0) == pytest.approx(5.0 / 0.4 * 0.2)
+def status_at(*timed):
+    """The status after events, each at its time in seconds."""
+    status = StudyStatus(replace(FRAME, expected_steps=200.0))
+    for when, event in timed:
+        status.apply(as_read(event, when))
+    return status
+
+
+def test_what_is_left_follows_the_pace_of_this_start_alone():
+    told = [(0.0, driver_started()), (30.0, added(0))]
+    assert status_at(*told).seconds_left(40.0) is None, "nothing is done yet"
+    told.append((90.0, reported(0, 60, 28.0)))
+    # a second an update since the first trial; 0000 is to make 240 (2/3 + 1/15) more, three are new
+    left = 240 * (2 / 3 + 1 / 15) + 3 * 200
+    assert status_at(*told).seconds_left(90.0) == pytest.approx(left)
+    assert status_at(*told).seconds_left(100.0) == pytest.approx(left - 10), "time passes"
+    assert status_at(*told).seconds_left(5000.0) == 0.0
+    told += [(5000.0, driver_started(2)), (5010.0, attempt(0))]
+    assert status_at(*told).seconds_left(5020.0) is None
+    told.append((5040.0, reported(0, 120, 28.0)))  # half a second an update
+    left = 180 * (2 / 3 + 2 / 15) + 3 * 200
+    assert status_at(*told).seconds_left(5040.0) == pytest.approx(left / 2)
+
+
+def test_stopped_trials_tell_what_a_trial_costs():
+    told = [(0.0, driver_started())]
+    for number in range(3):
+        told += [(0.0, added(number)), (60.0, reported(number, 60, 28.0, "stop"))]
+    mean = (4 * 200 + 3 * 60) / 7  # the one trial that is left, three at a time so far
+    assert status_at(*told).seconds_left(60.0) == pytest.approx(mean / 3)
+    assert status_at(*told, (60.0, study_ended())).seconds_left(60.0) is None
+
+
+def test_a_stopped_row_says_what_it_needed(ledger):
+    begin(ledger)
+    add(ledger, 0)
+    ledger.append(reported(0, 60, 28.0, "stop", Judged(28.0, 28.4, 3, 3)))
+    end(ledger, 0, "stopped")
+    assert "stopped" in screen(ledger)[5] and "needed 28.40, 3rd of 3" in screen(ledger)[5]
+    assert "needed 28.40" in screen(ledger, width=80)[5]
+
+
+def test_the_bar_reads_without_colour_and_the_last_value_beside_the_best(ledger):
+    begin(ledger)
+    add(ledger, 0)
+    report(ledger, 0, 60, 28.5)
+    report(ledger, 0, 150, 28.1)
+    row = screen(ledger, width=80)[5]
+    assert "████░░░░" in row and row.split()[4:6] == ["28.10", "28.50"]
+
+
+def test_what_has_no_column_is_named_with_the_best_trials_value(ledger):
+    begin(ledger)
+    for number, (w_R, P) in enumerate([(0.1, 1), (2.9, 2)]):
+        rates = {"optimiser.lr": 0.01 + 0.001 * number, "method.generator_lr": 10.0**-number}
+        ledger.append(added(number, {"method.w_R": w_R, "method.P": P, **rates}))
+    report(ledger, 1, 60, 28.0)
+    lines = screen(ledger, width=66)
+    assert lines[4].split()[-2:] == ["w_R", "P"]
+    assert lines[7].rstrip() == "also searched: lr 0.011, generator_lr 0.1 (0001)"
+    wide = screen(ledger, width=140)
+    assert wide[4].split()[-4:] == ["w_R", "P", "lr", "gen_lr"]
+    assert not any("also" in line for line in wide)
 
 
 def followed(ledger, stream, events, **settings):
@@ -285,6 +347,17 @@ def test_a_resume_does_not_tell_the_past_again(ledger):
 def test_on_a_terminal_the_last_table_stays(ledger):
     text = followed(ledger, Terminal(), lambda: some_study(ledger))
     assert "best 28.81 dB" in text.rsplit("dfsr", 1)[-1]
+
+
+def test_no_colour_is_shown_to_who_asks_for_none(ledger, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    some_study(ledger)
+    colour = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])[;m]")
+    assert colour.search(followed(ledger, Terminal(), lambda: None))
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = followed(ledger, Terminal(), lambda: None)
+    assert not colour.search(plain) and "████" in plain
 
 
 def test_quiet_tells_nothing_but_what_is_wrong(ledger, capsys):
@@ -345,9 +418,10 @@ def test_repeats_of_a_confirmation_are_shown_beside_the_trials_and_counted_apart
         lines.append(event_line(status, event))
     assert lines[-2] == "trial 0001.s1 added: 0001 with seed 1"
     assert lines[-1] == "trial 0001.s1 step 60/300 psnr_y_db 28.40 (+0.93 over bicubic) continue"
-    assert status.work_done() == 2.2 and status.ended() == 2
+    assert status.ended() == 2
     assert status.best()[0].name == "0001"
-    assert status.seconds_left(now=11.0) == pytest.approx((6 - 2.2) * (11.0 - 1.0) / 2.2)
+    # 660 updates took from the first trial, at 2 s, to the report at 9 s; two seconds have passed
+    assert status.seconds_left(now=11.0) == pytest.approx((4 * 300 - 60) * 7 / 660 - 2)
     console = Console(width=140, file=io.StringIO())
     console.print(render(status, 11.0, rows=10, width=140))
     shown = console.file.getvalue()

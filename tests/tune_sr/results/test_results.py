@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from events import added, driver_started, ended, repeat, reported, study_ended, study_started
+from events import (
+    added,
+    driver_started,
+    ended,
+    repeat,
+    reported,
+    started,
+    study_ended,
+    study_started,
+)
 from PIL import Image
 
 from trainables.checkpoints import find_checkpoints, point_digest
@@ -22,8 +31,10 @@ from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
 from tune_sr.ledger.events import TrialAdded, TrialEnded, TrialReported
-from tune_sr.ledger.history import ablated_name, repeat_name
+from tune_sr.ledger.history import repeat_name
 from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.repeats import ablated_name
+from tune_sr.ledger.reports import Judged
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results
 from tune_sr.results.student import remove_beaten, write_best
@@ -118,6 +129,9 @@ def test_the_summary_has_what_product_md_promises(ledger, space):
     assert summary == json.loads((ledger.path.parent / "summary.json").read_text())
     seconds = summary.pop("seconds")
     assert 0 <= seconds < 60
+    gain = summary.pop("gain")
+    assert (gain["db"], gain["verdict"]) == (pytest.approx(0.7), "not shown to be a gain")
+    assert gain["wobble_db"] == pytest.approx(0.45), "of 27.5, 27.2 and 27.8"
     assert summary == {
         "study": "toy",
         "objective": "psnr_y_db",
@@ -212,6 +226,7 @@ def test_the_table_has_a_row_per_trial(ledger, space):
     assert list(rows[0]) == [
         *("trial", "state", "reason", "caveat", "attempts", "micro_batch", "steps", "step"),
         *("psnr_y_db", "ssim", "psnr_y_db_x2", "ssim_x2", "method.P", "method.new_block_init"),
+        *("gain", "last", "seconds", "node", "stopped_at", "needed"),
     ]
     assert [(row["trial"], row["state"]) for row in rows] == [
         *(("0000", "completed"), ("0001", "failed"), ("0002", "running"))
@@ -220,6 +235,29 @@ def test_the_table_has_a_row_per_trial(ledger, space):
     assert rows[0].items() >= {"steps": "8", "step": "8", "psnr_y_db": "27.8"}.items()
     assert rows[1]["reason"] == 'ValueError: "no", he said'
     assert (rows[1]["psnr_y_db"], rows[1]["method.new_block_init"]) == ("", "")
+
+
+def test_the_table_says_how_each_trial_went(ledger, space):
+    begin(ledger, space)
+    judged = Judged(27.123456789, 27.7654321, 2, 2)
+    for number in range(3):
+        ledger.append(added(number, WHOLE))
+    ledger.append(started(0, node="one"))
+    ledger.append(started(0, node="two"))
+    ledger.append(reported(0, 2, 27.123456789))
+    ledger.append(reported(0, 4, 27.0123456789, "stop", judged))
+    ledger.append(ended(0, "stopped"))
+    ledger.append(reported(1, 2, math.nan))
+    results = write_results(ledger.path.parent)
+    with (ledger.path.parent / "results.csv").open(newline="") as file:
+        first, second, third = csv.DictReader(file)
+    assert first["psnr_y_db"] == "27.123456789", "as it was"
+    assert (first["gain"], first["last"]) == ("0.123457", "27.0123")
+    assert (first["stopped_at"], first["needed"], first["node"]) == ("4", "27.7654", "one two")
+    assert float(first["seconds"]) == pytest.approx(results.rows()[0]["seconds"], rel=1e-5)
+    assert results.rows()[0]["needed"] == 27.7654321, "whole where nobody reads it by eye"
+    assert [second[key] for key in ("gain", "last", "stopped_at", "needed")] == [""] * 4
+    assert (third["last"], third["node"]) == ("", "")
 
 
 def test_the_table_says_how_far_the_generators_of_each_score_had_moved(ledger, space):
@@ -234,7 +272,8 @@ def test_the_table_says_how_far_the_generators_of_each_score_had_moved(ledger, s
     write_results(ledger.path.parent)
     with (ledger.path.parent / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[-4:] == ["ssim", "generator_change", "method.P", "method.new_block_init"]
+    columns = list(rows[0])
+    assert columns[columns.index("generator_change") - 1] == "ssim"
     assert [row["generator_change"] for row in rows] == ["0.5", ""]
     assert "generator_change" not in load_results(ledger.path.parent).summary()["best"]
 
@@ -453,6 +492,8 @@ def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, 
     summary = write_results(ledger.path.parent).summary()
     found = summary.pop("confirmed")
     seconds = summary.pop("seconds"), alone.pop("seconds")
+    gains = [each.pop("gain")["verdict"] for each in (alone, summary)]
+    assert gains == ["not shown to be a gain", "better"]
     assert summary == alone and len(seconds) == 2, "repeats change nothing else"
     assert json.loads((ledger.path.parent / "summary.json").read_text())["confirmed"] == found
     assert found["first"]["values"] == {"1": 27.6, "2": 27.7, "3": 27.5}

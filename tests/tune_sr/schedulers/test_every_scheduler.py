@@ -293,3 +293,39 @@ def test_a_trial_is_held_against_those_alone_that_cost_no_more(scheduler):
     assert judged(own_cost=2.0, own=33.0) == {"continue"}
     assert judged(own_cost=1.0) == {"continue"}, "the best of the cheap"
     assert judged(own_cost=0.5, own=1.0) == {"continue"}, "the cheapest of all"
+
+
+def test_the_value_needed_is_the_smallest_with_which_a_trial_goes_on(scheduler):
+    rule = SCHEDULERS[scheduler.name]
+    if rule.needed is None:
+        assert all(rule.continues(scheduler, own, [31.0, 32.0]) for own in (0.0, 33.0))
+        return
+    for count in range(9):
+        # halves, so that ties and exact quantiles occur
+        drawn = (30 + int(6 * chance(count, number)) / 2 for number in range(count))
+        others = sorted([*drawn, *([-math.inf] if count % 2 else [])])
+        needed = rule.needed(scheduler, others)
+        for own in (29.0, *others, *(each + 0.25 for each in others)):
+            assert rule.continues(scheduler, own, others) == (own > -math.inf and own >= needed)
+
+
+def test_a_ruling_says_how_a_trial_stood_where_it_was_asked(scheduler):
+    history = History.from_events(map(added, range(200)))
+    same = [n for n in range(200) if bracket_of(scheduler, BUDGET, 0, n) == 0][:4]
+    judge, asked = Decider(scheduler, BUDGET, history), rungs(scheduler, BUDGET)
+    for number, value in zip(same, (30.0, math.nan, 29.5, 29.5), strict=True):
+        for step in (step for step in range(10, 280, 10) if step <= (asked or (0,))[0]):
+            name = trial_name(number)
+            decision, judged = judge.judge(name, step, {"psnr_y_db": value})
+            assert decision == judge.decide(name, step, {"psnr_y_db": value})
+            told = build.reported(number, step, {"psnr_y_db": value}, decision)
+            told.judged = judged and judged.to_dict()
+            history.apply(as_read(told))
+            assert judge.judge(name, step, {"psnr_y_db": 99.0}) == (decision, judged), "as recorded"
+            if step not in asked or SCHEDULERS[scheduler.name].needed is None:
+                assert judged is None
+    if asked and SCHEDULERS[scheduler.name].needed is not None:
+        found = [history.trials[trial_name(number)].reports[asked[0]].judged for number in same]
+        assert [(each.rank, each.of) for each in found] == [(1, 1), (2, 2), (2, 3), (2, 4)]
+        assert found[0].needed == -math.inf and math.isnan(found[1].value)
+        assert found[2].value == 29.5

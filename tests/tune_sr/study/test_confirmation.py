@@ -13,8 +13,9 @@ from events import added, ended, read, repeat, reported, study_ended
 from trainables.values import derive_seed
 from tune_sr import search
 from tune_sr.ledger.events import NewEvent, TrialAttempt, TrialReported
-from tune_sr.ledger.history import History, repeated_trial
+from tune_sr.ledger.history import History
 from tune_sr.ledger.reading import misfit
+from tune_sr.ledger.repeats import repeated_trial
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.confirmation import ablated_points, lacks_repeats, missing_repeats, most_repeats
 from tune_sr.study.space_file import load_study

@@ -17,7 +17,7 @@ from tune_sr.schedulers.rules import SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS
 from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.dry_run import SAMPLES, dry_run_text
+from tune_sr.study.dry_run import SAMPLES, dry_run_text, expected_updates
 from tune_sr.study.space_file import load_study
 
 SPACE = """\
@@ -162,3 +162,15 @@ def test_a_checkpoint_holds_what_is_trained_beside_the_student(tmp_path, ema):
     expected = checkpoint_bytes(run.config, student, run.teacher)
     # Above 1: CSD's student lies inside the wide network, and the file holds it once.
     assert 1.03 < expected / len(file.getvalue()) < 1.1
+
+
+def test_what_a_trial_takes_on_average_is_that_of_the_plan(config):
+    settings, budget = config.settings, config.space.budget
+    mean = expected_updates(settings, budget, 2)
+    assert 30 <= mean < 100
+    about = f"about {round(mean * settings.trials):,} of at most"
+    assert about in dry_run_text(config, 2)
+    whole = changed(config, trials=4).settings.model_copy(
+        update={"scheduler": SchedulerConfig(name="none")}
+    )
+    assert expected_updates(whole, budget, 2) == 100

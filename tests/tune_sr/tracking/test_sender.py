@@ -15,8 +15,18 @@ import zlib
 from contextlib import contextmanager
 
 import pytest
-from events import added, cloned, driver_started, ended, retried, study_ended
+from events import (
+    added,
+    cloned,
+    driver_started,
+    ended,
+    reported,
+    retried,
+    study_ended,
+    study_started,
+)
 from tracked_studies import (
+    SPACE,
     SUMMARY_KEYS,
     add,
     begin,
@@ -31,6 +41,7 @@ from tracked_studies import (
 
 from trainables.dotted import leaves
 from tune_sr.ledger.ledger import Ledger
+from tune_sr.ledger.reports import Judged
 from tune_sr.tracking.messages import TrackingSettings
 from tune_sr.tracking.sender import LedgerSender
 from tune_sr.tracking.store import TrackingStore
@@ -40,7 +51,9 @@ def refuse(reason):
     raise AssertionError(reason)
 
 
-def sender(ledger, storage, *, params_of=params_of, on_failure=refuse, **changes):
+def sender(
+    ledger, storage, *, params_of=params_of, on_failure=refuse, growth_of=lambda point: 0, **changes
+):
     settings = {"experiment": "laptop", "tags": {"searcher": "tpe"}, "period_s": 0.05}
     settings |= {"summary_keys": SUMMARY_KEYS, **changes}
     return LedgerSender(
@@ -48,6 +61,7 @@ def sender(ledger, storage, *, params_of=params_of, on_failure=refuse, **changes
         lambda point: dict(leaves(params_of(point))),
         on_failure=on_failure,
         on_success=lambda: None,
+        growth_of=growth_of,
     )
 
 
@@ -141,7 +155,10 @@ def test_curves_run_over_student_steps_with_the_times_of_the_ledger(ledger, stor
         if event["event"] == "reported" and event["trial"] == "0000"
     ]
     assert curves["psnr_y_db"] == [(10, times[0], 27.0), (20, times[1], 28.0)]
-    assert set(curves) == {"psnr_y_db", "psnr_y_db_x2", "ssim", "loss/kd"}
+    assert set(curves) == {
+        *("psnr_y_db", "psnr_y_db_x2", "ssim", "loss/kd"),
+        *("score_db", "ssim_at_score", "score_step"),  # this study has no bicubic to gain over
+    }
 
 
 def test_sending_again_changes_nothing(ledger, storage):
@@ -346,3 +363,67 @@ def test_a_locked_database_is_waited_for(ledger, storage):
     lock.execute("BEGIN EXCLUSIVE")
     threading.Timer(2.0, lock.rollback).start()
     assert set(by_trial(track(ledger, storage))) == {None, "0000", "0001", "0002"}
+
+
+def scored_study(ledger):
+    """A study with photographs and two quantities; 0001 is best, 0002 was stopped at a rung."""
+    marks = {"bicubic": {"psnr_y_db": 26.0}, "teacher": None}
+    search = {**SPACE["search"], "method.part": {"uniform": [0, 1]}}
+    digests = {"heldout.images=photos": "ab" * 32}
+    space = {**SPACE, "search": search}
+    ledger.append(
+        study_started(space, name="dfsr", identity="a" * 32, marks=marks, digests=digests)
+    )
+    ledger.append(driver_started())
+    for number, values in enumerate([(27.0, 27.5, 27.4), (29.0, 28.0, 27.9), (26.5,)]):
+        ledger.append(added(number, {"method.w_R": 0.5 + number}))
+        for place, value in enumerate(values, start=1):
+            judged = Judged(26.5, 27.25, 3, 3) if number == 2 else None
+            decision = "stop" if number == 2 else "continue"
+            report = {"psnr_y_db": value, "ssim": round(0.8 + place / 100, 2)}
+            ledger.append(reported(number, 10 * place, report, decision, judged))
+        ledger.append(ended(number, "stopped" if number == 2 else "completed"))
+    ledger.append(study_ended())
+
+
+def test_runs_sort_as_results_do_and_say_what_stopped_them(ledger, storage):
+    from mlflow import MlflowClient
+
+    scored_study(ledger)
+    best = {"trial": "0001", "psnr_y_db": 28.0}
+    summary = {"best": best, "first": {"trial": "0000"}, "bicubic": {"psnr_y_db": 26.0}}
+    (ledger.path.parent / "summary.json").write_text(json.dumps(summary))
+    # Students grow at update 10: what 0001 reported before counts for nothing.
+    sending = sender(ledger, storage, growth_of=lambda point: 10)
+    sending.stop()
+    sending.run()
+    runs = by_trial(held(storage))
+    scores = {trial: run["curves"]["score_db"][-1][2] for trial, run in runs.items() if trial}
+    assert scores == {"0000": 27.5, "0001": 28.0, "0002": 26.5}
+    single = {key: runs["0001"]["curves"][key] for key in ("gain_db", "score_step")}
+    assert [(len(points), points[0][0]) for points in single.values()] == [(1, 0), (1, 0)]
+    assert [points[0][2] for points in single.values()] == [2.0, 20.0]
+    assert runs["0001"]["curves"]["ssim_at_score"][0][2] == 0.82
+    tags = {trial: run["tags"] for trial, run in runs.items()}
+    assert (tags["0002"]["stopped_at"], tags["0002"]["needed"]) == ("10", "27.25")
+    assert [tags[each].get("best") for each in ("0000", "0001", "0002")] == [None, "true", None]
+    assert [tags[each].get("first") for each in ("0000", "0001", "0002")] == ["true", None, None]
+    assert tags["0001"]["mlflow.runName"] == "0001 w_R 1.5"
+    assert "method.part" not in runs["0001"]["params"], "nothing is grown there"
+    assert runs[None]["params"]["search.method.part"] == "uniform [0, 1]"
+    assert runs[None]["params"]["student.blocks"] == "6"
+    assert tags[None]["mlflow.note.content"].startswith("best 28.00 dB (trial 0001), +2.00 over")
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("laptop")
+    assert "mlflow.sharedViewState.tune_sr-dfsr" in experiment.tags
+    assert "best 28.00 dB" in experiment.tags["mlflow.note.content"]
+    assert sending.view.endswith("&viewStateShareKey=tune_sr-dfsr")
+    (used,) = client.get_run(runs["0001"]["id"]).inputs.dataset_inputs
+    assert used.dataset.name == "photos (held out)"
+    # A person's own note stays; a better trial takes the tag over.
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "my notes")
+    summary["best"] = {"trial": "0000", "psnr_y_db": 28.5}
+    (ledger.path.parent / "summary.json").write_text(json.dumps(summary))
+    again = by_trial(track(ledger, storage))
+    assert [again[each]["tags"].get("best") for each in ("0000", "0001")] == ["true", None]
+    assert client.get_experiment_by_name("laptop").tags["mlflow.note.content"] == "my notes"
