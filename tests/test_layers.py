@@ -45,15 +45,16 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it: parts, then commands
-    [{"tune_sr.cli"}],
+    [{"tune_sr.cli"}, {"tune_sr.statistics"}],
     [{"tune_sr.storage"}, {"tune_sr.space"}],
     [{"tune_sr.ledger"}, {"tune_sr.visualization"}, {"tune_sr.evaluation"}],
     [{"tune_sr.objectives"}, {"tune_sr.tracking"}],
     [{"tune_sr.searchers"}, {"tune_sr.schedulers"}, {"tune_sr.progress"}],
     [{"tune_sr.study"}],
     [{"tune_sr.execution"}, {"tune_sr.results"}],
+    [{"tune_sr.reporting"}],
     [{"tune_sr.driver"}],
-    [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}],
+    [{"tune_sr.search"}, {"tune_sr.train"}, {"tune_sr.evaluate"}, {"tune_sr.report"}],
     [{"tune_sr.deploy"}],
 ]
 
@@ -68,7 +69,8 @@ DOORS: dict[str, set[str]] = {
     "safetensors": {"trainables/networks/checkpoint.py"},
     "spandrel": {"trainables/networks/foreign.py"},
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
-    "matplotlib": {"tune_sr/visualization/"},
+    "matplotlib": {"tune_sr/visualization/", "tune_sr/reporting/paper_figures.py"},
+    "plotly": {"tune_sr/reporting/"},
 }
 """Where each library may be imported: a file, or any file of a folder (its path ends in /)."""
 
@@ -80,9 +82,9 @@ LATE = {
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-HEAVY |= {"spandrel", "torchvision"}
+HEAVY |= {"spandrel", "torchvision", "plotly"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
-LIGHT += ("tune_sr.deploy.__main__",)
+LIGHT += ("tune_sr.report", "tune_sr.deploy.__main__")
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

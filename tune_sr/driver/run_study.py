@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import socket
 import sys
 import uuid
@@ -31,7 +32,7 @@ from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
 from tune_sr.results.results import write_results
-from tune_sr.results.student import write_best
+from tune_sr.results.student import draw_pictures, write_best
 from tune_sr.storage.disk import retry_while_disk_full, write_atomically
 from tune_sr.storage.layout import LOCK, SPACE
 from tune_sr.storage.lock import DriverLock
@@ -219,9 +220,25 @@ def _write(config: StudyConfig, prepared: Prepared) -> Results:
     results = retry_while_disk_full(folder, lambda: write_results(folder))
     try:
         retry_while_disk_full(folder, lambda: write_best(results, prepared.images))
+        retry_while_disk_full(folder, lambda: draw_pictures(results, prepared.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
+    _write_page(folder)
     return results
+
+
+def _write_page(folder: Path) -> None:
+    """`report.html`: the results are written, so that no fault of their page fails the study."""
+    # Late: plotly takes half a second to import, which no start has to wait for.
+    from tune_sr.reporting.report import write_study_page
+
+    try:
+        retry_while_disk_full(folder, lambda: write_study_page(folder))
+    except Exception as error:
+        again = f"python -m tune_sr.report {shlex.quote(str(folder))}"
+        logging.getLogger(__name__).warning(
+            "no page was written (%s); to try again: %s", error, again
+        )
 
 
 def _history(config: StudyConfig) -> History:

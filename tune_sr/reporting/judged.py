@@ -115,5 +115,3 @@ def _needed(own: float, others: Sequence[float], rule: str, factor: int) -> floa
     if rule == "median":
         return float(np.median(finite))
     return float(np.quantile([*finite, own] if math.isfinite(own) else finite, 1 - 1 / factor))
-
-

@@ -43,10 +43,10 @@ def joined(*children: object) -> Markup:
 
 
 def json_script(element: str, value: Any) -> Markup:
-    """A `<script>` of JSON that no text in it can close.
+    r"""A `<script>` of JSON that no text in it can close.
 
     >>> json_script("a", {"name": "</script>"})
-    '<script type="application/json" id="a">{"name":"<\\\\/script>"}</script>'
+    '<script type="application/json" id="a">{"name":"<\\/script>"}</script>'
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     text = text.replace("</", "<\\/").replace("<!--", "<\\u0021--")

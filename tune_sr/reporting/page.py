@@ -23,9 +23,7 @@ from tune_sr.reporting.plots.style import DARK, LIGHT
 from tune_sr.reporting.section import Section
 from tune_sr.reporting.study_data import StudyData
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-)
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(title: str, about: object, sections: Sequence[Section]) -> str:
@@ -71,8 +69,9 @@ def heading(data: StudyData) -> tuple[str, Markup]:
     state = "Finished" if data.is_finished else f"Still running, or interrupted; as of {now}"
     protocol = data.summary["protocol"]
     return f"Study {data.name}", joined(
-        f"{state}. {counts['total']} trials: {shown}; {format_duration(seconds)}, {steps:,} student "
-        f"updates. {_fixed(data)}" + (f" Protocol {protocol}." if protocol else "")
+        f"{state}. {counts['total']} trials: {shown}; {format_duration(seconds)}, "
+        f"{steps:,} student updates. {_fixed(data)}"
+        + (f" Protocol {protocol}." if protocol else "")
     )
 
 

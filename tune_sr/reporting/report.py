@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from tune_sr.reporting.sections import (
     trials,
 )
 from tune_sr.reporting.study_data import StudyData
+from tune_sr.results.student import draw_pictures
 from tune_sr.storage.disk import write_atomically
+from tune_sr.storage.layout import PAGE
+from tune_sr.visualization.pictures import read_pictures
+
+_log = logging.getLogger(__name__)
 
 SECTIONS: Sequence[Callable[[StudyData], Section | None]] = (
     so_what.section,
@@ -44,25 +50,45 @@ def sections_of(data: StudyData) -> list[Section]:
     return [made for make in SECTIONS if (made := make(data)) is not None]
 
 
-def write_page(data: StudyData, path: Path, more: Sequence[Section] = ()) -> list[Section]:
+def write_page(data: StudyData, sections: Sequence[Section], path: Path) -> None:
     """Write the page of a study.
 
     Args:
         data: the study.
+        sections: in their order.
         path: the HTML file; its folder is created.
-        more: sections behind the first.
-
-    Returns:
-        The sections.
 
     Raises:
         OSError: it cannot be written.
     """
-    made = sections_of(data)
-    made[1:1] = more
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page(*heading(data), made))
-    return made
+    write_atomically(path, page(*heading(data), sections))
+
+
+def write_study_page(folder: Path) -> None:
+    """Write the page of the study in `folder` from what lies there.
+
+    Raises:
+        ValueError: there is no study.
+        OSError: it cannot be written.
+    """
+    data = StudyData.load(folder)
+    write_page(data, sections_of(data), folder / PAGE)
+
+
+def draw_missing_pictures(data: StudyData) -> None:
+    """Draw a study's pictures where it has none, or those of another trial than its best.
+
+    What cannot be drawn any more stays missing: the page names it.
+    """
+    found = read_pictures(data.results.folder)
+    drawn = None if found is None else found[1]["trials"].get("best")
+    if data.best is None or drawn == data.best.name:
+        return
+    try:
+        draw_pictures(data.results)
+    except (ValueError, OSError) as error:
+        _log.warning("no pictures: %s", error)
 
 
 def write_tables(sections: Sequence[Section], folder: Path) -> None:

@@ -166,7 +166,9 @@ class StudyData:
         judged = judged_of(self.results, self.events)
         front = {record.name for record in self.results.front}
         records = sorted(self.results.history.trials.values(), key=lambda each: each.number)
-        return [self._trial(each, judged.get(each.name, {}), each.name in front) for each in records]
+        return [
+            self._trial(each, judged.get(each.name, {}), each.name in front) for each in records
+        ]
 
     @cached_property
     def by_name(self) -> dict[str, Trial]:

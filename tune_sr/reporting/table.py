@@ -105,10 +105,10 @@ class Table:
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's own characters escaped.
+    r"""Text with LaTeX's own characters escaped.
 
     >>> latex("w_R 5 %")
-    'w\\\\_R 5 \\\\%'
+    'w\\_R 5 \\%'
     """
     return "".join(_LATEX.get(character, character) for character in text)
 
@@ -133,5 +133,3 @@ def note(*children: object) -> Markup:
 def lead(*children: object) -> Markup:
     """The line under a heading."""
     return tag("p", *children, class_="lead")
-
-

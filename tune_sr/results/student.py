@@ -16,8 +16,8 @@ from tune_sr.space.yaml_file import dump_yaml
 from tune_sr.storage.layout import BEST, CONFIG, FRONT, PANEL, STUDENT
 from tune_sr.study.identity import owner_of
 from tune_sr.visualization.panel import draw_student_panel
-from tune_sr.visualization.pictures import write_pictures
 from tune_sr.visualization.pareto_front import ParetoPlot, TrialPoint
+from tune_sr.visualization.pictures import write_pictures
 
 if TYPE_CHECKING:
     from trainables.checkpoints import Owner

@@ -1,1 +1,1 @@
-"""What a study's numbers can tell: importance of settings, rungs, wobble. Imports numpy alone."""
+"""Statistics of a study: importance of settings, rungs, wobble. Imports no other part."""

@@ -1,4 +1,4 @@
-"""What curves tell: how much they move between reports, and whether an early value tells the end."""
+"""How much curves move between reports, and whether an early value tells the end."""
 
 from __future__ import annotations
 

@@ -163,5 +163,3 @@ def value_at(steps: Sequence[int], values: Sequence[float], budget: int) -> floa
     """
     reached = [v for s, v in zip(steps, values, strict=True) if s <= budget and np.isfinite(v)]
     return max(reached, default=-np.inf)
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, ParetoPlot, d
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from trainables.finished import FinishedStudent
     from trainables.run import Run
@@ -86,7 +87,7 @@ def student_tiles(
     assert heldout is not None, "there is something to show"
     imagined = one.config.heldout is None
     view = heldout.views[scale][-1 if imagined else photograph]
-    upscales = {"bicubic": upsample_BCHW}
+    upscales: dict[str, Callable[[Tensor, int], Tensor]] = {"bicubic": upsample_BCHW}
     upscales |= {title: upscaler(each.outcome, each.active) for title, each in students.items()}
     if one.teacher is not None and not imagined:
         upscales["teacher"] = upscaler(one.teacher)

@@ -80,7 +80,7 @@ def figure(data: StudyData) -> go.Figure | None:
         hovertemplate="%{y:.2f} dB by trial %{customdata:04d}<extra></extra>",
     )  # fmt: skip
     if data.first is not None and data.first.score is not None:
-        horizontal(made, data.first.score, f"first point's final {data.first.score:.2f}")
+        horizontal(made, data.first.score, f"first point's final {data.first.score:.2f}", "left")
         low = data.marks.get("bicubic", -math.inf)
         shown = [*found.values, data.first.score]
         high, least = max(shown), max(min(shown), low)

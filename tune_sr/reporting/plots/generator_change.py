@@ -16,8 +16,8 @@ def figure(data: StudyData) -> go.Figure | None:
     if not shown:
         return None
     made = plain("student updates", "change, % of contrast", height=320)
-    made.update_yaxes(type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200],
-                      ticktext=["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200"])  # fmt: skip
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
+    made.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     for state in STATES:
         own = [trial for trial in shown if trial.state == state]
         if own:

@@ -80,7 +80,8 @@ def _add_state(made: go.Figure, trials: Sequence[Trial], state: str) -> None:
         showlegend=False, meta={"x": x, "y": y}, connectgaps=False,
         hovertemplate="trial %{customdata:04d}, %{x}: %{y:.2f}<extra></extra>",
     )  # fmt: skip
-    ends = {"x": {name: [each(t)[-1] for t in trials] for name, each in series.items()},
+    ends: dict[str, dict[str, list[Any]]] = {
+            "x": {name: [each(t)[-1] for t in trials] for name, each in series.items()},
             "y": {"db": rounded(t.values[-1] for t in trials),
                   "loss": rounded((t.losses[-1] for t in trials), 4)}}  # fmt: skip
     made.add_scatter(

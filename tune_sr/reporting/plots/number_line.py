@@ -25,7 +25,12 @@ def figure(data: StudyData) -> go.Figure | None:
     made.update_layout(margin={"l": 30, "r": 30, "t": 6, "b": 6}, showlegend=False)
     made.update_yaxes(visible=False, range=[-1.25, 1.25], fixedrange=True)
     made.update_xaxes(title_text="dB", showline=True, fixedrange=True, tickformat=".2~f")
-    symbols = {"bicubic": "line-ns", "first point": "diamond", "best": "circle", "teacher": "square"}
+    symbols = {
+        "bicubic": "line-ns",
+        "first point": "diamond",
+        "best": "circle",
+        "teacher": "square",
+    }
     for place, (name, value) in enumerate(values.items()):
         colour = LIGHT["accent" if name == "best" else "ink"]
         made.add_scatter(

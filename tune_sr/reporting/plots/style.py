@@ -27,7 +27,7 @@ SYMBOLS = {
     "completed": "circle", "stopped": "x-thin", "failed": "triangle-down-open",
     "running": "diamond-open",
 }  # fmt: skip
-GLYPHS = {"completed": "●", "stopped": "×", "failed": "▽", "running": "◇"}
+GLYPHS = {"completed": "●", "stopped": "✕", "failed": "▽", "running": "◇"}
 STATES = tuple(SYMBOLS)
 SELECTED = "selected"
 """Name of the trace that a page fills with the trial that was clicked."""
@@ -127,9 +127,11 @@ def as_text(value: Any) -> str:
     """A searched value as tables and axes show it."""
     if isinstance(value, float):
         return short_number(value)
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if (
-        value is None or isinstance(value, bool)
-    ) else str(value)
+    return (
+        {True: "true", False: "false", None: "null"}.get(value, str(value))
+        if (value is None or isinstance(value, bool))
+        else str(value)
+    )
 
 
 def limits(values: Sequence[float], marks: Iterable[float], floor: float | None) -> list[float]:

@@ -31,7 +31,9 @@ def timeline_section(data: StudyData) -> Section:
     if figure is None:
         return Section("work", "work", title, lead("No trial has begun."))
     known = not data.spans[0].place.startswith("slot ")
-    said = "A row a node and GPU. " if known else "Nodes were not recorded: a row is a trial's slot. "
+    said = (
+        "A row a node and GPU. " if known else "Nodes were not recorded: a row is a trial's slot. "
+    )
     starts = len(data.clock.starts)
     said += f"{starts} starts of a driver." if starts > 1 else "One start of a driver."
     columns = [Column("trial"), Column("place"), Column("start, min", 2), Column("end, min", 2),
@@ -97,19 +99,21 @@ def use_section(data: StudyData) -> Section:
 def _repeat(data: StudyData) -> Markup:
     """What the study ran with: command, commit, versions, machine; and its space."""
     found = data.provenance
-    git = found.get("git") or {}
-    devices = found.get("devices") or {}
+    git, devices = (dict(_pairs(found.get(key))) for key in ("git", "devices"))
+    gpus = devices.get("gpus")
+    machine = [devices.get("processor"), devices.get("instruction_set")]
+    machine += gpus if isinstance(gpus, list) else []
     argv = found.get("argv")
+    words = redacted_words([str(word) for word in argv]) if isinstance(argv, list) else []
+    changes = ", with changes" if git.get("dirty") else ""
+    packages = ", ".join(f"{name} {version}" for name, version in _pairs(found.get("packages")))
     facts = {
-        "command": shlex.join(redacted_words([str(word) for word in argv])) if argv else None,
+        "command": shlex.join(words) or None,
         "seed": data.results.settings.seed,
-        "commit": f"{git.get('commit')}{', with changes' if git.get('dirty') else ''}" if git else None,
+        "commit": f"{git.get('commit')}{changes}" if git else None,
         "python": found.get("python"),
-        "packages": ", ".join(f"{k} {v}" for k, v in (found.get("packages") or {}).items()) or None,
-        "machine": ", ".join(
-            str(each) for each in (devices.get("processor"), devices.get("instruction_set"),
-                                   *(devices.get("gpus") or [])) if each
-        ) or None,
+        "packages": packages or None,
+        "machine": ", ".join(str(each) for each in machine if each) or None,
         "platform": found.get("platform"),
     }  # fmt: skip
     shown = [joined(tag("dt", k), tag("dd", v)) for k, v in facts.items() if v is not None]
@@ -120,3 +124,8 @@ def _repeat(data: StudyData) -> Markup:
         tag("details", tag("summary", "versions, commit, machine"), tag("dl", *shown)),
         tag("details", tag("summary", "the search space"), tag("pre", space)),
     )
+
+
+def _pairs(packages: object) -> list[tuple[str, object]]:
+    """Names and versions in a `study.json`, which may be anything."""
+    return list(packages.items()) if isinstance(packages, dict) else []

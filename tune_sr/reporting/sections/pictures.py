@@ -32,13 +32,15 @@ def section(data: StudyData) -> Section:
     said = "Point at a picture: the loupe shows the same pixels in every column. Press d for the "
     said += "difference to the last column, times 8. Every pixel is the image's own."
     body = joined(lead(said), *(note(each) for each in notes), *rows)
-    return Section("pictures", "pictures", _TITLE, body,
-                   numbers={"pictures": [{"name": p["name"], "psnr_db": {
-                       c["title"]: c["psnr_db"] for c in p["columns"]}} for p in about["pictures"]]})  # fmt: skip
+    figures = [
+        {"name": each["name"], "psnr_db": {c["title"]: c["psnr_db"] for c in each["columns"]}}
+        for each in about["pictures"]
+    ]
+    return Section("pictures", "pictures", _TITLE, body, numbers={"pictures": figures})
 
 
 def _photograph(folder: Path, picture: dict[str, Any]) -> Markup:
-    columns = [_column(folder, each) for each in picture["columns"]]
+    columns = [column_of(folder, each) for each in picture["columns"]]
     top, left, side = (int(picture["window"][key]) for key in ("top", "left", "side"))
     return tag(
         "figure",
@@ -48,13 +50,22 @@ def _photograph(folder: Path, picture: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def _column(folder: Path, column: dict[str, Any]) -> Markup:
+def column_of(folder: Path, column: dict[str, Any], *, loupe: bool = True) -> Markup:
+    """One column of a photograph; why it is missing, where it is.
+
+    Args:
+        folder: of the WebP files.
+        column: its entry in `pictures.json`.
+        loupe: whether a detail stands below.
+    """
     title, psnr_db = str(column["title"]), column["psnr_db"]
     caption = joined(tag("b", title), "" if psnr_db is None else f" {psnr_db:.2f} dB")
-    name = column["file"]
-    if name is None or not (folder / Path(name).name).is_file():
-        shown = tag("p", column.get("why") or "missing", class_="gone")
+    # The name alone: pictures.json is a file that could name another folder's.
+    file = None if column["file"] is None else folder / Path(str(column["file"])).name
+    if file is None or not file.is_file():
+        shown = tag("p", column.get("why") or "its file is missing", class_="gone")
         return tag("div", shown, tag("p", caption), class_="column")
-    data = base64.b64encode((folder / Path(name).name).read_bytes()).decode("ascii")
-    image = tag("img", src=f"data:image/webp;base64,{data}", alt=f"{title}", draggable="false")
-    return tag("div", image, tag("canvas", width="1", height="1"), tag("p", caption), class_="column")
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    image = tag("img", src=f"data:image/webp;base64,{data}", alt=title, draggable="false")
+    detail = tag("canvas", width="1", height="1") if loupe else None
+    return tag("div", image, detail, tag("p", caption), class_="column")

@@ -61,7 +61,9 @@ def settings_section(data: StudyData) -> Section:
 def _budget_text(data: StudyData, budget: int) -> str:
     values = [value for _, value in data.compared() if math.isfinite(value)]
     where = "the first rung" if data.rungs and budget == data.rungs[0] else "which all reached"
-    spread = f": {len(values)} trials within {min(values):.2f} .. {max(values):.2f}" if values else ""
+    spread = (
+        f": {len(values)} trials within {min(values):.2f} .. {max(values):.2f}" if values else ""
+    )
     return (
         f"Every trial by its best up to update {budget}, {where}{spread}. Scores would mislead: "
         "a trial that was stopped early is lower because it is shorter."

@@ -135,5 +135,3 @@ def _confirmed_table(confirmed: dict[str, Any]) -> Table | None:
     columns = [Column("role"), Column("trial"), Column("mean, dB", 3), Column("sd", 3),
                Column("search - mean", 3, signed=True), Column("seeds")]  # fmt: skip
     return Table("confirmed", columns, rows) if rows else None
-
-

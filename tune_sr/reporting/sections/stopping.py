@@ -23,7 +23,9 @@ def section(data: StudyData) -> Section:
     budget = data.results.space.budget.steps
     whole = budget * sum(trial.state in ("completed", "stopped") for trial in data.trials)
     done = sum(t.last_step for t in data.trials if t.state in ("completed", "stopped"))
-    saved = f"{whole - done:,} of {whole:,} student updates saved ({100 * (1 - done / whole):.0f} %)."
+    saved = (
+        f"{whole - done:,} of {whole:,} student updates saved ({100 * (1 - done / whole):.0f} %)."
+    )
     parts: list[Markup] = [note(saved)]
     tables = []
     if (told := _rungs_table(data)) is not None:

@@ -17,7 +17,7 @@ def curves_section(data: StudyData) -> Section:
     title = "How did each trial go, where was it stopped?"
     if figure is None:
         return Section("curves", "curves", title, lead("No trial has reported yet."))
-    said = "A line a trial; dotted verticals are rungs, × is where one was stopped. "
+    said = "A line a trial; dotted verticals are rungs, ✕ is where one was stopped. "
     below = learning_curves.count_below(data)
     said += f"{below} lie below the axis. " if below else ""
     running = sum(trial.state == "running" for trial in data.trials)
@@ -28,7 +28,11 @@ def curves_section(data: StudyData) -> Section:
     body = joined(lead(said), tag("p", *switches, class_="switches"),
                   plot("curves", "learning curves of all trials"))  # fmt: skip
     numbers = [
-        {"trial": t.name, "steps": list(t.steps), "values": [v if v == v else None for v in t.values]}
+        {
+            "trial": t.name,
+            "steps": list(t.steps),
+            "values": [v if v == v else None for v in t.values],
+        }
         for t in data.trials
     ]
     return Section("curves", "curves", title, body, {"curves": figure}, numbers={"trials": numbers})
@@ -59,9 +63,10 @@ def trials_table(data: StudyData) -> Table:
     bicubic = data.marks.get("bicubic")
     columns = [Column("trial"), Column("state"), Column("score, dB", 2),
                *([Column("gain", 2, signed=True)] if bicubic is not None else []),
-               Column("last, dB", 2), Column("updates"), Column("stopped"),
+               Column("last, dB", 2), Column("updates"),
                *([Column(data.results.cost)] if data.results.cost else []),
-               *(Column(data.short[each.path]) for each in data.dimensions)]  # fmt: skip
+               *(Column(data.short[each.path]) for each in data.dimensions),
+               Column("stopped or failed")]  # fmt: skip
     ordered = sorted(data.trials, key=lambda t: (t.score is None, -(t.score or 0.0), t.number))
     rows = []
     for trial in ordered:
@@ -70,8 +75,8 @@ def trials_table(data: StudyData) -> Table:
         rows.append([
             f"{trial.name}{mark}", f"{GLYPHS[trial.state]} {trial.state}", trial.score,
             *([gain] if bicubic is not None else []), trial.last, trial.last_step,
-            stopped_text(trial), *([trial.cost] if data.results.cost else []),
-            *(_cell(trial.point.get(each.path)) for each in data.dimensions),
+            *([trial.cost] if data.results.cost else []),
+            *(_cell(trial.point.get(each.path)) for each in data.dimensions), stopped_text(trial),
         ])  # fmt: skip
     return Table("trials", columns, rows, [trial.name for trial in ordered])
 
@@ -87,8 +92,10 @@ def stopped_text(trial: Trial) -> str:
 
 
 def _cell(value: object) -> object:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else (
-        "" if value is None else as_text(value)
+    return (
+        value
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else ("" if value is None else as_text(value))
     )
 
 
