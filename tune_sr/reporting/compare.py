@@ -213,7 +213,7 @@ def _figure(studies: Sequence[StudyData]) -> go.Figure | None:
             x=found.updates, y=rounded(found.values, 3), mode="lines", name=data.name,
             line={"shape": "hv", "width": 2.2, "color": LIGHT[_COLOURS[place % len(_COLOURS)]],
                   "dash": _DASHES[place % len(_DASHES)]},
-            meta={"x": {"updates": found.updates, "hours": found.hours}},
+            meta={"x": {"hours": found.hours}},
             hovertemplate="%{y:.2f} dB<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     if not values:

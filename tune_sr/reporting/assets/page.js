@@ -42,7 +42,7 @@ function exchanged(name, trace, source) {
   const axis = chosen[name];
   if (!axis || !source.meta) return trace;
   for (const each of ["x", "y"])
-    if (axis[each] && source.meta[each]) trace[each] = source.meta[each][axis[each]];
+    trace[each] = source.meta[each]?.[axis[each]] ?? trace[each]; // what a trace lacks stays
   return trace;
 }
 function overlay(place) {

@@ -71,12 +71,12 @@ def figure(data: StudyData) -> go.Figure | None:
     made = plain("student updates of all trials", f"best {data.objective} so far", height=320)
     made.update_layout(meta={"titles": {"updates": "student updates of all trials",
                                         "minutes": "minutes", "hours": hours}})  # fmt: skip
-    x = {"updates": found.updates, "minutes": found.minutes, "hours": found.hours}
+    x = {"minutes": found.minutes, "hours": found.hours}
     made.add_scatter(
         x=found.updates, y=rounded(found.values, 3), customdata=found.trials,
         mode="lines+markers", line={"shape": "hv", "color": LIGHT["accent"], "width": 2.5},
         marker={"size": 7}, name="best so far", showlegend=False,
-        meta={"x": x, "y": {"db": rounded(found.values, 3)}},
+        meta={"x": x},
         hovertemplate="%{y:.2f} dB by trial %{customdata:04d}<extra></extra>",
     )  # fmt: skip
     if data.first is not None and data.first.score is not None:

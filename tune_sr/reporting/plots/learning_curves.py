@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from tune_sr.reporting.study_data import StudyData, Trial
 
 _BELOW = 0.6
 """In dB: how far below bicubic the value axis reaches."""
-Series = Callable[[Trial], Sequence[float]]
+Series = Callable[[Trial], Sequence[float | None]]
 
 
 def floor_of(data: StudyData) -> float | None:
@@ -53,8 +54,8 @@ def figure(data: StudyData) -> go.Figure | None:
         made.add_scatter(
             x=list(best.steps), y=rounded(best.values), mode="lines", name=f"best, {best.name}",
             line={"color": LIGHT["accent"], "width": 3.5}, hoverinfo="skip",
-            meta={"x": {"updates": list(best.steps), "minutes": _minutes(best)},
-                  "y": {"db": rounded(best.values), "loss": rounded(best.losses, 4)}},
+            meta={"x": {"minutes": _minutes(best)},
+                  "y": {"loss": _losses(best)}},
         )  # fmt: skip
     for name, value in data.marks.items():
         horizontal(made, value, name)
@@ -69,45 +70,39 @@ def _add_state(made: go.Figure, trials: Sequence[Trial], state: str) -> None:
     if not trials:
         return
     few = sum(len(trial.steps) for trial in trials) <= 4000
-    series: dict[str, Series] = {"updates": lambda t: t.steps, "minutes": _minutes}
-    x = {name: _joined(trials, each) for name, each in series.items()}
-    y = {"db": rounded(_joined(trials, lambda t: t.values)),
-         "loss": rounded(_joined(trials, lambda t: t.losses), 4)}  # fmt: skip
     names = [number for t in trials for number in [*[t.number] * len(t.steps), None]]
     made.add_scatter(
-        x=x["updates"], y=y["db"], customdata=names, mode="lines", name=state, legendgroup=state,
+        x=_joined(trials, lambda t: t.steps), y=rounded(_joined(trials, lambda t: t.values)),
+        customdata=names, mode="lines", name=state, legendgroup=state, showlegend=False,
         line={"color": LIGHT[state], "width": 1.4 if few else 0.7}, opacity=0.85 if few else 0.5,
-        showlegend=False, meta={"x": x, "y": y}, connectgaps=False,
+        meta={"x": {"minutes": _joined(trials, _minutes)}, "y": {"loss": _joined(trials, _losses)}},
         hovertemplate="trial %{customdata:04d}, %{x}: %{y:.2f}<extra></extra>",
     )  # fmt: skip
-    ends: dict[str, dict[str, list[Any]]] = {
-            "x": {name: [each(t)[-1] for t in trials] for name, each in series.items()},
-            "y": {"db": rounded(t.values[-1] for t in trials),
-                  "loss": rounded((t.losses[-1] for t in trials), 4)}}  # fmt: skip
     made.add_scatter(
-        x=ends["x"]["updates"], y=ends["y"]["db"], customdata=[t.number for t in trials],
-        mode="markers", name=state, legendgroup=state, text=[_end_text(t) for t in trials],
-        marker=marker(state, 9 if few else 6), meta=ends,
+        x=[t.steps[-1] for t in trials], y=rounded(t.values[-1] for t in trials),
+        customdata=[t.number for t in trials], text=[_end_text(t) for t in trials],
+        mode="markers", name=state, legendgroup=state, marker=marker(state, 9 if few else 6),
+        meta={"x": {"minutes": [_minutes(t)[-1] for t in trials]},
+              "y": {"loss": [_losses(t)[-1] for t in trials]}},
         hovertemplate="trial %{customdata:04d}: %{text}<extra></extra>",
     )  # fmt: skip
 
 
 def _add_growths(made: go.Figure, trials: Sequence[Trial]) -> None:
     """Add a triangle where a student grew, on the curve's report before it."""
-    points: list[tuple[int, int, float, float, float]] = []
+    points: list[tuple[int, int, float, float, float | None]] = []
     for trial in trials:
         for growth in trial.growths:
             at = next((i for i, step in enumerate(trial.steps) if step >= growth), None)
             if at is not None:
                 points.append((trial.number, trial.steps[at], _minutes(trial)[at],
-                               trial.values[at], trial.losses[at]))  # fmt: skip
+                               trial.values[at], _losses(trial)[at]))  # fmt: skip
     if points:
         numbers, steps, minutes, values, losses = (list(each) for each in zip(*points, strict=True))
         made.add_scatter(
             x=steps, y=rounded(values), customdata=numbers, mode="markers", name="student grown",
             marker={"symbol": "triangle-up-open", "size": 8, "color": LIGHT["faint"]},
-            meta={"x": {"updates": steps, "minutes": minutes},
-                  "y": {"db": rounded(values), "loss": rounded(losses, 4)}},
+            meta={"x": {"minutes": minutes}, "y": {"loss": losses}},
             hovertemplate="trial %{customdata:04d}: grown before this report<extra></extra>",
         )  # fmt: skip
 
@@ -115,6 +110,11 @@ def _add_growths(made: go.Figure, trials: Sequence[Trial]) -> None:
 def _minutes(trial: Trial) -> list[float]:
     """Minutes since the trial was added, at each report."""
     return [round(minute - trial.added, 2) for minute in trial.minutes]
+
+
+def _losses(trial: Trial) -> list[float | None]:
+    """The first loss at each report, to three significant digits."""
+    return [float(f"{loss:.3g}") if math.isfinite(loss) else None for loss in trial.losses]
 
 
 def _joined(trials: Sequence[Trial], series: Series) -> list[Any]:
