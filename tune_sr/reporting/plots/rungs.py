@@ -1,4 +1,4 @@
-"""The values at the first rung against those at the end: would a stopped trial have come back?"""
+"""The values at the first rung against those at the end, of the trials that went on to it."""
 
 from __future__ import annotations
 
