@@ -22,7 +22,7 @@ _MARKS = {"completed": "o", "stopped": "x", "failed": "v", "running": "D"}
 
 
 def write_figures(data: StudyData, folder: Path) -> list[str]:
-    """Write each figure that the study has data for, as PNG (600 dpi) and PDF; returns their names.
+    """Write each figure that the study has data for, as PNG (300 dpi) and PDF; returns their names.
 
     Raises:
         OSError: they cannot be written.
@@ -40,7 +40,7 @@ def write_figures(data: StudyData, folder: Path) -> list[str]:
             continue
         _settle(axes)
         for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            figure.savefig(folder / f"{name}.{ending}", dpi=600, metadata=metadata)
+            figure.savefig(folder / f"{name}.{ending}", dpi=300, metadata=metadata)
         written.append(name)
     return written
 

@@ -155,7 +155,7 @@ def test_figures_for_papers_are_85_mm_wide(invent, tmp_path):
     written = write_figures(data, tmp_path / "report")
     assert written == ["curves", "gain", "importance", "parallel", "rungs", "front"]
     with Image.open(tmp_path / "report" / "front.png") as image:
-        assert image.width == pytest.approx(85 / 25.4 * 600, abs=1)
+        assert image.width == pytest.approx(85 / 25.4 * 300, abs=1)
     assert (tmp_path / "report" / "front.pdf").read_bytes().startswith(b"%PDF")
 
 
