@@ -39,6 +39,7 @@ class Column:
             return str(value)
         if self.digits is None:
             return short_number(value)
+        value = round(value, self.digits) + 0.0  # no -0.00
         return f"{value:+.{self.digits}f}" if self.signed else f"{value:.{self.digits}f}"
 
 

@@ -22,6 +22,8 @@ from tune_sr.reporting.study_data import StudyData, Trial
 
 _BELOW = 0.6
 """In dB: how far below bicubic the value axis reaches."""
+_MOST_WITH_GROWTHS = 60
+"""Of more trials the triangles would hide the curves."""
 Series = Callable[[Trial], Sequence[float | None]]
 
 
@@ -48,7 +50,8 @@ def figure(data: StudyData) -> go.Figure | None:
         made.add_vline(x=step, line={"color": LIGHT["faint"], "width": 1, "dash": "dot"})
     for state in STATES:
         _add_state(made, [trial for trial in shown if trial.state == state], state)
-    _add_growths(made, shown)
+    if len(shown) <= _MOST_WITH_GROWTHS:
+        _add_growths(made, shown)
     if data.best is not None and data.best in shown:
         best = data.best
         made.add_scatter(

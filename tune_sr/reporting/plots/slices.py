@@ -44,7 +44,7 @@ def figure(data: StudyData, dimension: Dimension) -> go.Figure | None:
         best = trial is data.best
         made.add_annotation(
             x=_x(dimension, trial.point[dimension.path]), y=value, xref="x", yref="y",
-            text="best" if best else "first", showarrow=False, yshift=12,
+            text="best" if best else "first", showarrow=False, yshift=12 if best else -12,
             font={"size": 11, "color": LIGHT["accent" if best else "faint"]},
         )  # fmt: skip
     made.add_scatter(
@@ -68,7 +68,7 @@ def _add(
     made.add_scatter(
         x=places, y=rounded(value for _, value in own), mode="markers", name=state,
         customdata=[trial.number for trial, _ in own], text=[as_text(value) for value in values],
-        marker=marker(state, 8), hovertemplate="trial %{customdata:04d}, %{text}: %{y:.2f}"
+        marker=marker(state, 8 if len(own) <= 100 else 4), hovertemplate="trial %{customdata:04d}, %{text}: %{y:.2f}"
         "<extra></extra>",
     )  # fmt: skip
 
