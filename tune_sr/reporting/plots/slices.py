@@ -68,8 +68,8 @@ def _add(
     made.add_scatter(
         x=places, y=rounded(value for _, value in own), mode="markers", name=state,
         customdata=[trial.number for trial, _ in own], text=[as_text(value) for value in values],
-        marker=marker(state, 8 if len(own) <= 100 else 4), hovertemplate="trial %{customdata:04d}, %{text}: %{y:.2f}"
-        "<extra></extra>",
+        marker=marker(state, 8 if len(own) <= 100 else 4),
+        hovertemplate="trial %{customdata:04d}, %{text}: %{y:.2f}<extra></extra>",
     )  # fmt: skip
 
 
