@@ -220,19 +220,20 @@ def _write(config: StudyConfig, prepared: Prepared) -> Results:
     results = retry_while_disk_full(folder, lambda: write_results(folder))
     try:
         retry_while_disk_full(folder, lambda: write_best(results, prepared.images))
-        retry_while_disk_full(folder, lambda: draw_pictures(results, prepared.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
-    _write_page(folder)
+    _write_page(results, prepared)
     return results
 
 
-def _write_page(folder: Path) -> None:
-    """`report.html`: the results are written, so that no fault of their page fails the study."""
+def _write_page(results: Results, prepared: Prepared) -> None:
+    """`pictures/` and `report.html`; results are written, so no fault of these fails the study."""
     # Late: plotly takes half a second to import, which no start has to wait for.
     from tune_sr.reporting.report import write_study_page
 
+    folder = results.folder
     try:
+        retry_while_disk_full(folder, lambda: draw_pictures(results, prepared.images))
         retry_while_disk_full(folder, lambda: write_study_page(folder))
     except Exception as error:
         again = f"python -m tune_sr.report {shlex.quote(str(folder))}"
