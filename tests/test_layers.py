@@ -45,7 +45,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it: parts, then commands
-    [{"tune_sr.cli"}],
+    [{"tune_sr.cli"}, {"tune_sr.statistics"}],
     [{"tune_sr.storage"}, {"tune_sr.space"}],
     [{"tune_sr.ledger"}, {"tune_sr.visualization"}, {"tune_sr.evaluation"}],
     [{"tune_sr.objectives"}],
@@ -57,11 +57,13 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"tune_sr.study"}],
     [{"tune_sr.execution"}, {"tune_sr.results"}, {"tune_sr.replay"}],
+    [{"tune_sr.reporting"}],
     [{"tune_sr.driver"}, {"tune_sr.exporting"}, {"tune_sr.upscaling"}],
     [
         {"tune_sr.search"},
         {"tune_sr.train"},
         {"tune_sr.evaluate"},
+        {"tune_sr.report"},
         {"tune_sr.export"},
         {"tune_sr.upscale"},
     ],
@@ -86,7 +88,8 @@ DOORS: dict[str, set[str]] = {
     "onnxruntime": {"tune_sr/exporting/graphs.py"},
     "spandrel": {"trainables/networks/foreign.py"},
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
-    "matplotlib": {"tune_sr/visualization/"},
+    "matplotlib": {"tune_sr/visualization/", "tune_sr/reporting/paper_figures.py"},
+    "plotly": {"tune_sr/reporting/"},
 }
 """Where each library may be imported: a file, or any file of a folder (its path ends in /)."""
 
@@ -98,9 +101,9 @@ LATE = {
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime"}
+HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
-LIGHT += ("tune_sr.export", "tune_sr.upscale", "tune_sr.deploy.__main__")
+LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.deploy.__main__")
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import socket
 import sys
 import uuid
@@ -32,7 +33,7 @@ from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.score import Scorer
 from tune_sr.results.results import write_results
-from tune_sr.results.student import write_best
+from tune_sr.results.student import draw_pictures, write_best
 from tune_sr.storage.disk import retry_while_disk_full, write_atomically
 from tune_sr.storage.layout import LOCK, SPACE
 from tune_sr.storage.lock import DriverLock
@@ -227,7 +228,24 @@ def _write(config: StudyConfig, prepared: Prepared) -> Results:
         retry_while_disk_full(folder, lambda: write_best(results, prepared.images))
     except ValueError as error:
         logging.getLogger(__name__).warning("not every student was written: %s", error)
+    _write_page(results, prepared)
     return results
+
+
+def _write_page(results: Results, prepared: Prepared) -> None:
+    """`pictures/` and `report.html`; results are written, so no fault of these fails the study."""
+    # Late: plotly takes half a second to import, which no start has to wait for.
+    from tune_sr.reporting.report import write_study_page
+
+    folder = results.folder
+    try:
+        retry_while_disk_full(folder, lambda: draw_pictures(results, prepared.images))
+        retry_while_disk_full(folder, lambda: write_study_page(folder))
+    except Exception as error:
+        again = f"python -m tune_sr.report {shlex.quote(str(folder))}"
+        logging.getLogger(__name__).warning(
+            "no page was written (%s); to try again: %s", error, again
+        )
 
 
 def _history(config: StudyConfig) -> History:

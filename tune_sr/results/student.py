@@ -17,6 +17,7 @@ from tune_sr.storage.layout import BEST, CONFIG, FRONT, PANEL, STUDENT
 from tune_sr.study.identity import owner_of
 from tune_sr.visualization.panel import draw_student_panel
 from tune_sr.visualization.pareto_front import ParetoPlot, TrialPoint
+from tune_sr.visualization.pictures import write_pictures
 
 if TYPE_CHECKING:
     from trainables.checkpoints import Owner
@@ -72,12 +73,8 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     """Write the student of a trial's best report into `folder`, each file atomically."""
     score = results.score(record)
     assert score is not None, "it is among the best"
-    point = record.point_at(score.step)
-    owner = owner_of(results.history.study)
-    mine = owner and owner.at(point)
-    state = _state(results.folder, record.name, score.step, folder, mine)
-    config = results.space.trial_config(point, results.settings.seed)
-    finished = FinishedStudent(config, state, images)
+    finished = finished_student(results, record, images, f"{folder.relative_to(results.folder)} is")
+    config = finished.config
     finished.student = finished.student.settled(finished.active)
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -97,6 +94,66 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     fresh.rmdir()
 
 
+def finished_student(
+    results: Results, record: TrialRecord, images: RunImages | None, left: str
+) -> FinishedStudent:
+    """The student of a trial's best report, from its checkpoint.
+
+    Args:
+        results: of the study.
+        record: a trial that has a score.
+        images: the study's decoded images, if they are at hand.
+        left: what a refusal says is left as it was: `best is`.
+
+    Raises:
+        ValueError: its checkpoint is gone or damaged.
+    """
+    score = results.score(record)
+    assert score is not None, "it has a report"
+    point = record.point_at(score.step)
+    owner = owner_of(results.history.study)
+    mine = owner and owner.at(point)
+    state = _state(results.folder, record.name, score.step, left, mine)
+    config = results.space.trial_config(point, results.settings.seed)
+    return FinishedStudent(config, state, images)
+
+
+def draw_pictures(results: Results, images: RunImages | None = None) -> bool:
+    """Write `pictures/`: two photographs by the first point's student and by the best.
+
+    Args:
+        results: of the study.
+        images: its decoded images, if they are at hand.
+
+    Returns:
+        Whether there was anything to draw; else what was drawn earlier stays.
+
+    Raises:
+        ValueError: a held-out image cannot be read.
+        OSError: they cannot be written.
+    """
+    best, first = results.best, results.first
+    if best is None:
+        return False
+    students: dict[str, FinishedStudent] = {}
+    missing: dict[str, str] = {}
+    for title, record in {"first point": first, "best": best}.items():
+        if record is None or (record is best and title != "best"):
+            continue
+        if results.score(record) is None:
+            missing[title] = f"trial {record.name} has no score"
+            continue
+        try:
+            students[title] = finished_student(results, record, images, "pictures are")
+        except ValueError:
+            missing[title] = f"the checkpoint of trial {record.name} is gone"
+    if "best" not in students or students["best"].heldout is None:
+        return False
+    trials = {"best": best.name, **({"first point": first.name} if first else {})}
+    write_pictures(results.folder, students, trials, missing)
+    return True
+
+
 def _chart(results: Results) -> ParetoPlot | None:
     """The plot of quality against cost of all trials; None where cost is no objective."""
     if results.cost is None:
@@ -112,13 +169,13 @@ def _chart(results: Results) -> ParetoPlot | None:
     )
 
 
-def _state(folder: Path, trial: str, step: int, into: Path, owner: Owner | None) -> dict[str, Any]:
+def _state(folder: Path, trial: str, step: int, left: str, owner: Owner | None) -> dict[str, Any]:
     found = valid_at(folder.glob(f"trials/*/{trial}"), step, owner)
     if found is not None:
         return found[1]
     raise ValueError(
         f"{folder}: no checkpoint of trial {trial} at step {step} that can be relied on; "
-        f"{into.relative_to(folder)} is left as it was"
+        f"{left} left as it was"
     )
 
 

@@ -16,6 +16,11 @@ STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
 """A student's files: weights, configuration and picture, in `best/`, in `front/<trial>/` and in a
 training's folder."""
 
+PICTURES = "pictures"
+"""In a study's folder: what its page shows of the first point's student and of the best."""
+PAGE, FIGURES = "report.html", "report"
+"""In a study's folder: its page; figures and tables for papers."""
+
 CHECKPOINTS = "checkpoints"
 """In the folder of a training without a search: the folder of its checkpoints."""
 SUMMARY, TABLE = "summary.json", "results.csv"

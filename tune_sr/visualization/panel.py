@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, ParetoPlot, d
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from trainables.finished import FinishedStudent
     from trainables.run import Run
@@ -60,26 +61,47 @@ def draw_student_panel(
         run: a run with held-out images, or with a generator to show one of.
         plot: the Pareto plot of the study, drawn below; None: none.
     """
+    name, note, tiles = student_tiles({"student": run}, 0)
+    tiles = [replace(tile, accent=tile.title == "student") for tile in tiles]
+    draw_panel(path, tiles, title=f"{name}, x{run.student.scales[0]}", note=note, plot=plot)
+
+
+def student_tiles(
+    students: Mapping[str, Run | FinishedStudent], photograph: int
+) -> tuple[str, str, list[Tile]]:
+    """The columns of one held-out image: LR, bicubic, each student, the teacher, HR.
+
+    Without held-out images, an imagined image; the teacher's result stands in place of HR.
+
+    Args:
+        students: by the title of their column; at least one, all of one scale.
+        photograph: which held-out image, from 0.
+
+    Returns:
+        The image's name, what its figures mean, and its tiles, all of one size.
+    """
     import torch
 
-    scale, heldout = run.student.scales[0], run.heldout
+    one = next(iter(students.values()))
+    scale, heldout = one.student.scales[0], one.heldout
     assert heldout is not None, "there is something to show"
-    imagined = run.config.heldout is None
-    view = heldout.views[scale][-1 if imagined else 0]
-    upscales = {"bicubic": upsample_BCHW, "student": upscaler(run.outcome, run.active)}
-    if run.teacher is not None and not imagined:
-        upscales["teacher"] = upscaler(run.teacher)
+    imagined = one.config.heldout is None
+    view = heldout.views[scale][-1 if imagined else photograph]
+    upscales: dict[str, Callable[[Tensor, int], Tensor]] = {"bicubic": upsample_BCHW}
+    upscales |= {title: upscaler(each.outcome, each.active) for title, each in students.items()}
+    if one.teacher is not None and not imagined:
+        upscales["teacher"] = upscaler(one.teacher)
     lr_HWC = heldout.picture(view, view.lr_BCHW) if imagined else _small(view.hr_HWC, scale)
     tiles = [_lr_tile(lr_HWC, scale)]
     with torch.no_grad():
         for title, upscale in upscales.items():
             sr_BCHW = upscale(view.lr_BCHW, scale)
             psnr_db = float(heldout.score(view, sr_BCHW)[0])
-            tiles.append(Tile(title, heldout.picture(view, sr_BCHW), psnr_db, title == "student"))
+            tiles.append(Tile(title, heldout.picture(view, sr_BCHW), psnr_db))
     tiles.append(Tile("teacher" if imagined else "HR", view.hr_HWC))
     note = f"held-out photograph; PSNR of the luma, protocol {heldout.protocol}"
     note = "no photograph: an imagined image; PSNR against the teacher" if imagined else note
-    draw_panel(path, tiles, title=f"{Path(view.name).stem}, x{scale}", note=note, plot=plot)
+    return Path(view.name).stem, note, tiles
 
 
 def draw_panel(
@@ -111,7 +133,7 @@ def draw_panel(
     height, width = tiles[0].image_HWC.shape[:2]
     photo = round(column * height / width)
     side = next((s for s in _DETAILS if 2 * s <= min(height, width)), min(height, width, 10))
-    top, left = _hardest_window(tiles[1].image_HWC, tiles[-1].image_HWC, side)
+    top, left = hardest_window(tiles[1].image_HWC, tiles[-1].image_HWC, side)
 
     whole = _HEADER + photo + _CAPTION + column + _FOOTER
     figure = _canvas(whole + (0 if plot is None else _CHART))
@@ -165,7 +187,7 @@ def _charted(figure: Figure, x: int, y: int, plot: ParetoPlot) -> None:
     draw_pareto_plot(axes, plot, size=14 * 72 / figure.dpi)
 
 
-def _hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
+def hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
     """Return top and left of the `side` x `side` window with the largest sum of squared errors."""
     error_HW = np.square(bicubic_HWC.astype(np.float64) - hr_HWC).sum(axis=2)
     table = np.pad(error_HW.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))

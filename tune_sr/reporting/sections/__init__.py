@@ -1,0 +1,1 @@
+"""The sections of a report: each module has `section(data)`, a question and its answer."""

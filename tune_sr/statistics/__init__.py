@@ -1,0 +1,1 @@
+"""Statistics of a study: importance of settings, rungs. Imports no other part."""
