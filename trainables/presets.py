@@ -45,7 +45,7 @@ _W_C = {"released": {"method": {"W_C": 1.0}}, "paper": {"method": {"W_C": 1e-3}}
 """W_C of DFSR+CMI by preset: the size of its contrastive term does not follow `loss_range`."""
 
 _WEIGHTS: dict[str, dict[str, Sections]] = {
-    "kd": {"paper": {"method": {"lambda_kd": 1.0}}},
+    "kd": {},  # its weight is 1 by every source
     "dukd": {
         "paper": {"method": {"lambda_kd": 1.0, "lambda_dukd": 1.0}},
         "released": {
@@ -59,6 +59,13 @@ _WEIGHTS: dict[str, dict[str, Sections]] = {
     },
 }
 """Presets of methods with a third one, `default`: the paper's method with the released weights."""
+
+EARLIER_DEFAULTS: dict[tuple[str, str], Sections] = {
+    ("kd", "default"): {"lambda_kd": 0.2},
+    ("kd", "released"): {"lambda_kd": 0.2},
+}
+"""Settings of methods, by name and preset, as they were before their defaults were corrected:
+studies that were begun with them go on with them."""
 
 LUMA_NETWORKS = ("vdsr",)
 """Names of networks of colour `y`; listed here because this module may not import the networks."""

@@ -183,7 +183,13 @@ def draw_vgg19(path: Path) -> None:
 def plan_and_train(name: str, sets: Mapping[str, Any], output: Path) -> dict[str, float]:
     """`--dry-run` and `train` of one file in this process; the one report of the training."""
     space = loaded(name, sets)
-    supply(space.trial_config(space.first_points[0]))
+    for file in (
+        space.dimensions["teacher.weights"].args
+        if "teacher.weights" in space.dimensions
+        else (None,)
+    ):
+        point = space.first_points[0]
+        supply(space.trial_config(point if file is None else {**point, "teacher.weights": file}))
     asked = ["--space", str(FILES[name])]
     for word in words(sets):
         asked += ["--set", word]

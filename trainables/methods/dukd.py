@@ -6,7 +6,9 @@ arXiv 2309.14162 (v1 and v4), and its BasicSR-based release.
 Learns from: real pairs, and the teacher's answers to their LR, to crops of their HR (zoom-in) and
 to their LR reduced again (zoom-out). For the latter two the student is given an augmented image,
 and the augmentation is undone in its result.
-Deviations: v1 sums all terms, v4 names weights without values, the release weighs 5 : 1 : 1.
+Deviations: v1 sums all terms, v4 names weights without values, and the release weighs 5 : 1 : 1 in
+most of its files: RCAN's are 1 : 1 : 1 (x2, x4) and 2 : 1 : 1 (x3), the former without zoom-out and
+augmentation. So the published table mixes settings; `search_spaces/README.md` lists them by row.
 `preset: default` is the paper's method with the released weights, lambda_kd = lambda_dukd = 0.2;
 `paper` has both 1; `released` does besides what only the code does: crops on a grid, the same tile
 for the whole batch; augments zoom-in alone; lets zoom-out learn from the LR too, with the weight of

@@ -154,6 +154,7 @@ def _open_ledger(
             seed=config.settings.seed,
             marks=marks,
             digests=prepared.digests,
+            edition=config.space.edition,
         )
         live.append(started)
     write_atomically(config.folder / SPACE, config.to_yaml())

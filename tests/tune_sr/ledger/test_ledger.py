@@ -215,14 +215,14 @@ UNREAD = {
         "pid",
         "start",
     ),  # no value of which is computed with
-    *("reason", "study", "marks", "digests", "caveat"),  # of which old ledgers have none
+    *("reason", "study", "marks", "digests", "caveat", "edition"),  # of which old ledgers have none
 }
 WRONG = {
     "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
     "number": ["0", -1, 1.5, True, None], "point": [None, []], "step": ["10", None, -1, True],
     "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
-    "reason": [[]], "digests": [[], None],
+    "reason": [[]], "digests": [[], None], "edition": ["2", -1, 1.5, True],
 }  # fmt: skip
 
 
