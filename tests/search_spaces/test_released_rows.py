@@ -18,7 +18,7 @@ from tune_sr.study.space_file import load_space
 
 PAPER = Path(__file__).parents[2] / "search_spaces" / "paper"
 UPDATES = 250_000
-WORDS = re.compile(r"^#   x([234])(?:  (--set .*|\(.*\)))?$", re.MULTILINE)
+WORDS = re.compile(r"^#   x([234])(?:  (--set .*))?$", re.MULTILINE)
 
 
 TWICE = (100_000, 200_000)
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    ("kd_edsr", 4): Row("kd", "edsr_x4.pt", 1.0, started_from="KD's student of x2"),
+    ("kd_edsr", 4): Row("kd", "edsr_x4.pt", 1.0, started_from="kd_edsr_x2"),
     ("fakd_edsr", 2): Row(
         "fakd", "edsr_x2.pt", 1.0, affinity=10.0, milestones=(18_750,), gamma=0.5
     ),
@@ -50,7 +50,7 @@ ROWS = {
     ("dukd_edsr", 2): Row("dukd", "edsr_x2.pt", 0.2, 0.2, 2, True, 0.3),
     ("dukd_edsr", 3): Row("dukd", "edsr_x3.pt", 0.2, 0.2, 1, True, 0.3),
     ("dukd_edsr", 4): Row(
-        "dukd", "edsr_x4.pt", 0.2, 0.2, 1, True, 0.3, started_from="DUKD's student of x2"
+        "dukd", "edsr_x4.pt", 0.2, 0.2, 1, True, 0.3, started_from="dukd_edsr_x2"
     ),
     ("dukd_rcan", 2): Row("dukd", "RCAN_BIX2.pt", 1.0, 1.0, 1, False, 0.0),
     ("dukd_rcan", 3): Row("dukd", "RCAN_BIX3.pt", 0.5, 0.5, 1, True, 0.3),
@@ -70,8 +70,7 @@ def own_words(name: str) -> dict[int, str]:
 
 def config_of(name: str, scale: int) -> TrialConfig:
     """The first point of a file, as its own words make it the row of a scale."""
-    words = own_words(name)[scale]
-    sets = [] if words.startswith("(") else [each for each in shlex.split(words) if each != "--set"]
+    sets = [each for each in shlex.split(own_words(name)[scale]) if each != "--set"]
     space = load_space(PAPER / f"{name}.yaml", sets)
     return space.trial_config(space.first_points[0])
 
@@ -115,8 +114,8 @@ def test_a_first_point_is_the_row_of_the_release(name: str, scale: int) -> None:
     assert (config.optimiser.lr, config.optimiser.betas) == (1e-4, (0.9, 0.99))
     assert (config.optimiser.weight_decay, config.optimiser.clip) == (0.0, None)
     assert (config.batch.images, config.batch.patch, config.ema) == (16, 48, 0.999)
-    words = own_words(name)[scale]
-    assert (start in words) if start else not words.startswith("(")
+    found = config.student.start and Path(config.student.start).parts[-4:]
+    assert found == (("runs", start, "best", "student.safetensors") if start else None)
 
 
 def test_a_file_names_the_scales_that_were_released_and_no_other() -> None:

@@ -154,6 +154,7 @@ def _open_ledger(
             seed=config.settings.seed,
             marks=marks,
             digests=prepared.digests,
+            starts=prepared.starts or None,
             edition=config.space.edition,
         )
         live.append(started)

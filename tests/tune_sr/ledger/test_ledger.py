@@ -215,7 +215,8 @@ UNREAD = {
         "pid",
         "start",
     ),  # no value of which is computed with
-    *("reason", "study", "marks", "digests", "caveat", "edition"),  # of which old ledgers have none
+    # Old ledgers have none of these.
+    *("reason", "study", "marks", "digests", "caveat", "edition", "starts"),
 }
 WRONG = {
     "space": [[], None], "study": [[1]], "marks": ["x"], "trial": [7, None, [], "0007"],
@@ -223,6 +224,7 @@ WRONG = {
     "report": [None, [], {"psnr_y_db": "30"}, {"psnr_y_db": [30]}], "decision": ["go", None, []],
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
     "reason": [[]], "digests": [[], None], "edition": ["2", -1, 1.5, True],
+    "starts": [[], {"file": 7}],
 }  # fmt: skip
 
 
