@@ -27,6 +27,9 @@ _DATA_DRIVEN: dict[str, Sections] = {
     "fakd": {**_ADAM, "schedule": {"at": 0.75, "factor": 0.5}},
     "csd": {**_ADAM, "schedule": {"at": 0.5, "factor": 0.1}},
     "dukd": _DUKD_ADAM,
+    # [ECO]'s cosine; its Lamb, at 3.2e-3 for 128 images, is not here.
+    "eco": {**_ADAM, "schedule": {"kind": "cosine"}},
+    "dckd": _DUKD_ADAM,
 }
 """Optimisers of RGB students in the papers of the methods that learn from images, by method."""
 
@@ -105,7 +108,7 @@ def default_preset(method: str, student: str) -> str | None:
     >>> default_preset("dfsr", "vdsr"), default_preset("dfsr", "edsr"), default_preset("csd", "")
     ('released', 'paper', None)
     """
-    if method in ("fakd", "csd"):
+    if method in ("fakd", "csd", "eco", "dckd"):
         return None  # their code fixes what their papers leave open
     if method in _WEIGHTS:
         return "default"

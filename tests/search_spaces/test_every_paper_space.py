@@ -260,9 +260,10 @@ def test_the_page_lists_every_file_and_no_other() -> None:
 def test_it_has_the_budget_and_the_batch_of_its_paper(name: str) -> None:
     space, settings = load_study(FILES[name])
     config = space.trial_config(space.first_points[0])
-    assert config.budget.steps >= 200_000
+    of_eco = config.method.name == "eco"
+    assert config.budget.steps >= (125_000 if of_eco else 200_000)
     assert config.batch.patch == 48
-    assert config.batch.images == (128 if config.student.name == "vdsr" else 16)
+    assert config.batch.images == (128 if config.student.name == "vdsr" or of_eco else 16)
     if name in TABLES:
         assert settings.scheduler.name == "none"
         assert settings.trials == len(space.first_points) > 2

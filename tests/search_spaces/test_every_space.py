@@ -118,7 +118,7 @@ def test_every_method_has_a_laptop_space_of_its_own():
         assert {space.trial_config(point).method.name for point in space.first_points} == {name}
 
 
-def test_which_method_tries_all_nine_first_and_gives_each_its_own_quantities_alone():
+def test_which_method_tries_every_method_first_and_gives_each_its_own_quantities_alone():
     space = load_space(SPACES / "which_method.yaml")
     assert [point["method.name"] for point in space.first_points] == list(METHODS)
     for point in space.first_points:
