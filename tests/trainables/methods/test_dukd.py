@@ -258,7 +258,7 @@ def test_without_zoom_it_is_kd(make_run: Callable[..., Run], update: str) -> Non
     off = {"zoom_in": "off", "zoom_out": False, "update": update}
     optimiser = {"name": "adam", "lr": 1e-3}
     dukd = make_run("dukd", method=off, optimiser=optimiser)
-    kd = make_run("kd", optimiser=optimiser)
+    kd = make_run("kd", method={"lambda_kd": 0.2}, optimiser=optimiser)
     for _ in range(3):
         assert dukd.patches is not None
         batch = dukd.patches.draw()
