@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trainables.config import TrialConfig
+from trainables.dotted import get, leaves
 from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
@@ -388,11 +389,8 @@ def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, student: str, p
         assert refused.path.startswith(("student", "teacher"))
         return
     written = config.model_dump(mode="json")
-    for section, values in filled.items():
-        if isinstance(values, dict):
-            assert {key: written[section][key] for key in values} == values
-        else:
-            assert written[section] == values
+    said = dict(leaves(filled))
+    assert {path: get(written, path, None) for path in said} == said
 
 
 @each_method
