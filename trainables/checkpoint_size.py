@@ -49,7 +49,8 @@ def largest_checkpoint(configs: list[TrialConfig]) -> int:
     described = {network for config in configs for network in (config.student, config.teacher)}
     built: dict[TeacherConfig | None, SRNet] = {
         network: make_network(
-            network.model_copy(update={"weights": None}), Randomness(0, "plan").generator
+            network.model_copy(update={"weights": None, "start": None}),
+            Randomness(0, "plan").generator,
         )
         for network in described
         if isinstance(network, SRNetConfig)

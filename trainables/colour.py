@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.resample import round_half_up
@@ -47,6 +49,12 @@ def with_luma_B3HW(rgb_B3HW: Tensor, luma: Tensor) -> Tensor:
         RGB, B 3 H W; colours outside of RGB are outside [0, 1], not clipped.
     """
     return rgb_B3HW + (luma - luma_B1HW(rgb_B3HW)) / _LUMA_RANGE
+
+
+def is_grey(image_HWC: NDArray[np.uint8]) -> bool:
+    """Whether the three channels of an image are equal, however its file stores them."""
+    red, green, blue = image_HWC[..., 0], image_HWC[..., 1], image_HWC[..., 2]
+    return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
 def round_to_bytes(image: Tensor) -> Tensor:

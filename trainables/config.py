@@ -173,6 +173,8 @@ class TrialConfig(Config):
             yield "teacher", f"{name} needs a teacher: {way}"
         if self.teacher is None:
             return
+        if getattr(self.teacher, "start", None) is not None:
+            yield "teacher.start", "a teacher is trained already: say weights"
         if self.teacher.weights is None:
             yield "teacher.weights", "a teacher needs trained weights: a file, or shipped"
         if set(self.teacher.scales) != set(self.student.scales):
@@ -199,6 +201,11 @@ class TrialConfig(Config):
                     shipped_file(str(network.weights), network.name, network.scales)
                 except ConfigError as error:
                     yield f"{part}.{error.path}", error.rule
+        if is_shipped(self.student.start or ""):
+            try:
+                shipped_file(str(self.student.start), self.student.name)
+            except ConfigError as error:
+                yield "student.start", error.rule
 
     def _patch_rules(self, data_free: bool) -> Iterator[tuple[str, str]]:
         for name in (self.student.name, (self.teacher or self.student).name):
@@ -227,6 +234,7 @@ class TrialConfig(Config):
         changes: dict[str, Any] = {}
         for part, field, words in (
             ("student", "weights", ()),
+            ("student", "start", ()),
             ("teacher", "weights", ()),
             ("method", "vgg19", ()),
             ("data", "images", ("photos",)),
@@ -266,7 +274,7 @@ def _share_width(raw: dict[str, Any]) -> None:
         wide = NETWORKS[teacher["name"]].config_class.model_validate(teacher)
     except ValidationError:
         return  # validation will report the teacher's own problem
-    sizes = wide.model_dump(mode="json", exclude={"weights", "scales"})
+    sizes = wide.model_dump(mode="json", exclude={"weights", "start", "scales"})
     sizes["features"] = int(share * sizes["features"])
     if student.get("name", sizes["name"]) != sizes["name"]:
         sizes = {"features": sizes["features"]}  # another network takes only the width

@@ -18,7 +18,7 @@ its dotted path in the configuration, and its path."""
 
 
 def weights_digests(config: TrialConfig) -> Digests:
-    """Digest the weights files of a run's networks: teacher, student, VGG19.
+    """Digest the weights files of a run's networks: teacher, student (its start too), VGG19.
 
     Digests are cached in this process until a file's date, size or inode changes.
 
@@ -88,6 +88,11 @@ def _files(config: TrialConfig) -> Iterator[tuple[str, str, Path]]:
             yield f"{part}.weights", f"shipped:{file.stem}", file
         else:
             yield f"{part}.weights", weights, Path(weights)
+    start = config.student.start
+    if start is not None:
+        shipped = is_shipped(start)
+        file = shipped_file(start, config.student.name) if shipped else Path(start)
+        yield "student.start", f"shipped:{file.stem}" if shipped else start, file
     vgg19 = getattr(config.method, "vgg19", None)
     if vgg19 is not None and getattr(config.method, "features", None) == "vgg19":
         yield "method.vgg19", vgg19, Path(vgg19)

@@ -48,11 +48,12 @@ class FinishedStudent:
         self.config = config
         device = chosen_device(config.device)
         images = images or RunImages.of(config)
-        untrained = config.student.model_copy(update={"weights": None})
+        untrained = config.student.model_copy(update={"weights": None, "start": None})
         network = make_network(untrained, torch.Generator())
         judged = state["average"] if "average" in state else state["method"]["student"]
         network.load_state_dict(judged)
         self.student = network.to(device).eval().requires_grad_(False)
+        self.student.started = state.get("started")
         self.active = int(state["active"])
         try:
             self.teacher = load_teacher(config, device)

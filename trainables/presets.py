@@ -27,6 +27,9 @@ _DATA_DRIVEN: dict[str, Sections] = {
     "fakd": {**_ADAM, "schedule": {"at": 0.75, "factor": 0.5}},
     "csd": {**_ADAM, "schedule": {"at": 0.5, "factor": 0.1}},
     "dukd": _DUKD_ADAM,
+    # [ECO]'s cosine; its Lamb, at 3.2e-3 for 128 images, is not here.
+    "eco": {**_ADAM, "schedule": {"kind": "cosine"}},
+    "dckd": _DUKD_ADAM,
 }
 """Optimisers of RGB students in the papers of the methods that learn from images, by method."""
 
@@ -45,7 +48,7 @@ _W_C = {"released": {"method": {"W_C": 1.0}}, "paper": {"method": {"W_C": 1e-3}}
 """W_C of DFSR+CMI by preset: the size of its contrastive term does not follow `loss_range`."""
 
 _WEIGHTS: dict[str, dict[str, Sections]] = {
-    "kd": {"paper": {"method": {"lambda_kd": 1.0}}},
+    "kd": {},  # its weight is 1 by every source
     "dukd": {
         "paper": {"method": {"lambda_kd": 1.0, "lambda_dukd": 1.0}},
         "released": {
@@ -59,6 +62,13 @@ _WEIGHTS: dict[str, dict[str, Sections]] = {
     },
 }
 """Presets of methods with a third one, `default`: the paper's method with the released weights."""
+
+EARLIER_DEFAULTS: dict[tuple[str, str], Sections] = {
+    ("kd", "default"): {"lambda_kd": 0.2},
+    ("kd", "released"): {"lambda_kd": 0.2},
+}
+"""Settings of methods, by name and preset, as they were before their defaults were corrected:
+studies that were begun with them go on with them."""
 
 LUMA_NETWORKS = ("vdsr",)
 """Names of networks of colour `y`; listed here because this module may not import the networks."""
@@ -98,7 +108,7 @@ def default_preset(method: str, student: str) -> str | None:
     >>> default_preset("dfsr", "vdsr"), default_preset("dfsr", "edsr"), default_preset("csd", "")
     ('released', 'paper', None)
     """
-    if method in ("fakd", "csd"):
+    if method in ("fakd", "csd", "eco", "dckd"):
         return None  # their code fixes what their papers leave open
     if method in _WEIGHTS:
         return "default"

@@ -225,6 +225,8 @@ class Run:
         state = {"step": self.step, "method": self.method.state_dict()}
         state |= {"watch": self.watch.state_dict(), "active": self.method.active()}
         state |= {"precision": self.precision}
+        if self.student.started is not None:
+            state["started"] = self.student.started
         if self.patches is not None:
             state["patches"] = self.patches.state_dict()
         if self.average is not None:

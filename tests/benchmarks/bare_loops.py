@@ -8,6 +8,7 @@ tests/trainables/test_bare_loops.py checks, so that what `step.py` finds is time
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from trainables.methods.affinity import affinity_loss
 from trainables.methods.csd import contrastive_loss, enlarged_BCHW
+from trainables.methods.dckd import drawn_noise
 from trainables.methods.fakd import tapped
 from trainables.methods.game import draw_scale, lr_side
 from trainables.methods.invertible import Augmentation
@@ -224,6 +226,66 @@ def dukd(run: Run) -> Update:
     return _driven(run, losses, student.parameters())
 
 
+def eco(run: Run) -> Update:
+    """Towards a pair that moves from the teacher's to the real one."""
+    student, teacher, config = run.student, run.teacher, run.config.method
+    assert teacher is not None
+    done = [0]
+
+    def losses(batch: Any) -> dict[str, Tensor]:
+        share = min(1.0, done[0] / (config.end_ratio * run.config.budget.steps))
+        done[0] += 1
+        with torch.no_grad():
+            taught = plain(teacher, batch.lr_BCHW, batch.scale)
+            smaller = downsample_BCHW(taught, batch.scale)
+            lr_BCHW = (1.0 - share) * smaller + share * batch.lr_BCHW
+            hr_BCHW = (1.0 - share) * taught + share * batch.hr_BCHW
+        sr_BCHW = plain(student, lr_BCHW, batch.scale)
+        return {"loss/pixel": _l1(sr_BCHW, hr_BCHW, config.loss_range)}
+
+    return _driven(run, losses, student.parameters())
+
+
+def dckd(run: Run) -> Update:
+    """KD, and away from the answers of an earlier state of the student."""
+    student, teacher, config = run.student, run.teacher, run.config.method
+    features, noise = run.method.features, run.method.noise  # type: ignore[attr-defined]  # DCKD's
+    history = copy.deepcopy(student).requires_grad_(False)
+    interval = max(1, round(config.interval * run.config.budget.steps))
+    done = [0]
+    assert teacher is not None
+
+    def losses(batch: Any) -> dict[str, Tensor]:
+        lr_BCHW, scale, loss_range = batch.lr_BCHW, batch.scale, config.loss_range
+        drawn = drawn_noise(lr_BCHW.shape, config.negatives - 1, noise).to(run.device)
+        with torch.no_grad():
+            taught = plain(teacher, lr_BCHW, scale)
+            inputs = [lr_BCHW, *(lr_BCHW + drawn).clamp(0.0, 1.0)]
+            unlike = [features(plain(history, x_BCHW, scale)) for x_BCHW in inputs]
+            near = features(taught)
+        sr_BCHW = plain(student, lr_BCHW, scale)
+        far = [torch.stack(each) for each in zip(*unlike, strict=True)]
+        contrast = contrastive_loss(near, features(sr_BCHW), far, features.weights)
+        return {
+            "loss/pixel": _l1(sr_BCHW, batch.hr_BCHW, loss_range),
+            "loss/kd": config.lambda_kd * _l1(sr_BCHW, taught, loss_range),
+            "loss/contrast": config.lambda_dcl * contrast,
+        }
+
+    update = _driven(run, losses, student.parameters())
+
+    def with_history() -> dict[str, Tensor]:
+        found = update()
+        done[0] += 1
+        if done[0] % interval == 0:
+            with torch.no_grad():
+                for old, new in zip(history.parameters(), student.parameters(), strict=True):
+                    old.copy_(config.alpha * old + (1.0 - config.alpha) * new)
+        return found
+
+    return with_history
+
+
 def noise(run: Run) -> Update:
     """Towards the teacher's image of noise."""
     student, teacher, config, batch = run.student, run.teacher, run.config.method, run.config.batch
@@ -364,6 +426,8 @@ LOOPS: dict[str, Callable[[Run], Update]] = {
     "fakd": fakd,
     "csd": csd,
     "dukd": dukd,
+    "eco": eco,
+    "dckd": dckd,
     "noise": noise,
     "dfad": dfsr,
     "dfsr": dfsr,

@@ -94,7 +94,7 @@ def _settings(method: str, size: str) -> dict[str, Any]:
         settings["P"] = 1
     if method == "dfsr_cmi":
         settings |= {"bank_size": 256, "negatives": 64}
-    if method == "csd":
+    if method in ("csd", "dckd"):
         settings |= {"features": "random", "negatives": 2 if size == "toy" else 4}
     return settings
 

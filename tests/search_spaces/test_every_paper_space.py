@@ -183,7 +183,13 @@ def draw_vgg19(path: Path) -> None:
 def plan_and_train(name: str, sets: Mapping[str, Any], output: Path) -> dict[str, float]:
     """`--dry-run` and `train` of one file in this process; the one report of the training."""
     space = loaded(name, sets)
-    supply(space.trial_config(space.first_points[0]))
+    for file in (
+        space.dimensions["teacher.weights"].args
+        if "teacher.weights" in space.dimensions
+        else (None,)
+    ):
+        point = space.first_points[0]
+        supply(space.trial_config(point if file is None else {**point, "teacher.weights": file}))
     asked = ["--space", str(FILES[name])]
     for word in words(sets):
         asked += ["--set", word]
@@ -254,9 +260,10 @@ def test_the_page_lists_every_file_and_no_other() -> None:
 def test_it_has_the_budget_and_the_batch_of_its_paper(name: str) -> None:
     space, settings = load_study(FILES[name])
     config = space.trial_config(space.first_points[0])
-    assert config.budget.steps >= 200_000
+    of_eco = config.method.name == "eco"
+    assert config.budget.steps >= (125_000 if of_eco else 200_000)
     assert config.batch.patch == 48
-    assert config.batch.images == (128 if config.student.name == "vdsr" else 16)
+    assert config.batch.images == (128 if config.student.name == "vdsr" or of_eco else 16)
     if name in TABLES:
         assert settings.scheduler.name == "none"
         assert settings.trials == len(space.first_points) > 2

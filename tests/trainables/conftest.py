@@ -29,7 +29,8 @@ Toy = Callable[..., dict[str, Any]]
 
 SMALL = {"latent": 8, "update_ratio": 2, "negatives": 2, "features": "random"}
 SMALL |= {"bank_size": 5, "embedding": 8}
-SMALL |= {"alpha": 0.1, "lambda_c": 2.0}  # a toy teacher knows little of images
+# A toy teacher knows little of images.
+SMALL |= {"alpha": 0.1, "lambda_c": 2.0, "lambda_dcl": 0.001}
 """Values for those fields that a method happens to have."""
 
 

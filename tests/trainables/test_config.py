@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trainables.config import TrialConfig
+from trainables.dotted import get, leaves
 from trainables.errors import ConfigError
 from trainables.methods import METHODS
 from trainables.networks import NETWORKS
@@ -388,11 +389,8 @@ def test_a_preset_fills_in_what_is_not_said(toy: Toy, name: str, student: str, p
         assert refused.path.startswith(("student", "teacher"))
         return
     written = config.model_dump(mode="json")
-    for section, values in filled.items():
-        if isinstance(values, dict):
-            assert {key: written[section][key] for key in values} == values
-        else:
-            assert written[section] == values
+    said = dict(leaves(filled))
+    assert {path: get(written, path, None) for path in said} == said
 
 
 @each_method
@@ -403,13 +401,20 @@ def test_only_a_method_that_learns_from_images_is_judged_by_an_average(toy: Toy,
         assert sections.get("ema") == (0.999 if both else None)
 
 
-def test_kd_has_the_released_weight_unless_the_papers_is_asked_for(toy: Toy) -> None:
+def test_kd_has_the_weight_1_of_its_release_in_every_preset(toy: Toy) -> None:
     weights = {
         preset: TrialConfig.parse(toy("kd", method={"preset": preset})).method.lambda_kd
         for preset in ("default", "released", "paper")
     }
-    assert weights == {"default": 0.2, "released": 0.2, "paper": 1.0}
+    assert weights == {"default": 1.0, "released": 1.0, "paper": 1.0}
     assert TrialConfig.parse(toy("kd")).method.preset == "default"
+
+
+def test_kd_with_the_weight_of_dukd_is_marked_as_such(toy: Toy) -> None:
+    caveat = TrialConfig.parse(toy("kd", method={"lambda_kd": 0.2})).caveat
+    assert caveat == "lambda_kd: 0.2 is the weight of DUKD's release, whose KD row has 1"
+    assert TrialConfig.parse(toy("kd")).caveat is None
+    assert TrialConfig.parse(toy("dukd", method={"lambda_kd": 0.2})).caveat is None
 
 
 # --- a student that is a share of its teacher ---------------------------------------------------

@@ -23,6 +23,7 @@ from tune_sr.ledger.events import (
 )
 from tune_sr.ledger.history import repeat_name, trial_name
 from tune_sr.ledger.reports import Decision, Judged
+from tune_sr.space.search_space import EDITION
 
 NO_MARKS: Mapping[str, Any] = {"bicubic": None, "teacher": None}
 
@@ -43,12 +44,14 @@ def study_started(
     identity: str | None = "1" * 32,
     marks: Mapping[str, Any] = NO_MARKS,
     digests: Mapping[str, str] | None = None,
+    edition: int | None = EDITION,
 ) -> StudyStarted:
     """The first event of a study with seed 0; of an older one where something is None."""
     whole = identity is not None and digests is not None
     made: Any = StudyStarted if whole else _Older
     space = space or {}
-    return made(name=name, id=identity, space=space, seed=0, marks=marks, digests=digests)
+    whatever = {"marks": marks, "digests": digests, "edition": edition}
+    return made(name=name, id=identity, space=space, seed=0, **whatever)
 
 
 def driver_started(start: int = 1, study: Mapping[str, Any] | None = None, pid: int = 1) -> Driver:

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.csd import CSD, CSDConfig
+from trainables.methods.dckd import DCKD, DCKDConfig
 from trainables.methods.dfad import DFAD, DFADConfig
 from trainables.methods.dfsr import DFSR, DFSRConfig
 from trainables.methods.dfsr_cmi import DFSRCMI, DFSRCMIConfig
 from trainables.methods.dukd import DUKD, DUKDConfig
+from trainables.methods.eco import ECO, ECOConfig
 from trainables.methods.fakd import FAKD, FAKDConfig
 from trainables.methods.game import ProgressiveConfig
 from trainables.methods.kd import KD, KDConfig
@@ -34,6 +36,8 @@ METHODS: dict[str, type[Distiller[Any]]] = {
     "fakd": FAKD,
     "csd": CSD,
     "dukd": DUKD,
+    "eco": ECO,
+    "dckd": DCKD,
     "noise": Noise,
     "dfad": DFAD,
     "dfsr": DFSR,
@@ -46,6 +50,8 @@ MethodConfig = Annotated[
     | FAKDConfig
     | CSDConfig
     | DUKDConfig
+    | ECOConfig
+    | DCKDConfig
     | NoiseConfig
     | DFADConfig
     | DFSRConfig

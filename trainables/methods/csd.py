@@ -82,8 +82,9 @@ def enlarged_BCHW(lr_BCHW: Tensor, negatives: int, scale: int) -> Tensor:
 def sum_of_distances(x_BFHW: Tensor, others_KFHW: Tensor) -> Tensor:
     """Eq. L_con of [CSD], its denominator: sum over k of the mean of |others_k - x|.
 
-    Each of the B maps is compared with each of the K; the mean is over B, F, H and W. Only x has a
-    gradient. For that, one byte is kept for each number in x, whatever K.
+    Each of the B maps is compared with each of the K, or with its own where they are K B F H W; the
+    mean is over B, F, H and W. Only x has a gradient. For that, one byte is kept for each number in
+    x, whatever K.
     """
     total: Tensor = _SumOfDistances.apply(x_BFHW, others_KFHW)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     return total
@@ -98,8 +99,9 @@ def contrastive_loss(
     """Eq. L_con of [CSD]: sum over j of w_j |phi_j(T) - phi_j(S)| / sum_k |phi_j(N_k) - phi_j(S)|.
 
     `wide_maps` and `student_maps` hold phi_j of the two widths' images, each B F H W;
-    `negative_maps` that of the K negatives, K F H W. 0 where student and wide one agree; scaling
-    all maps phi_j by one number changes nothing. Only the student's maps have a gradient.
+    `negative_maps` that of the K negatives, K F H W, or of K of each image, K B F H W. 0 where
+    student and wide one agree; scaling all maps phi_j by one number changes nothing. Only the
+    student's maps have a gradient.
     """
     total = torch.zeros((), device=student_maps[0].device)
     for weight, wide, student, negative in zip(

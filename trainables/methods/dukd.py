@@ -6,7 +6,9 @@ arXiv 2309.14162 (v1 and v4), and its BasicSR-based release.
 Learns from: real pairs, and the teacher's answers to their LR, to crops of their HR (zoom-in) and
 to their LR reduced again (zoom-out). For the latter two the student is given an augmented image,
 and the augmentation is undone in its result.
-Deviations: v1 sums all terms, v4 names weights without values, the release weighs 5 : 1 : 1.
+Deviations: v1 sums all terms, v4 names weights without values, and the release weighs 5 : 1 : 1 in
+most of its files: RCAN's are 1 : 1 : 1 (x2, x4) and 2 : 1 : 1 (x3), the former without zoom-out and
+augmentation. So the published table mixes settings; `search_spaces/README.md` lists them by row.
 `preset: default` is the paper's method with the released weights, lambda_kd = lambda_dukd = 0.2;
 `paper` has both 1; `released` does besides what only the code does: crops on a grid, the same tile
 for the whole batch; augments zoom-in alone; lets zoom-out learn from the LR too, with the weight of
@@ -45,7 +47,9 @@ class DUKDConfig(Config):
     lambda_kd: float = Field(default=0.2, ge=0.0)
     """Weight of the teacher's answer to the LR; [DUKD]: 0.2 as released, 1 as printed."""
     lambda_dukd: float = Field(default=0.2, ge=0.0)
-    """Weight of its answers to zoom-in and zoom-out; [DUKD]: 0.2 as released, 1 as printed."""
+    """Weight of its answers to zoom-in and zoom-out; [DUKD]: 0.2 as released, 1 as printed. Where
+    both weights are 0 the teacher is not run: with zoom_in off and zoom_out_pix the student learns
+    from the upcycled LR without it, a control that is not in [DUKD]."""
     zoom_in: Literal["random", "grid", "off"] = "random"
     """Crops of the HR patch, as large as the LR patch. `random`: from anywhere, each its own;
     `grid`: one of its scale x scale tiles, the same for the whole batch, as released."""
@@ -167,9 +171,10 @@ class DUKD(Distiller[Pairs]):
 
     def _given(self, batch: Pairs) -> dict[str, Tensor]:
         """Return the terms of the image pairs themselves, as in KD."""
-        teacher_BCHW = self._teach(batch.lr_BCHW, batch.scale)
-        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
         weight, loss_range = self.config.lambda_kd, self.config.loss_range
+        # Without weight its answer is not asked for: any image gives the same zero.
+        teacher_BCHW = self._teach(batch.lr_BCHW, batch.scale) if weight else batch.hr_BCHW
+        sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
         pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range)
         return {"loss/pixel": pixel, "loss/kd": kd}
 
@@ -216,8 +221,9 @@ class DUKD(Distiller[Pairs]):
     ) -> tuple[Tensor, Tensor]:
         """Return the upcycled loss on `x_BCHW`, and S~(x)."""
         config = self.config
-        teacher_BCHW = self._teach(x_BCHW, scale)
         sr_BCHW = consistent_BCHW(self.student, x_BCHW, scale, augmentation)
+        weighted = config.lambda_dukd > 0.0  # else the answer is not asked for, as above
+        teacher_BCHW = self._teach(x_BCHW, scale) if weighted else sr_BCHW.detach()
         loss = upcycled_loss(sr_BCHW, teacher_BCHW, config.lambda_dukd, config.loss_range)
         return loss, sr_BCHW
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Self
 from typing import Protocol as Structure
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from trainables.colour import luma_B1HW, round_to_bytes, with_luma_B3HW
+from trainables.colour import is_grey, luma_B1HW, round_to_bytes, with_luma_B3HW
 from trainables.errors import ConfigError
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
 from trainables.metrics.tiles import Upscale
@@ -64,6 +64,7 @@ class View:
         truth_B1HW: luma to compare with, float64, borders shaved.
         canvas_B3HW: bicubic RGB whose chroma is added to a luma network's result; None where the
             protocol compares luma without making an RGB image.
+        grey: whether the image is grey and its own luma.
     """
 
     name: str
@@ -72,6 +73,7 @@ class View:
     lr_BCHW: Tensor
     truth_B1HW: Tensor
     canvas_B3HW: Tensor | None
+    grey: bool = False
 
 
 class Heldout:
@@ -122,9 +124,11 @@ class Heldout:
             name = images.names[index]
             kept = _centre(name, images.arrays[index], crop)
             rgb = _unit(kept).to(self._device)
-            luma = luma_B1HW(rgb)  # once for all scales, which only cut it in other ways
+            grey = self._rules.grey_as_luma and is_grey(images.arrays[index])
+            luma = rgb[:, :1] if grey else luma_B1HW(rgb)  # once: scales only cut it in other ways
             given = {} if lr is None else {scale: lr[scale][index] for scale in scales}
-            return [self._view(name, kept, rgb, luma, each, given.get(each)) for each in scales]
+            made = [self._view(name, kept, rgb, luma, each, given.get(each)) for each in scales]
+            return [replace(view, grey=grey) for view in made]
 
         with workers() as pool:  # LR images have the same bits for any number of CPU threads
             made = list(pool.map(views_of, range(len(images.names))))
@@ -163,10 +167,12 @@ class Heldout:
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
         """Convert a network's result for `view.lr_BCHW` to RGB bytes, H W 3.
 
-        A luma network's result gets the chroma of bicubic upsampling.
+        A luma network's result gets the chroma of bicubic upsampling, unless the view is grey.
         """
         rgb = sr_BCHW.detach().double()
-        if self.colour == "y":
+        if view.grey:
+            rgb = rgb.expand(-1, 3, -1, -1)
+        elif self.colour == "y":
             canvas = view.canvas_B3HW
             if canvas is None:
                 canvas = upsample_BCHW(self._lr_rgb(view.hr_HWC, view.scale), view.scale)
@@ -212,10 +218,8 @@ class Heldout:
         """Return the luma of a result, rounded by the protocol."""
         if view.canvas_B3HW is not None:
             sr_BCHW = with_luma_B3HW(view.canvas_B3HW.double(), sr_BCHW.double())
-        if self._rules.byte_images:
-            sr_BCHW = round_to_bytes(sr_BCHW.double())
-        else:
-            sr_BCHW = sr_BCHW.clamp(0, 1).double()
+        exact = sr_BCHW.double()
+        sr_BCHW = round_to_bytes(exact) if self._rules.byte_images else exact.clamp(0, 1)
         luma = luma_B1HW(sr_BCHW) if sr_BCHW.shape[1] == 3 else sr_BCHW
         return round_to_bytes(luma) if self._rules.byte_luma else luma
 
@@ -228,8 +232,8 @@ class Heldout:
     def _fitting(self, lr_HWC: Pixels, name: str, hr_HWC: Pixels, scale: int) -> Tensor:
         height, width = (side // scale for side in hr_HWC.shape[:2])
         if lr_HWC.shape[:2] != (height, width):
-            found = f"{lr_HWC.shape[1]}x{lr_HWC.shape[0]}"
-            raise ValueError(f"the LR image of {name} at x{scale} is {found}, not {width}x{height}")
+            found, wanted = f"{lr_HWC.shape[1]}x{lr_HWC.shape[0]}", f"{width}x{height}"
+            raise ValueError(f"the LR image of {name} at x{scale} is {found}, not {wanted}")
         return _unit(lr_HWC).to(self._device)
 
 
@@ -271,10 +275,8 @@ def _centre(name: str, array: Pixels, crop: int | None) -> Pixels:
         return array
     height, width = array.shape[:2]
     if min(height, width) < crop:
-        raise ValueError(
-            f"{name} is {width}x{height}, smaller than heldout.crop {crop}; "
-            "make it smaller, or null for whole images"
-        )
+        rule = f"smaller than heldout.crop {crop}; make it smaller, or null for whole images"
+        raise ValueError(f"{name} is {width}x{height}, {rule}")
     top, left = (height - crop) // 2, (width - crop) // 2
     return array[top : top + crop, left : left + crop]
 

@@ -64,6 +64,8 @@ class Protocol:
         byte_luma: both lumas are rounded to whole levels before they are compared.
         cumulative_crop: an image is cropped to a multiple of 2, then of 3, then of 4, up to the
             scale, as by the script that wrote pytorch-vdsr's test files.
+        grey_as_luma: a grey picture is its own luma, from 0 to 255, as in MATLAB scripts that
+            convert RGB files only; else it is RGB like any other, with a luma from 16 to 235.
         ssim: the window of the SSIM.
         rgb: whether RGB networks can be evaluated under it.
     """
@@ -71,6 +73,7 @@ class Protocol:
     byte_images: bool = False
     byte_luma: bool = False
     cumulative_crop: bool = False
+    grey_as_luma: bool = False
     ssim: SsimWindow = STANDARD_SSIM
     rgb: bool = True
 
@@ -79,7 +82,7 @@ ProtocolName = Literal["yfloat", "y8", "rgb8", "rgb8_matlab", "cmi_legacy"]
 
 PROTOCOLS: dict[str, Protocol] = {
     "yfloat": Protocol(),
-    "y8": Protocol(byte_luma=True, rgb=False),
+    "y8": Protocol(byte_luma=True, grey_as_luma=True, rgb=False),
     "rgb8": Protocol(byte_images=True),
     "rgb8_matlab": Protocol(byte_images=True, byte_luma=True),
     "cmi_legacy": Protocol(cumulative_crop=True, ssim=LEGACY_SSIM, rgb=False),

@@ -16,6 +16,7 @@ from trainables.networks.edsr import EDSR, EDSRConfig
 from trainables.networks.foreign import SpandrelConfig, SpandrelTeacher
 from trainables.networks.rcan import RCAN, RCANConfig
 from trainables.networks.span import SPAN, SPANConfig
+from trainables.networks.start import part_that_fits
 from trainables.networks.swinir import SwinIR, SwinIRConfig
 from trainables.networks.vdsr import VDSR, VDSRConfig
 from trainables.problems import first_problem
@@ -29,6 +30,7 @@ __all__ = [
     "TeacherConfig",
     "build_network",
     "make_network",
+    "start_of",
 ]
 
 NETWORKS: dict[str, type[SRNet]] = {
@@ -66,7 +68,8 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
 
     Args:
         config: the network's configuration.
-        generator: the source of random parameters, unused where `config` names weights.
+        generator: the source of random parameters, of which none stay where `config` names
+            weights, and those that its `start` does not have where it names one.
 
     Raises:
         ConfigError: the weights cannot be used or do not fit.
@@ -74,11 +77,15 @@ def make_network(config: TeacherConfig, generator: torch.Generator) -> SRNet:
     if isinstance(config, SpandrelConfig):
         return channels_innermost(SpandrelTeacher(config))
     weights = None if config.weights is None else fitting(outline(config), config.weights)
+    start = None if config.start is None else part_that_fits(outline(config), config.start)
     with torch.random.fork_rng(devices=[]):  # modules draw unused numbers from the global stream
         network = NETWORKS[config.name](config)
     network.initialise(generator)
     if weights is not None:
         network.load_state_dict(weights)
+    if start is not None:
+        network.load_state_dict(start.tensors, strict=False)
+        network.started = start.summary
     return channels_innermost(network)
 
 
@@ -86,6 +93,16 @@ def outline(config: NetworkConfig) -> SRNet:
     """Build the network of a configuration on torch's meta device, without parameter values."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         return NETWORKS[config.name](config)
+
+
+def start_of(config: NetworkConfig) -> str:
+    """Summarise in one line what a network takes of its `start`, and what is left out.
+
+    Raises:
+        ConfigError: the file cannot be used, or nothing in it fits.
+    """
+    assert config.start is not None
+    return part_that_fits(outline(config), config.start).summary
 
 
 def build_network(config: Mapping[str, Any], seed: int = 0) -> SRNet:

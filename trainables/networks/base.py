@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, final
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from trainables.errors import ConfigError
@@ -65,6 +65,10 @@ class SRNetConfig(ScaledConfig):
     weights: str | None = None
     """A file of trained parameters to start from; `shipped`: the file of this network and scale
     that comes with the project; `shipped:NAME`; None: random parameters."""
+    start: str | None = None
+    """A student's: a file, such as one of another scale, of which every tensor that fits by name
+    and shape is taken at the start; the others stay random, and are named in the log, the ledger
+    and the student's file. `shipped:NAME`: of any scale. None: `weights` decides."""
 
     @property
     def units(self) -> int:
@@ -76,8 +80,20 @@ class SRNetConfig(ScaledConfig):
         """Approximate number of 3x3 convolutions, from features to features, in the body."""
         return self.blocks
 
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Serialise the fields, without `start` where there is none.
+
+        So a configuration is written as before the field existed, and files can be read by versions
+        that do not know it.
+        """
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "start" or value is not None}
+
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
+        if self.weights is not None and self.start is not None:
+            raise ConfigError("start", "weights are the whole network already: give one of the two")
         if self.convolutions > 2 * BLOCKS:
             rule = f"a body of {self.convolutions:,} convolutions; at most {2 * BLOCKS:,}"
             raise ConfigError("blocks", rule)
@@ -99,6 +115,8 @@ class SRNet(nn.Module, ABC):
     """Input sides are padded to a multiple of this, and the output is cropped."""
     micro_batch: int | None = None
     """Images that are processed at a time; None: the whole batch. The result is the same."""
+    started: str | None = None
+    """What of its `start` was taken and what left out, in one line; None without one."""
     passes_through: ClassVar[bool] = True
     """Whether a unit of the body can be set to return its input: see `near_identity`."""
 

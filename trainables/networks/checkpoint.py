@@ -33,7 +33,7 @@ def save_network(path: Path, network: SRNet, notes: Mapping[str, str] | None = N
         network: the network to write.
         notes: further entries of the metadata.
     """
-    architecture = network.config.model_dump(mode="json", exclude={"weights"})
+    architecture = network.config.model_dump(mode="json", exclude={"weights", "start"})
     metadata = {**(notes or {}), "architecture": json.dumps(architecture)}
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()

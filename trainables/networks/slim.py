@@ -52,7 +52,10 @@ def slice_refusals(narrow: SRNetConfig, wide: ScaledConfig) -> Iterator[tuple[st
         if name not in CUT:
             yield f"{part}.name", f"the channels of {name} cannot be cut, only of {', '.join(CUT)}"
             return
-    for field in ("name", *sorted(ours.keys() - {"name", "features", "scales", "weights"})):
+    for field in (
+        "name",
+        *sorted(ours.keys() - {"name", "features", "scales", "weights", "start"}),
+    ):
         if ours[field] != theirs.get(field):
             rule = f"a slice of the teacher has {theirs.get(field)} as it has, not {ours[field]}"
             yield f"student.{field}", rule
@@ -60,8 +63,12 @@ def slice_refusals(narrow: SRNetConfig, wide: ScaledConfig) -> Iterator[tuple[st
     if ours["features"] >= theirs["features"]:
         widths = f"{ours['features']} are not fewer than {theirs['features']}"
         yield "student.features", f"a slice of the teacher has fewer features: {widths}"
-    if narrow.weights is not None:
-        yield "student.weights", "a slice starts with its teacher's weights: leave weights out"
+    for field in ("weights", "start"):
+        if getattr(narrow, field) is not None:
+            yield (
+                f"student.{field}",
+                f"a slice starts with its teacher's weights: leave {field} out",
+            )
 
 
 def live_inside(narrow: SRNet, wide: SRNet) -> None:

@@ -198,7 +198,9 @@ class SPAN(SRNet):
         """
         if active == len(self.body):
             return self
-        shallower = SPAN(self.config.model_copy(update={"blocks": active, "weights": None}))
+        changes = {"blocks": active, "weights": None, "start": None}
+        shallower = SPAN(self.config.model_copy(update=changes))
+        shallower.started = self.started
         wanted = shallower.state_dict()
         state = {key: value for key, value in self.state_dict().items() if key in wanted}
         shallower.load_state_dict(state)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from trainables.checkpoint_size import largest_checkpoint
+from trainables.config import TrialConfig
 from trainables.errors import ConfigError
 from trainables.marks import check_teacher, marks
+from trainables.networks import start_of
 from trainables.run import Run, RunImages
 from tune_sr.execution.resources import check_this_machine
 from tune_sr.ledger.history import History
@@ -22,6 +25,8 @@ from tune_sr.study.config import StudyConfig
 from tune_sr.study.identity import check_digests, configs_of_files, found_digests
 from tune_sr.study.resume import check_nothing_lost
 from tune_sr.tracking.store import TrackingStore
+
+_log = logging.getLogger(__name__)
 
 ReferenceScores = dict[str, dict[str, float] | None]
 """Scores on the held-out images of `bicubic` and of the `teacher` (None without one)."""
@@ -37,6 +42,8 @@ class Prepared:
     """The `Run` of the first point, untrained: it holds the held-out set and the loaded teacher."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Digests of all files that trials read, by file; see `trainables.digests`."""
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """What of each `student.start` is taken and left out, by `student.start=FILE`."""
 
     def shared(self) -> RunImages:
         """Return the images to share with trials, with the digests of all files that they read."""
@@ -67,12 +74,31 @@ def prepare(config: StudyConfig) -> Prepared:
         images = RunImages.of(first, *others)
         run = Run(first, images=images)  # first: its refusals explain more than a changed digest
         check_teacher(run)
-        prepared = Prepared(images, run, found_digests([first, *others], images))
+        digests = found_digests([first, *others], images)
+        prepared = Prepared(images, run, digests, _starts([first, *others]))
         check_digests(config.folder, events, prepared.digests)
         check_room(config.folder, largest_checkpoint([first]))
         return prepared
     except ConfigError as error:
         raise _located(config.space.path, error) from None
+
+
+def _starts(configs: Sequence[TrialConfig]) -> dict[str, str]:
+    """Summarise each file that students start from, by the first student that does.
+
+    Raises:
+        ConfigError: such a file cannot be used.
+    """
+    found: dict[str, str] = {}
+    for student in (config.student for config in configs):
+        key = f"student.start={student.start}"
+        if student.start is not None and key not in found:
+            try:
+                found[key] = start_of(student)
+            except ConfigError as error:
+                raise ConfigError(f"student.{error.path}", error.rule) from None
+            _log.warning("student.start: %s", found[key])
+    return found
 
 
 def measure_references(prepared: Prepared) -> ReferenceScores:

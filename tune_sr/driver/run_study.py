@@ -158,6 +158,8 @@ def _open_ledger(
             seed=config.settings.seed,
             marks=marks,
             digests=prepared.digests,
+            starts=prepared.starts or None,
+            edition=config.space.edition,
         )
         live.append(started)
         if config.taken is not None:

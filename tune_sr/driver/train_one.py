@@ -55,6 +55,8 @@ def train_one(saved: SavedRun, output: Path, *, quiet: bool) -> str:
     assert bicubic is not None
     log = _ReportLog(output / REPORTS)
     progress = _Progress(config, saved.run.step, bicubic[config.quality])
+    if saved.run.student.started and not quiet:
+        tell(f"student.start: {saved.run.student.started}")
     if saved.restored and not quiet:
         tell(f"going on from step {saved.run.step} of {config.budget.steps}")
     for report in saved.reports(log.last_step):
@@ -79,6 +81,8 @@ def _finish(saved: SavedRun, output: Path, bicubic_db: float) -> str:
     notes = {"step": str(int(report["step"])), key: f"{value:.4f}"}
     caveat = saved.run.config.caveat
     notes |= {"caveat": caveat} if caveat else {}
+    start = saved.run.student.started
+    notes |= {"start": start} if start else {}
     save_network(output / STUDENT, student, notes)
     draw_student_panel(output / PANEL, saved.run)
     return (

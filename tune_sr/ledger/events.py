@@ -62,6 +62,10 @@ class StudyStarted(NewEvent):
     """Reference scores: the reports of `bicubic` and `teacher`, None where there is none."""
     digests: Mapping[str, Any] = _optional()
     """Of the files that its trials read, by path."""
+    starts: Mapping[str, str] | None = None
+    """What of each file that students start from was taken and left out, by file; None: no file."""
+    edition: int | None = None
+    """The edition of defaults that its trials have, as in `SearchSpace`; None: the first."""
 
 
 @dataclass(kw_only=True, slots=True)

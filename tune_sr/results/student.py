@@ -82,6 +82,8 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
     notes = {"study": results.folder.name, "trial": record.name, "step": str(score.step)}
     caveat = record.caveat_at(score.step)
     notes |= {"caveat": caveat} if caveat else {}
+    start = finished.student.started
+    notes |= {"start": start} if start else {}
     save_network(fresh / STUDENT, finished.outcome, notes)
     portable = config.model_dump(mode="json", exclude=set(_OF_THE_MACHINE))
     (fresh / CONFIG).write_text(dump_yaml(_without_home(portable)), encoding="utf-8")

@@ -11,8 +11,13 @@ from trainables.config import BudgetConfig, TrialConfig
 from trainables.dotted import put
 from trainables.methods import METHODS
 from trainables.numerics import Precision
+from trainables.presets import EARLIER_DEFAULTS
 from trainables.values import Blank
 from tune_sr.space.dimension import Dimension, Point
+
+EDITION = 2
+"""The edition of the methods' defaults: 1 had `EARLIER_DEFAULTS`, 2 has those of the classes. The
+ledger's first event names the edition that a study was begun with, and its trials keep it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class SearchSpace:
     """Points tried before all others; the first of them is the paper's own setting."""
     path: Path
     """The file that the space was read from."""
+    edition: int = EDITION
+    """The edition of defaults that its trials have, of those in `EDITION`'s list."""
 
     def settled(self, precision: Precision) -> SearchSpace:
         """A copy with `precision` in place of `precision: auto`; any other precision stays.
@@ -58,6 +65,8 @@ class SearchSpace:
             put(nested, path, value)
         if seed is not None:
             nested.setdefault("seed", seed)
+        if self.edition < EDITION:
+            _complete_as_before(nested.get("method"))
         method = METHODS.get(str(point.get("method.name")))
         if method is not None and method.batch is Blank:
             nested.pop("data", None)
@@ -77,6 +86,14 @@ class SearchSpace:
             "search": {path: each.to_dict() for path, each in self.dimensions.items()},
             "first": [dict(point) for point in self.first_points],
         }
+
+
+def _complete_as_before(method: Any) -> None:
+    """Complete a method's section, in place, by the defaults of the first edition."""
+    if isinstance(method, dict):
+        key = str(method.get("name")), str(method.get("preset", "default"))
+        for field, value in EARLIER_DEFAULTS.get(key, {}).items():
+            method.setdefault(field, value)
 
 
 def _copy(nested: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _DIGESTS = "digests"
 """Key of the digests in `study_started`, and in a `driver_started` with new ones."""
 _PARTS = ("teacher", "data")
-_PATHS = ("method.name", "method.vgg19", "method.features", "student.name", "student.weights")
+_PATHS = (
+    *("method.name", "method.vgg19", "method.features"),
+    *("student.name", "student.weights", "student.start"),
+)
 """Sections and paths of a `TrialConfig` that decide which files a trial reads."""
 _LIMIT = 512
 """Combinations of these quantities that are looked at, at most."""

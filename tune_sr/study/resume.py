@@ -40,7 +40,8 @@ def load_stored_study(folder: Path, events: Sequence[Event]) -> Study:
     latest = [event["study"] for event in starts if "study" in event]
     try:
         study = latest[-1] if latest else started["space"].get("study", {})
-        return read_resolved(dump_yaml({**started["space"], "study": study}), folder / SPACE)
+        text = dump_yaml({**started["space"], "study": study})
+        return read_resolved(text, folder / SPACE, edition=started.get("edition") or 1)
     except (LookupError, TypeError, AttributeError):
         rule = "its lines study_started and driver_started hold no space: bring back a copy of it"
         raise ValueError(f"{folder / LEDGER}: {rule}") from None

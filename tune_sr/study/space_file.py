@@ -10,7 +10,7 @@ from trainables.errors import ConfigError
 from tune_sr.searchers.algorithms import max_trials
 from tune_sr.space.dimension import parse_dimension
 from tune_sr.space.reader import SpaceReading, check_sections
-from tune_sr.space.search_space import SearchSpace
+from tune_sr.space.search_space import EDITION, SearchSpace
 from tune_sr.space.yaml_file import parse_yaml, read_yaml
 from tune_sr.study.settings import StudySettings
 
@@ -59,8 +59,13 @@ def to_resolved(space: SearchSpace, settings: StudySettings) -> dict[str, Any]:
     return {**space.to_dict(), "study": settings.to_dict()}
 
 
-def read_resolved(text: str, path: Path = Path("space.yaml")) -> Study:
+def read_resolved(text: str, path: Path = Path("space.yaml"), edition: int = EDITION) -> Study:
     """Read back the YAML of `to_resolved`; the space was checked when it was loaded.
+
+    Args:
+        text: the YAML.
+        path: its file, for messages.
+        edition: the edition of defaults that the study was begun with.
 
     Raises:
         ConfigError: the YAML, or its `study` section, cannot be read.
@@ -75,5 +80,6 @@ def read_resolved(text: str, path: Path = Path("space.yaml")) -> Study:
         fixed=content["fixed"],
         first_points=tuple(content["first"]),
         path=path,
+        edition=edition,
     )
     return space, StudySettings.from_dict(content["study"])

@@ -258,7 +258,7 @@ def test_without_zoom_it_is_kd(make_run: Callable[..., Run], update: str) -> Non
     off = {"zoom_in": "off", "zoom_out": False, "update": update}
     optimiser = {"name": "adam", "lr": 1e-3}
     dukd = make_run("dukd", method=off, optimiser=optimiser)
-    kd = make_run("kd", optimiser=optimiser)
+    kd = make_run("kd", method={"lambda_kd": 0.2}, optimiser=optimiser)
     for _ in range(3):
         assert dukd.patches is not None
         batch = dukd.patches.draw()
@@ -365,3 +365,25 @@ def test_the_paper_does_not_zoom_out_for_swinir(
     method = TrialConfig.parse(toy("dukd", student={"name": network})).method
     assert isinstance(method, DUKDConfig)
     assert method.zoom_out == zoom_out
+
+
+# --- without a teacher ----------------------------------------------------------------------------
+
+
+def test_without_weights_no_teacher_pass_is_spent_and_the_upcycled_lr_teaches(
+    make_run: Callable[..., Run], draw_batch: Callable[[Run], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = {"lambda_kd": 0.0, "lambda_dukd": 0.0, "zoom_in": "off", "zoom_out_pix": True}
+    run = make_run("dukd", method={**control, "aug_prob": 0.0}, student={"name": "edsr"})
+    asked: list[int] = []
+    monkeypatch.setattr(type(run.method), "_teach", lambda *given: asked.append(1))
+    before = [each.clone() for each in run.student.parameters()]
+    losses = run.method.step(draw_batch(run))
+    assert asked == []
+    assert {name for name, loss in losses.items() if loss > 0} == {
+        "loss/pixel",
+        "loss/zoom_out_pixel",
+    }
+    assert losses["loss/kd"] == losses["loss/zoom_out"] == 0.0
+    after = run.student.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))

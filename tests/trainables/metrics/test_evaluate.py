@@ -212,3 +212,51 @@ def test_the_host_waits_once() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert scores[0][0].item() == pytest.approx(expected["psnr_y_db_x2"], abs=5)
+
+
+# --- a grey picture -------------------------------------------------------------------------------
+
+
+def one_level(level: int, side: int = 24) -> Images:
+    """A grey picture of one level, as decoded: three equal channels."""
+    return Images(("bridge.png",), (np.full((side, side, 3), level, dtype=np.uint8),))
+
+
+def brighter(by: float) -> Upscale:
+    """An upscaler of even pictures that errs by `by` levels of 255."""
+    return lambda lr_BCHW, scale: upsample_BCHW(lr_BCHW, scale) + by / 255
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_under_y8_a_grey_picture_is_its_own_luma(scale: int) -> None:
+    heldout = Heldout(one_level(100), colour="y", scales=(scale,), protocol="y8")
+    (view,) = heldout.views[scale]
+    assert view.grey
+    assert view.truth_B1HW.unique().tolist() == [100 / 255]
+    assert torch.allclose(view.lr_BCHW, torch.full_like(view.lr_BCHW, 100 / 255))
+    # 10 levels off everywhere: 10 log10(255^2 / 10^2)
+    report = evaluate(brighter(10.0), heldout)
+    assert report["psnr_y_db"] == pytest.approx(28.1308, abs=1e-4)
+    # 10.4 is rounded to 10 of 255, as luma is compared in whole levels
+    assert evaluate(brighter(10.4), heldout)["psnr_y_db"] == pytest.approx(28.1308, abs=1e-4)
+    picture = heldout.picture(view, view.lr_BCHW)
+    assert np.unique(picture).tolist() == [100] and picture.shape[2] == 3
+
+
+@pytest.mark.parametrize("protocol", ["yfloat", "rgb8", "rgb8_matlab", "cmi_legacy"])
+def test_under_the_other_protocols_it_is_rgb(protocol: ProtocolName) -> None:
+    heldout = Heldout(one_level(100), colour="y", scales=(2,), protocol=protocol)
+    (view,) = heldout.views[2]
+    assert not view.grey
+    # 16 + (65.481 + 128.553 + 24.966) 100 / 255, rounded by rgb8_matlab
+    luma = 102.0 if protocol == "rgb8_matlab" else 101.88235
+    assert view.truth_B1HW.mean().item() * 255 == pytest.approx(luma, abs=1e-4)
+
+
+def test_one_pixel_of_colour_makes_a_picture_rgb() -> None:
+    pixels = one_level(100).arrays[0].copy()
+    pixels[12, 12] = (100, 100, 101)
+    heldout = Heldout(Images(("a.png",), (pixels,)), colour="y", scales=(2,), protocol="y8")
+    (view,) = heldout.views[2]
+    assert not view.grey
+    assert view.truth_B1HW[0, 0, 0, 0].item() * 255 == pytest.approx(102.0)

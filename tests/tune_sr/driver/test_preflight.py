@@ -68,3 +68,22 @@ def test_a_dry_run_warns_of_reports_that_cost_more_than_the_training_between(
     assert seconds_of_report(prepared) is None  # nor is an update made to find out
     assert search.main(["--space", str(long), "--dry-run"]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+def test_what_students_start_from_is_named_before_anything_starts(
+    toy_space: ToySpace, toy_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = toy_folder / "teacher.safetensors"
+
+    def study(features: int) -> StudyConfig:
+        student = {"name": "vdsr", "features": features, "blocks": 6, "scales": [2]}
+        path = toy_space(fixed={"student": {**student, "start": str(file)}})
+        return StudyConfig(*load_study(path), toy_folder / "runs" / "prepared")
+
+    with pytest.raises(ValueError, match=r"student\.start: .*none of its tensors has the name"):
+        prepare(study(features=4))
+    prepared = prepare(study(features=8))
+    assert set(prepared.starts) == {f"student.start={file}"} <= set(prepared.digests)
+    (words,) = prepared.starts.values()
+    assert words == "teacher.safetensors: 8 of 8 tensors taken"
+    assert f"student.start: {words}" in caplog.text

@@ -32,10 +32,12 @@ GROWN = ["dfsr", "dfsr_cmi"]
 GAMES = ["dfad", *GROWN]
 QUANTITIES: dict[str, tuple[list[str], list[Any]]] = {
     "method.lambda_kd": (["kd", "dukd"], [0.2, 1.0]),
+    "method.mode": (["eco"], ["both", "hr_only"]),
+    "method.interval": (["dckd"], [0.5, 1.0]),
     "method.alpha": (["fakd"], [0.5, 0.1]),
     "method.lambda_c": (["csd"], [200.0, 0.0]),
-    "method.features": (["csd"], ["random"]),
-    "method.negatives": (["csd", "dfsr_cmi"], [2]),
+    "method.features": (["csd", "dckd"], ["random"]),
+    "method.negatives": (["csd", "dckd", "dfsr_cmi"], [2]),
     "method.aug_prob": (["dukd"], [0.3, 0.0]),
     "method.noise_at": (["noise"], ["lr", "input"]),
     "method.loss": (["scratch", "noise"], ["l1_mean", "mse_sum"]),

@@ -219,7 +219,8 @@ UNREAD = {
         "pid",
         "start",
     ),  # no value of which is computed with
-    *("reason", "study", "marks", "digests", "caveat"),  # of which old ledgers have none
+    # Old ledgers have none of these.
+    *("reason", "study", "marks", "digests", "caveat", "edition", "starts"),
     *("of", "misfits", "judged", "began"),  # shown, not computed with
 }
 WRONG = {
@@ -229,6 +230,7 @@ WRONG = {
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
     "reason": [[]], "digests": [[], None], "node": [7], "gpu": [0, ["0"]], "began": ["now"],
     "judged": [[1.0], {"value": "30"}, {"rank": True}], "trials": [None, [1], {}],
+    "edition": ["2", -1, 1.5, True], "starts": [[], {"file": 7}],
 }  # fmt: skip
 
 

@@ -136,6 +136,35 @@ def test_keys_that_an_older_study_lacks_have_their_defaults(
     assert (config.settings.gpu_hours, config.gpus_per_trial) == (1.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("preset", "recorded", "weight"),
+    [
+        ("default", {}, 0.2),
+        ("released", {}, 0.2),
+        ("paper", {}, 1.0),
+        ("default", {"edition": 2}, 1.0),
+    ],
+)
+def test_a_study_keeps_the_weight_of_kd_that_it_was_begun_with(
+    preset: str,
+    recorded: dict[str, int],
+    weight: float,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("TUNE_SR_DATA", str(tmp_path))
+    file = Path(search.__file__).parents[1] / "search_spaces" / "paper" / "dukd_ablation.yaml"
+    resolved = to_resolved(*load_study(file))  # of its points one is KD's, without a weight
+    if preset != "default":
+        resolved["fixed"]["method"] = {"preset": preset}
+    started = {"event": "study_started", "space": resolved, **recorded}
+    space, _ = load_stored_study(tmp_path, [started])
+    assert space.trial_config({"method.name": "kd"}).method.lambda_kd == weight
+    own = {"method.name": "kd", "method.lambda_kd": 0.5}
+    assert space.trial_config(own).method.lambda_kd == 0.5
+    assert to_resolved(space, load_study(file)[1]) == resolved, "space.yaml is as it was"
+
+
 # --- what a resume may change ---------------------------------------------------------------------
 
 
