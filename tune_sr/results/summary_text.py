@@ -17,10 +17,12 @@ from tune_sr.cli.formatting import (
     format_duration,
 )
 from tune_sr.objectives.objective import QUALITY
+from tune_sr.objectives.score import Scorer
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.trials_table import trials_table
 from tune_sr.results.verdict import LEAST_CHANGE, seconds_to_confirm, stopped, teachers_share
-from tune_sr.storage.layout import BEST, STUDENT
+from tune_sr.storage.layout import BEST, PAGE, STUDENT
+from tune_sr.study.until import is_settled
 from tune_sr.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def summary_text(config: StudyConfig, results: Results) -> str:
     summary = results.summary()
     lines = [
         _head(config, summary),
+        *_until_lines(results),
         *_score_lines(summary),
         *(f"  {mark} {caveat}" for caveat, mark in _marks(summary).items()),
         *_gain_lines(config, results),
@@ -71,6 +74,16 @@ def _head(config: StudyConfig, summary: Mapping[str, Any]) -> str:
     time = format_duration(summary["seconds"])
     trials = f"{total} trials ({shown or 'none ended'})"
     return f"study {config.name}, {how}: {trials}, {time}, {done:,} of {most:,} student updates"
+
+
+def _until_lines(results: Results) -> list[str]:
+    """Why a search ended before its last trial, where it did by itself."""
+    until = results.settings.until
+    scorer = Scorer(results.settings.objective, results.space.trial_config)
+    if until is None or not is_settled(until, results.history, scorer):
+        return []
+    none = f"none of the latest {until.trials} trials gained more than {until.gain_db:g} dB"
+    return [f"ended by study.until: {none}"]
 
 
 def _score_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -170,7 +183,11 @@ def _next_lines(config: StudyConfig, results: Results) -> list[str]:
     """Where the results lie, and the commands to look at them, to use and to check them."""
     store = TrackingStore.resolve(config.settings.tracking_uri, config.folder.parent)
     rows = [["results:", str(config.folder)]]
+    if (config.folder / PAGE).exists():
+        rows.append(["page:", str(config.folder / PAGE)])
     if results.best is not None:
+        folder = shlex.quote(str(config.folder))
+        rows.append(["use it:", f"python -m tune_sr.upscale PHOTO --network {folder}"])
         student = shlex.quote(str(config.folder / BEST / STUDENT))
         measure = f"python -m tune_sr.evaluate --network {student} --data FOLDER"
         rows.append(["measure:", measure])

@@ -92,9 +92,11 @@ def test_the_block_of_a_finished_study(study: Study, tmp_path: Path) -> None:
         "  0003      failed        0/32                       0.5  1               -  0.01235",
     ]
     assert lines[14] == f"results:  {folder}"
-    assert lines[15].startswith(f"measure:  python -m tune_sr.evaluate --network {folder}/best/")
-    assert lines[16].startswith("curves:   mlflow ui --workers 1 --backend-store-uri sqlite:")
-    assert lines[17].split() == [view] and len(lines) == 18
+    use = f"use it:   python -m tune_sr.upscale PHOTO --network {folder}"
+    assert lines[15] == use
+    assert lines[16].startswith(f"measure:  python -m tune_sr.evaluate --network {folder}/best/")
+    assert lines[17].startswith("curves:   mlflow ui --workers 1 --backend-store-uri sqlite:")
+    assert lines[18].split() == [view] and len(lines) == 19
 
 
 def test_a_gain_of_less_than_three_wobbles_is_none(study: Study) -> None:
