@@ -89,9 +89,9 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _tell_summary(data)
         if not arguments.no_pages:
-            tell(f"papers:  {output / FIGURES}/")
+            tell(f"papers:   {output / FIGURES}/")
             if output != arguments.study:
-                tell(f"page:    {output / PAGE}")
+                tell(f"page:     {output / PAGE}")
     if arguments.open:
         webbrowser.open((output / PAGE).absolute().as_uri())
     return DONE

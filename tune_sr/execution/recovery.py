@@ -121,19 +121,23 @@ def read_error(file: str | None) -> str:
     return ""
 
 
-def classify_loss(error: str, *, begun: bool = True) -> LostProcess | Fault:
+def classify_loss(
+    error: str, *, begun: bool = True, preempted: bool = False
+) -> LostProcess | Fault:
     """Find out from Ray's error why a process was lost.
 
     Args:
         error: the error's text; "" where it is not known.
         begun: whether Ray had started the process.
+        preempted: whether Ray holds the loss against a node that was taken away: its text does not
+            name that where the process is found lost before the node is.
 
     >>> classify_loss("The actor died because its node has died. Node Id: 0a").counts
     False
     >>> classify_loss("", begun=False)
     Fault(reason='its process could not begin')
     """
-    if _PREEMPTED in error:
+    if preempted or _PREEMPTED in error:
         return LostProcess("its node was preempted", counts=False)
     if _NODE_LOST in error:
         return LostProcess("its node was lost", counts=False)

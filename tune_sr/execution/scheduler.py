@@ -56,7 +56,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         name = trial.config[TRIAL]
         begun = self._unplaced.pop(name, None) is None
         self._watchdog.ended(name)
-        self._live.pending_retries[name] = classify_loss(read_error(trial.error_file), begun=begun)
+        self._live.pending_retries[name] = classify_loss(
+            read_error(trial.error_file),
+            begun=begun,
+            preempted=begun and trial.num_failures == 0,  # Ray counts every other failure
+        )
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: Mapping[str, Any]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from events import study_ended
+from ray.exceptions import ActorDiedError
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -190,7 +192,7 @@ def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     text = tmp_path / "error.txt"
     text.write_text(f"Failure # 1 (occurred at 2026-11-21_12-00-00)\n{said}\n")
-    trial = SimpleNamespace(config={"trial": "0000"}, error_file=str(text))
+    trial = SimpleNamespace(config={"trial": "0000"}, error_file=str(text), num_failures=1)
     for attempt in range(2 * ATTEMPTS):
         if searcher.suggest(str(attempt))["trial"] != "0000":
             break
@@ -258,8 +260,9 @@ def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_
 ) -> None:
     scheduler = LedgerScheduler(config, live)
     trial = SimpleNamespace(
-        config={"trial": "0000"}, error_file=None, status="PENDING", PENDING="PENDING", RUNNING="R"
-    )
+        config={"trial": "0000"}, error_file=None, num_failures=1,
+        status="PENDING", PENDING="PENDING", RUNNING="R",
+    )  # fmt: skip
     scheduler.on_trial_add(None, trial)
     assert scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list)) is trial
     scheduler.on_trial_error(None, trial)
@@ -268,6 +271,26 @@ def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_
     trial.status = "R"
     scheduler.choose_trial_to_run(SimpleNamespace(get_trials=list))
     scheduler.on_trial_error(None, trial)
+    assert live.pending_retries.pop("0000") == LostProcess("its process was lost")
+
+
+def test_a_loss_that_ray_does_not_count_is_its_nodes(
+    config: StudyConfig, live: StudyState, tmp_path: Path
+) -> None:
+    error = ActorDiedError()  # of a node that is taken away: Ray finds the process lost first
+    error._preempted = True
+    trial = Trial("x", stub=True, storage=None, config={"trial": "0000"})
+    trial._handle_ray_actor_error(error)
+    scheduler = LedgerScheduler(config, live)
+    scheduler.on_trial_error(None, SimpleNamespace(
+        config=trial.config, error_file=None, num_failures=trial.num_failures
+    ))  # fmt: skip
+    preempted = live.pending_retries.pop("0000")
+    assert preempted == LostProcess("its node was preempted", counts=False)
+    trial._handle_ray_actor_error(ActorDiedError())
+    scheduler.on_trial_error(None, SimpleNamespace(
+        config=trial.config, error_file=None, num_failures=trial.num_failures
+    ))  # fmt: skip
     assert live.pending_retries.pop("0000") == LostProcess("its process was lost")
 
 

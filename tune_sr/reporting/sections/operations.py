@@ -81,14 +81,18 @@ def use_section(data: StudyData) -> Section:
     space = shlex.quote(str(folder / "space.yaml"))
     config = shlex.quote(str(folder / BEST / "config.yaml"))
     storage = shlex.quote(str(folder.parent))
+    study = shlex.quote(str(folder))
     commands = [
+        ("enlarge a photograph", f"python -m tune_sr.upscale PHOTO --network {study} --beside"),
+        ("hand it over: one file that torch alone opens",
+         f"python -m tune_sr.export {study} --format pt2"),
         ("test it on images of yours",
          f"python -m tune_sr.evaluate --network {student} --data FOLDER"),
         ("train it again, without Ray",
          f"python -m tune_sr.train --space {space} --point {config}"),
         ("is the gain more than noise?",
          f"python -m tune_sr.search --resume --name {name} --storage {storage} --confirm 5"),
-        ("write this page again", f"python -m tune_sr.report {shlex.quote(str(folder))}"),
+        ("write this page again", f"python -m tune_sr.report {study}"),
     ]  # fmt: skip
     rows = [joined(tag("dt", what), tag("dd", tag("code", line))) for what, line in commands]
     body = joined(tag("dl", *rows, class_="commands"), _repeat(data))
