@@ -30,6 +30,8 @@ def pytest_configure() -> None:
     """Processes that share the cores would wait for each other's threads: one thread each."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # Ray runs its workers at 15, behind the test processes that compute beside them.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         torch.set_num_threads(1)
 
 
