@@ -21,7 +21,8 @@ from tune_sr.ledger.events import (
     TrialsTaken,
     TrialStarted,
 )
-from tune_sr.ledger.history import repeat_name, trial_name
+from tune_sr.ledger.history import trial_name
+from tune_sr.ledger.repeats import repeat_name
 from tune_sr.ledger.reports import Decision, Judged
 from tune_sr.space.search_space import EDITION
 

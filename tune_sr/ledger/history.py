@@ -279,11 +279,6 @@ class History:
         )
 
 
-def repeat_name(trial: str, number: int) -> str:
-    """The name of repeat `number`, from 1, of a trial: `0003.s1`."""
-    return f"{trial}.s{number}"
-
-
 def trial_name(number: int) -> str:
     """The name of trial `number`, counted from 0 over the whole study: `0000`, `0001`, ..."""
     return f"{number:04d}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tune_sr.ledger.events import FIELDS, Event, TrialAdded, parse_line
-from tune_sr.ledger.history import repeat_name, trial_name
+from tune_sr.ledger.history import trial_name
 from tune_sr.ledger.json_types import is_number
-from tune_sr.ledger.repeats import repeated_trial
+from tune_sr.ledger.repeats import repeat_name, repeated_trial
 
 _log = logging.getLogger(__name__)
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 
+def repeat_name(trial: str, number: int) -> str:
+    """The name of repeat `number`, from 1, of a trial: `0003.s1`."""
+    return f"{trial}.s{number}"
+
+
 def ablated_name(trial: str, path: str) -> str:
-    """The name of a trial with one quantity set back to the first point's: `0003.optimiser.lr`."""
+    """The name of a trial with one quantity set back to the first point's.
+
+    >>> ablated_name("0003", "optimiser.lr")
+    '0003.optimiser.lr'
+    """
     return f"{trial}.{path}"
 
 

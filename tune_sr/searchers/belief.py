@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
-from tune_sr.searchers.prior import PriorConfig
+from tune_sr.searchers.context import PriorConfig
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -1,20 +1,33 @@
-"""The input of a searcher."""
+"""The input of a searcher: the study's trials so far, and what it believes before the first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from trainables.values import Config
 from tune_sr.ledger.history import TrialRecord
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.objectives.score import Scorer
-from tune_sr.searchers.prior import PriorConfig
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from tune_sr.space.search_space import SearchSpace
+
+
+class PriorConfig(Config):
+    """The belief that a searcher begins with."""
+
+    around: Literal["first"] = "first"
+    """The points that good ones are thought to lie near: the space's `first` points."""
+    confidence: Literal["low", "medium", "high"] = "medium"
+    """How near: numbers within about 0.5, 0.25 or 0.12 of their range."""
+
+
+DEFAULT_PRIOR = PriorConfig()
+"""The belief of a study that names none."""
 
 
 class ProposalCache:

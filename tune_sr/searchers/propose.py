@@ -12,8 +12,7 @@ from tune_sr.ledger.history import History, Taken, TrialRecord
 from tune_sr.ledger.reports import Reported
 from tune_sr.objectives.objective import PSNR_ONLY, Objective
 from tune_sr.searchers.algorithms import SEARCHERS, random
-from tune_sr.searchers.context import ProposalCache, ProposalContext
-from tune_sr.searchers.prior import DEFAULT_PRIOR, PriorConfig
+from tune_sr.searchers.context import DEFAULT_PRIOR, PriorConfig, ProposalCache, ProposalContext
 
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace

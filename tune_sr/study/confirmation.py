@@ -8,8 +8,8 @@ from typing import Any
 from trainables.errors import ConfigError
 from trainables.values import derive_seed
 from tune_sr.ledger.events import TrialAdded
-from tune_sr.ledger.history import History, TrialRecord, repeat_name
-from tune_sr.ledger.repeats import ablated_name
+from tune_sr.ledger.history import History, TrialRecord
+from tune_sr.ledger.repeats import ablated_name, repeat_name
 from tune_sr.objectives.score import Scorer
 from tune_sr.space.points import read_point
 from tune_sr.study.config import StudyConfig

@@ -19,7 +19,7 @@ from tune_sr.schedulers.grace_period import check_scheduler, least_grace
 from tune_sr.schedulers.pbt import check_exchanges
 from tune_sr.schedulers.rules import SCHEDULERS, SchedulerConfig
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
-from tune_sr.searchers.prior import DEFAULT_PRIOR, PriorConfig
+from tune_sr.searchers.context import DEFAULT_PRIOR, PriorConfig
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
 from tune_sr.study.until import UntilConfig

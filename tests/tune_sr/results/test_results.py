@@ -31,9 +31,8 @@ from trainables.networks.loading import load_network
 from trainables.run import upscaler
 from trainables.saved_run import SavedRun
 from tune_sr.ledger.events import TrialAdded, TrialEnded, TrialReported
-from tune_sr.ledger.history import repeat_name
 from tune_sr.ledger.ledger import Ledger
-from tune_sr.ledger.repeats import ablated_name
+from tune_sr.ledger.repeats import ablated_name, repeat_name
 from tune_sr.ledger.reports import Judged
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results

@@ -9,13 +9,13 @@ from scipy.stats import norm
 from tune_sr.ledger.history import History
 from tune_sr.searchers import auto
 from tune_sr.searchers.belief import Belief, draw_near
+from tune_sr.searchers.context import PriorConfig
 from tune_sr.searchers.gaussian_process import (
     GaussianProcess,
     _negative_log_likelihood,
     _squares,
     log_expected_improvement,
 )
-from tune_sr.searchers.prior import PriorConfig
 from tune_sr.searchers.propose import propose
 from tune_sr.searchers.unit_cube import UnitCube
 from tune_sr.study.space_file import read_resolved
