@@ -66,6 +66,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.report"},
         {"tune_sr.export"},
         {"tune_sr.upscale"},
+        {"tune_sr.prune"},
     ],
     [{"tune_sr.deploy"}],
 ]
@@ -103,7 +104,8 @@ LATE = {
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
 HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
-LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.deploy.__main__")
+LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.prune")
+LIGHT += ("tune_sr.deploy.__main__",)
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
