@@ -66,6 +66,7 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.report"},
         {"tune_sr.export"},
         {"tune_sr.upscale"},
+        {"tune_sr.prune"},
     ],
     [{"tune_sr.deploy"}],
 ]
@@ -90,10 +91,12 @@ DOORS: dict[str, set[str]] = {
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
     "matplotlib": {"tune_sr/visualization/", "tune_sr/reporting/paper_figures.py"},
     "plotly": {"tune_sr/reporting/"},
+    "pandas": {"tune_sr/results/notebook.py"},
 }
 """Where each library may be imported: a file, or any file of a folder (its path ends in /)."""
 
 LATE = {
+    "tune_sr/results/notebook.py",  # a notebook loads a study without torch
     "tune_sr/cli/parser.py",  # with torch, for which no refusal waits
     "tune_sr/driver/run_study.py",  # Ray's environment is set before Ray is imported
     "tune_sr/searchers/algorithms.py",  # a searcher that does not use Optuna needs none of it
@@ -101,9 +104,10 @@ LATE = {
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
-HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly"}
+HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly", "pandas"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
-LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.deploy.__main__")
+LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.prune")
+LIGHT += ("tune_sr.deploy.__main__", "tune_sr.results.notebook")
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

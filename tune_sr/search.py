@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import traceback
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settle_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse_arguments(argv)
+    if arguments.schema:
+        return _schema()
     config: StudyConfig | None = None
     try:
         with interruptible():
@@ -80,8 +83,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="check everything, show the plan, start nothing")
     add("--replay", type=Path, metavar="STUDY",
         help="with --dry-run: compare searchers and schedulers on a study's curves")  # fmt: skip
+    add("--schema", action="store_true", help="print the JSON schema of a space, for editors")
     add("--quiet", action="store_true", help="print the result only")
     arguments = parser.parse_args(argv)
+    if arguments.schema:
+        return arguments
     if arguments.space is None and not (arguments.resume and arguments.name):
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
     if arguments.retry_failed and not arguments.resume:
@@ -91,6 +97,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.replay is not None and not arguments.dry_run:
         parser.error("--replay: goes with --dry-run")
     return arguments
+
+
+def _schema() -> int:
+    """Print the schema of a space's file."""
+    from tune_sr.study.schema import space_schema
+
+    tell(json.dumps(space_schema(), indent=1))
+    return DONE
 
 
 def _opened(arguments: argparse.Namespace) -> StudyConfig:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tune_sr.ledger import events as kinds
+from tune_sr.ledger.clock import StudyClock
 from tune_sr.ledger.events import Event
-from tune_sr.reporting.clock import StudyClock
 
 STARTED = "trial_started"
 """The kind of event that names the node and the GPU of a trial; earlier ledgers have none."""

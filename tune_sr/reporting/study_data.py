@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import ConfigError
+from tune_sr.ledger.clock import StudyClock
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.history import History, TrialRecord
 from tune_sr.ledger.ledger import read_events
 from tune_sr.ledger.reports import Judged
-from tune_sr.reporting.clock import StudyClock
 from tune_sr.reporting.judged import judged_of
 from tune_sr.reporting.spans import Span, spans_of
 from tune_sr.results.results import Results

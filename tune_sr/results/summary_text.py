@@ -19,8 +19,10 @@ from tune_sr.cli.formatting import (
 from tune_sr.objectives.objective import QUALITY
 from tune_sr.objectives.score import Scorer
 from tune_sr.results.confirmed import confirmation_lines
+from tune_sr.results.prunable import checkpoints_of, freed
 from tune_sr.results.trials_table import trials_table
 from tune_sr.results.verdict import LEAST_CHANGE, seconds_to_confirm, stopped, teachers_share
+from tune_sr.storage.disk import megabytes
 from tune_sr.storage.layout import BEST, PAGE, STUDENT
 from tune_sr.study.until import is_settled
 from tune_sr.tracking.store import TrackingStore
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _FIRST = "paper's point"
 _SEEDS = 5
 """Seeds of the confirmation that is proposed."""
+_MUCH = 100_000_000
+"""Bytes of checkpoints that can go above which the command that deletes them is named."""
 _NAMED, _RUNGS = 4, 3
 """Most trials that are named at one rung, and most rungs that are shown."""
 
@@ -194,6 +198,9 @@ def _next_lines(config: StudyConfig, results: Results) -> list[str]:
     rows.append(["curves:", f"mlflow ui --workers 1 --backend-store-uri {store.shown}"])
     if results.view is not None:
         rows.append(["", results.view])
+    if results.history.finished and (free := freed(checkpoints_of(results))) > _MUCH:
+        prune = f"python -m tune_sr.prune {shlex.quote(str(config.folder))}"
+        rows.append(["disk:", f"{prune} --yes frees {megabytes(free)} of checkpoints"])
     return aligned(rows, left=(0, 1))
 
 

@@ -21,7 +21,8 @@ from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import ADDRESS, Document, Keys, SpaceError, parse_value
 
 _SECTIONS: dict[str, type] = {"fixed": dict, "search": dict, "first": list, "study": dict}
-_NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "graphs", "threads")
+NOT_SEARCHED = ("seed", "budget", "heldout", "device", "precision", "graphs", "threads")
+"""Sections and keys at which trials are compared, so that all trials have them equal."""
 _SAME = {"student.scale": "student.scales", "student.scales": "student.scale"}
 _DECIDES_PRESET = {"method.name", "method.preset", "optimiser.name", "student.name"}
 
@@ -97,10 +98,8 @@ class SpaceReading:
                 dimensions[path] = parse_dimension(path, entry)
             except ValueError as error:
                 raise self.document.error(("search", path), path, str(error)) from None
-            if path.split(".")[0] in _NOT_SEARCHED:
-                rule = (
-                    f"cannot be searched: trials are compared at equal {', '.join(_NOT_SEARCHED)}"
-                )
+            if path.split(".")[0] in NOT_SEARCHED:
+                rule = f"cannot be searched: trials are compared at equal {', '.join(NOT_SEARCHED)}"
                 raise self.document.error(("search", path), path, rule)
         return dimensions
 
