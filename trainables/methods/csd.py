@@ -27,18 +27,18 @@ from torch.autograd.function import once_differentiable
 
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.features import FeaturesName, features_refusals, make_features
-from trainables.methods.terms import distance
+from trainables.methods.terms import PLAIN, PixelConfig, pixel_error
 from trainables.networks.slim import live_inside, slice_refusals, through_slice
 from trainables.networks.vdsr import VDSRConfig
 from trainables.optimisers import Optimiser
 from trainables.replay import Results
 from trainables.resample import upsample_BCHW
-from trainables.values import Config, Counter, Pairs, Stateful
+from trainables.values import Counter, Pairs, Stateful
 
 _EPSILON = 1e-7
 
 
-class CSDConfig(Config):
+class CSDConfig(PixelConfig):
     """CSD's settings; published: 32.34 dB on Set5 x4 with EDSR 64/32, a slice of 256/32."""
 
     name: Literal["csd"]
@@ -61,14 +61,19 @@ class CSDConfig(Config):
 
 
 def pixel_losses(
-    student_BCHW: Tensor, wide_BCHW: Tensor, hr_BCHW: Tensor, loss_range: float
+    student_BCHW: Tensor,
+    wide_BCHW: Tensor,
+    hr_BCHW: Tensor,
+    loss_range: float,
+    pixel: PixelConfig = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """Eq. L_rec of [CSD]: the mean L1 error of either width against the true image.
 
     Images are B C H W in [0, 1], taken to span 0..`loss_range`; the student's error comes first.
+    `pixel` may make another error of both.
     """
-    student = distance(student_BCHW, hr_BCHW, "l1_mean", loss_range)
-    return student, distance(wide_BCHW, hr_BCHW, "l1_mean", loss_range)
+    how = pixel.loss, loss_range, pixel.fft_weight
+    return pixel_error(student_BCHW, hr_BCHW, *how), pixel_error(wide_BCHW, hr_BCHW, *how)
 
 
 def enlarged_BCHW(lr_BCHW: Tensor, negatives: int, scale: int) -> Tensor:
@@ -171,7 +176,7 @@ class CSD(Distiller[Pairs]):
         student_BCHW = through_slice(self.student, self.wide, lr_BCHW, scale)
         with torch.set_grad_enabled(config.lambda_t > 0.0):
             wide_BCHW = self.wide(lr_BCHW, scale=scale)
-        pixel, wide = pixel_losses(student_BCHW, wide_BCHW, hr_BCHW, config.loss_range)
+        pixel, wide = pixel_losses(student_BCHW, wide_BCHW, hr_BCHW, config.loss_range, config)
         loss = pixel + config.lambda_t * wide
         losses = {"loss/pixel": pixel, "loss/teacher_pixel": wide}
         if self.features is not None:

@@ -31,17 +31,18 @@ from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.csd import contrastive_loss
 from trainables.methods.features import FeaturesName, features_refusals, make_features
 from trainables.methods.kd import kd_loss
+from trainables.methods.terms import PixelConfig
 from trainables.networks.slim import CUT
 from trainables.networks.vdsr import VDSRConfig
 from trainables.optimisers import Optimiser
 from trainables.replay import Results, sent
-from trainables.values import Config, Counter, Pairs, Randomness, Stateful
+from trainables.values import Counter, Pairs, Randomness, Stateful
 
 _SIGMAS = 1 / 255, 30 / 255
 """Range of the noise's standard deviation."""
 
 
-class DCKDConfig(Config):
+class DCKDConfig(PixelConfig):
     """DCKD's settings; published with its VQGAN: Urban100 x4 26.53 dB (SwinIR), 26.69 dB (RCAN)."""
 
     name: Literal["dckd"]
@@ -178,7 +179,9 @@ class DCKD(Distiller[Pairs]):
         with torch.no_grad():
             teacher_BCHW = self.teacher(lr_BCHW, scale=scale)
         sr_BCHW = self.student(lr_BCHW, scale=scale)
-        pixel, kd = kd_loss(sr_BCHW, hr_BCHW, teacher_BCHW, config.lambda_kd, config.loss_range)
+        pixel, kd = kd_loss(
+            sr_BCHW, hr_BCHW, teacher_BCHW, config.lambda_kd, config.loss_range, config
+        )
         losses = {"loss/pixel": pixel, "loss/kd": kd}
         if self.features is not None:
             (noise_KBCHW,) = noise

@@ -29,15 +29,15 @@ from trainables.errors import ConfigError
 from trainables.methods.base import Distiller, Pairing, Setting
 from trainables.methods.invertible import OPERATIONS, Augmentation, OperationName, drawn_counts
 from trainables.methods.kd import kd_loss
-from trainables.methods.terms import distance
+from trainables.methods.terms import PixelConfig, distance, pixel_error
 from trainables.methods.zoom import cut_BCHW, grid_corners_N2, random_corners_N2, zoomed_out_BCHW
 from trainables.networks.base import SRNet
 from trainables.optimisers import Optimiser
 from trainables.replay import Results, sent
-from trainables.values import Config, Counter, Pairs, Randomness, Stateful
+from trainables.values import Counter, Pairs, Randomness, Stateful
 
 
-class DUKDConfig(Config):
+class DUKDConfig(PixelConfig):
     """DUKD's settings; published: Urban100 x4 26.45 dB (EDSR 64/32), 26.62 dB (RCAN 10 x 6)."""
 
     name: Literal["dukd"]
@@ -175,7 +175,7 @@ class DUKD(Distiller[Pairs]):
         # Without weight its answer is not asked for: any image gives the same zero.
         teacher_BCHW = self._teach(batch.lr_BCHW, batch.scale) if weight else batch.hr_BCHW
         sr_BCHW = self.student(batch.lr_BCHW, scale=batch.scale)
-        pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range)
+        pixel, kd = kd_loss(sr_BCHW, batch.hr_BCHW, teacher_BCHW, weight, loss_range, self.config)
         return {"loss/pixel": pixel, "loss/kd": kd}
 
     def _drawn(self, batch: Pairs) -> tuple[Tensor, ...]:
@@ -212,8 +212,8 @@ class DUKD(Distiller[Pairs]):
             losses["loss/zoom_out"], sr_BCHW = self._compare(x_BCHW, scale, augmentation)
             if config.zoom_out_pix:
                 sr_BCHW = sr_BCHW[..., :side, :side]  # x was rounded up to whole pixels
-                pixel = distance(sr_BCHW, batch.lr_BCHW, "l1_mean", config.loss_range)
-                losses["loss/zoom_out_pixel"] = pixel
+                how = config.loss, config.loss_range, config.fft_weight
+                losses["loss/zoom_out_pixel"] = pixel_error(sr_BCHW, batch.lr_BCHW, *how)
         return losses
 
     def _compare(

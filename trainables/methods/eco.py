@@ -21,16 +21,16 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
-from trainables.methods.terms import distance
+from trainables.methods.terms import PLAIN, PixelConfig, distance, pixel_error
 from trainables.optimisers import Optimiser
 from trainables.replay import Results, sent
 from trainables.resample import downsample_BCHW
-from trainables.values import Config, Counter, Pairs, Stateful
+from trainables.values import Counter, Pairs, Stateful
 
 Mode = Literal["both", "hr_only"]
 
 
-class ECOConfig(Config):
+class ECOConfig(PixelConfig):
     """ECO's settings; published: Urban100 x4 26.77 dB with EDSR 256/32, 26.55 dB without it."""
 
     name: Literal["eco"]
@@ -68,9 +68,14 @@ def mixed_pair(
     return (1.0 - alpha) * smaller_BCHW + alpha * lr_BCHW, h_BCHW
 
 
-def mixed_loss(sr_BCHW: Tensor, h_BCHW: Tensor, loss_range: float) -> Tensor:
-    """Eq. L of [ECO]: the mean L1 error of S(l_t) against h_t, on 0..`loss_range`."""
-    return distance(sr_BCHW, h_BCHW, "l1_mean", loss_range)
+def mixed_loss(
+    sr_BCHW: Tensor, h_BCHW: Tensor, loss_range: float, pixel: PixelConfig = PLAIN
+) -> Tensor:
+    """Eq. L of [ECO]: the mean L1 error of S(l_t) against h_t, on 0..`loss_range`.
+
+    `pixel` may make another error of it.
+    """
+    return pixel_error(sr_BCHW, h_BCHW, pixel.loss, loss_range, pixel.fft_weight)
 
 
 @final
@@ -97,7 +102,7 @@ class ECO(Distiller[Pairs]):
                 teacher_BCHW = self.teacher(lr_BCHW, scale=scale)
                 l_BCHW, h_BCHW = mixed_pair(alpha, lr_BCHW, hr_BCHW, teacher_BCHW, config.mode)
             sr_BCHW = self.student(l_BCHW, scale=scale)
-            loss = mixed_loss(sr_BCHW, h_BCHW, config.loss_range)
+            loss = mixed_loss(sr_BCHW, h_BCHW, config.loss_range, config)
             losses = {"loss/pixel": loss}
             if config.lambda_kd > 0.0:
                 with torch.no_grad():

@@ -28,19 +28,19 @@ from torch import Tensor
 
 from trainables.methods.affinity import Maps, affinity_loss
 from trainables.methods.base import Distiller, Pairing, Setting
-from trainables.methods.terms import distance
+from trainables.methods.terms import PLAIN, PixelConfig, distance, pixel_error
 from trainables.networks.base import SRNet, SRNetConfig, Tap
 from trainables.networks.rcan import RCAN
 from trainables.optimisers import Optimiser
 from trainables.replay import Results
-from trainables.values import Config, Counter, Pairs, Stateful
+from trainables.values import Counter, Pairs, Stateful
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Shares = Annotated[tuple[Share, ...], Field(strict=False, min_length=1)]
 LastMap = Literal["after_skip", "before_skip"]
 
 
-class FAKDConfig(Config):
+class FAKDConfig(PixelConfig):
     """FAKD's settings; published in [DUKD]: Urban100 x4 25.86 dB (EDSR 64/32), 26.42 dB (RCAN)."""
 
     name: Literal["fakd"]
@@ -65,13 +65,19 @@ class FAKDConfig(Config):
 
 
 def supervision_loss(
-    sr_BCHW: Tensor, hr_BCHW: Tensor, teacher_BCHW: Tensor, alpha: float, loss_range: float
+    sr_BCHW: Tensor,
+    hr_BCHW: Tensor,
+    teacher_BCHW: Tensor,
+    alpha: float,
+    loss_range: float,
+    pixel: PixelConfig = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """Eq. L_DS + L_TS of [FAKD]: mean L1 errors against data and teacher, 1 - alpha to alpha.
 
-    Images are B C H W in [0, 1], taken to span 0..`loss_range`; both come weighted.
+    Images are B C H W in [0, 1], taken to span 0..`loss_range`; both come weighted. `pixel` may
+    make another error of L_DS.
     """
-    data = distance(sr_BCHW, hr_BCHW, "l1_mean", loss_range)
+    data = pixel_error(sr_BCHW, hr_BCHW, pixel.loss, loss_range, pixel.fft_weight)
     return (1.0 - alpha) * data, alpha * distance(sr_BCHW, teacher_BCHW, "l1_mean", loss_range)
 
 
@@ -133,7 +139,7 @@ class FAKD(Distiller[Pairs]):
                 theirs = self.teacher.trace(lr_BCHW, scale=scale, taps=self.teacher_taps)
             ours = self.student.trace(lr_BCHW, scale=scale, taps=self.student_taps)
             pixel, kd = supervision_loss(
-                ours.sr_BCHW, hr_BCHW, theirs.sr_BCHW, config.alpha, config.loss_range
+                ours.sr_BCHW, hr_BCHW, theirs.sr_BCHW, config.alpha, config.loss_range, config
             )
             apart = affinity_loss(ours.taps, theirs.taps, config.memory_gib, config.fakd_pool)
             affinity = config.w_SA * apart

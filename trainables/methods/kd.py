@@ -19,16 +19,16 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
-from trainables.methods.terms import distance
+from trainables.methods.terms import PLAIN, PixelConfig, distance, pixel_error
 from trainables.optimisers import Optimiser
 from trainables.replay import Results
-from trainables.values import Config, Counter, Pairs, Stateful
+from trainables.values import Counter, Pairs, Stateful
 
 _OF_DUKD = 0.2
 """lambda_kd of most of the released files of DUKD, and of none of KD."""
 
 
-class KDConfig(Config):
+class KDConfig(PixelConfig):
     """KD's settings; published: Urban100 x4 26.21 dB (EDSR 64/32), 26.49 dB (RCAN 10 x 6)."""
 
     name: Literal["kd"]
@@ -41,14 +41,20 @@ class KDConfig(Config):
 
 
 def kd_loss(
-    sr_BCHW: Tensor, hr_BCHW: Tensor, teacher_BCHW: Tensor, lambda_kd: float, loss_range: float
+    sr_BCHW: Tensor,
+    hr_BCHW: Tensor,
+    teacher_BCHW: Tensor,
+    lambda_kd: float,
+    loss_range: float,
+    pixel: PixelConfig = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """Eq. L_rec + lambda_kd L_kd of [DUKD] (Section 3.2): two mean L1 errors, as (L_rec, L_kd).
 
-    Images are B C H W in [0, 1], taken to span 0..`loss_range`; L_kd comes weighted.
+    Images are B C H W in [0, 1], taken to span 0..`loss_range`; L_kd comes weighted. `pixel` may
+    make another error of L_rec.
     """
-    pixel = distance(sr_BCHW, hr_BCHW, "l1_mean", loss_range)
-    return pixel, lambda_kd * distance(sr_BCHW, teacher_BCHW, "l1_mean", loss_range)
+    rec = pixel_error(sr_BCHW, hr_BCHW, pixel.loss, loss_range, pixel.fft_weight)
+    return rec, lambda_kd * distance(sr_BCHW, teacher_BCHW, "l1_mean", loss_range)
 
 
 @final
@@ -81,7 +87,7 @@ class KD(Distiller[Pairs]):
                 teacher_BCHW = self.teacher(lr_BCHW, scale=scale)
             sr_BCHW = self.student(lr_BCHW, scale=scale)
             weight, loss_range = config.lambda_kd, config.loss_range
-            pixel, kd = kd_loss(sr_BCHW, hr_BCHW, teacher_BCHW, weight, loss_range)
+            pixel, kd = kd_loss(sr_BCHW, hr_BCHW, teacher_BCHW, weight, loss_range, config)
             self.optimiser.descend(pixel + kd)
             return {"loss/pixel": pixel.detach(), "loss/kd": kd.detach()}
 

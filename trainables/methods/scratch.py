@@ -16,28 +16,38 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.methods.base import Distiller, Setting
-from trainables.methods.terms import LossName, distance
+from trainables.methods.terms import FourierConfig, PixelLossName, pixel_error
 from trainables.optimisers import Optimiser
 from trainables.replay import Results
-from trainables.values import Config, Counter, Pairs, Stateful
+from trainables.values import Counter, Pairs, Stateful
 
 
-class ScratchConfig(Config):
+class ScratchConfig(FourierConfig):
     """Scratch's settings."""
 
     name: Literal["scratch"]
     preset: Literal["paper", "released"] = "released"
     """`released`: summed squares with VDSR's clipped SGD; `paper`: the mean L1.
     For an RGB network both mean Adam and the mean L1 on 0..255, as EDSR is trained."""
-    loss: LossName = "mse_sum"
-    """`mse_sum` as in pytorch-vdsr; `l1_mean` for the RGB networks."""
+    loss: PixelLossName = "mse_sum"
+    """`mse_sum` as in pytorch-vdsr; `l1_mean` for the RGB networks; or `charbonnier`, the mean of
+    sqrt(d^2 + 0.001^2) over the differences d on [0, 1], which is smooth where they vanish."""
     loss_range: float = Field(default=1.0, gt=0.0)
     """Images are taken to span 0..loss_range in the loss."""
 
 
-def pixel_loss(sr_BCHW: Tensor, hr_BCHW: Tensor, loss: LossName, loss_range: float) -> Tensor:
-    """Eq. L of [VDSR] (Section 3): the error against the true image, summed squares or mean L1."""
-    return distance(sr_BCHW, hr_BCHW, loss, loss_range)
+def pixel_loss(
+    sr_BCHW: Tensor,
+    hr_BCHW: Tensor,
+    loss: PixelLossName,
+    loss_range: float,
+    fft_weight: float = 0.0,
+) -> Tensor:
+    """Eq. L of [VDSR] (Section 3): the error against the true image, summed squares or a mean.
+
+    With a weight, that of the two images' Fourier transforms is added, which is not in [VDSR].
+    """
+    return pixel_error(sr_BCHW, hr_BCHW, loss, loss_range, fft_weight)
 
 
 @final
@@ -60,7 +70,8 @@ class Scratch(Distiller[Pairs]):
 
         def descend(lr_BCHW: Tensor, hr_BCHW: Tensor) -> Results:
             sr_BCHW = self.student(lr_BCHW, scale=scale)
-            loss = pixel_loss(sr_BCHW, hr_BCHW, config.loss, config.loss_range)
+            how = config.loss, config.loss_range, config.fft_weight
+            loss = pixel_loss(sr_BCHW, hr_BCHW, *how)
             self.optimiser.descend(loss)
             return {"loss/pixel": loss.detach()}
 
