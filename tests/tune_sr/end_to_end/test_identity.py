@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,8 +274,7 @@ def test_a_start_that_was_cut_short_in_its_first_line_is_no_study(study: Configu
 
 def unpacked(folder: Path) -> Path:
     """The study that 3cb7bf0 recorded, as if it had been recorded in `folder`."""
-    with tarfile.open(RECORDED) as packed:
-        packed.extractall(folder, filter="data")
+    shutil.unpack_archive(RECORDED, folder)
     for path in (*folder.glob("runs/*/ledger.jsonl"), *folder.glob("runs/*/space.yaml")):
         path.write_text(path.read_text().replace("/tmp/recorded", str(folder)))
     return folder / "runs"

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -160,8 +159,7 @@ def test_figures_for_papers_are_85_mm_wide(invent, tmp_path):
 
 
 def test_a_study_recorded_long_ago_has_its_page(tmp_path, capsys):
-    with tarfile.open(RECORDED) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(RECORDED, tmp_path)
     folder = tmp_path / "runs" / "killed"
     assert main([str(folder), "--output", str(tmp_path / "out"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
