@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickletools
 import stat
 from contextlib import suppress
 from typing import NamedTuple
@@ -119,6 +120,31 @@ def read_error(file: str | None) -> str:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return opened.read(_LARGEST_ERROR).decode(errors="replace")
     return ""
+
+
+def says_preempted(file: str | None) -> bool:
+    """Whether the error that Ray stored as a pickle is marked as that of a preempted node.
+
+    The pickle's instructions are read one by one, and none is carried out: whoever can write to
+    Ray's folder on a cluster could otherwise run code as the user of this process.
+
+    Args:
+        file: `error.pkl` of one of Ray's trials.
+    """
+    if file is None:
+        return False
+    marked = False
+    with suppress(OSError, ValueError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123  # a descriptor
+            content = (
+                opened.read(_LARGEST_ERROR) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+            )
+        for instruction, argument, _ in pickletools.genops(content):
+            if marked and instruction.name != "MEMOIZE":
+                return instruction.name == "NEWTRUE"
+            marked = marked or argument == "_preempted"
+    return False
 
 
 def classify_loss(

@@ -16,6 +16,7 @@ from tune_sr.execution.recovery import (
     classify_loss,
     read_error,
     retry_or_fail_reported,
+    says_preempted,
 )
 from tune_sr.execution.state import StudyState
 from tune_sr.execution.watchdog import Watchdog
@@ -59,7 +60,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
         self._live.pending_retries[name] = classify_loss(
             read_error(trial.error_file),
             begun=begun,
-            preempted=begun and trial.num_failures == 0,  # Ray counts every other failure
+            preempted=begun and says_preempted(trial.pickled_error_file),
         )
 
     def on_trial_result(

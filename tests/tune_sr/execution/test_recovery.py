@@ -124,7 +124,7 @@ def test_what_ray_pickled_is_never_unpickled(tmp_path: Path, config: StudyConfig
     text.write_text("Failure # 1\nits node has died\n")
     live = StudyState(Ledger(tmp_path / "ledger.jsonl"))
     files = {"pickled_error_file": str(pickled), "error_file": str(text)}
-    trial = SimpleNamespace(config={"trial": "0000"}, num_failures=1, **files)
+    trial = SimpleNamespace(config={"trial": "0000"}, **files)
     LedgerScheduler(config, live).on_trial_error(None, trial)
     assert live.pending_retries["0000"] == LostProcess("its node was lost", counts=False)
     assert not ran.exists()

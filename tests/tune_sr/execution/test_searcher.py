@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from events import study_ended
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError
-from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -192,7 +192,7 @@ def test_what_ray_says_of_a_lost_process_decides_whether_it_counts(
     searcher, scheduler = LedgerSearcher(config, live), LedgerScheduler(config, live)
     text = tmp_path / "error.txt"
     text.write_text(f"Failure # 1 (occurred at 2026-11-21_12-00-00)\n{said}\n")
-    trial = SimpleNamespace(config={"trial": "0000"}, error_file=str(text), num_failures=1)
+    trial = SimpleNamespace(config={"trial": "0000"}, error_file=str(text), pickled_error_file=None)
     for attempt in range(2 * ATTEMPTS):
         if searcher.suggest(str(attempt))["trial"] != "0000":
             break
@@ -260,7 +260,7 @@ def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_
 ) -> None:
     scheduler = LedgerScheduler(config, live)
     trial = SimpleNamespace(
-        config={"trial": "0000"}, error_file=None, num_failures=1,
+        config={"trial": "0000"}, error_file=None, pickled_error_file=None,
         status="PENDING", PENDING="PENDING", RUNNING="R",
     )  # fmt: skip
     scheduler.on_trial_add(None, trial)
@@ -274,24 +274,20 @@ def test_a_process_that_never_ran_is_the_machines_fault_and_one_that_ran_may_be_
     assert live.pending_retries.pop("0000") == LostProcess("its process was lost")
 
 
-def test_a_loss_that_ray_does_not_count_is_its_nodes(
-    config: StudyConfig, live: StudyState, tmp_path: Path
+@pytest.mark.parametrize("preempted", [True, False])
+def test_a_preempted_node_is_read_off_rays_error_without_carrying_it_out(
+    preempted: bool, config: StudyConfig, live: StudyState, tmp_path: Path
 ) -> None:
-    error = ActorDiedError()  # of a node that is taken away: Ray finds the process lost first
-    error._preempted = True
-    trial = Trial("x", stub=True, storage=None, config={"trial": "0000"})
-    trial._handle_ray_actor_error(error)
-    scheduler = LedgerScheduler(config, live)
-    scheduler.on_trial_error(None, SimpleNamespace(
-        config=trial.config, error_file=None, num_failures=trial.num_failures
-    ))  # fmt: skip
-    preempted = live.pending_retries.pop("0000")
-    assert preempted == LostProcess("its node was preempted", counts=False)
-    trial._handle_ray_actor_error(ActorDiedError())
-    scheduler.on_trial_error(None, SimpleNamespace(
-        config=trial.config, error_file=None, num_failures=trial.num_failures
-    ))  # fmt: skip
-    assert live.pending_retries.pop("0000") == LostProcess("its process was lost")
+    error = ActorDiedError()  # its text does not name the node where the process is lost first
+    error._preempted = preempted
+    (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
+    files = {"error_file": None, "pickled_error_file": str(tmp_path / "error.pkl")}
+    trial = SimpleNamespace(config={"trial": "0000"}, **files)
+    LedgerScheduler(config, live).on_trial_error(None, trial)
+    found = live.pending_retries.pop("0000")
+    assert isinstance(found, LostProcess)
+    assert found.reason == ("its node was preempted" if preempted else "its process was lost")
+    assert found.counts is not preempted
 
 
 def test_failed_trials_are_tried_again_where_that_is_asked_and_their_ends_are_written(
