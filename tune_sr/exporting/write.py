@@ -6,9 +6,6 @@ import argparse
 import glob
 import importlib.util
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tune_sr.exporting.card import CARD, MARK, card
@@ -26,7 +23,7 @@ from tune_sr.exporting.interface import Upscaler
 from tune_sr.exporting.openmodeldb import entry, entry_name
 from tune_sr.exporting.subject import Subject
 from tune_sr.exporting.weights import check_names, weights_bytes
-from tune_sr.storage.disk import write_atomically
+from tune_sr.storage.disk import appearing, write_atomically
 
 SUFFIXES = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
 """Suffixes of a student's file, by format."""
@@ -64,7 +61,7 @@ def write_student(subject: Subject, arguments: argparse.Namespace, path: Path) -
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     checked = ""
-    with _appearing(path) as fresh:
+    with appearing(path) as fresh:
         if arguments.format == "safetensors":
             fresh.write_bytes(weights_bytes(subject, arguments.names))
         else:
@@ -107,14 +104,3 @@ def _card_file(path: Path) -> Path:
     if not card_file.exists() or MARK in card_file.read_text(encoding="utf-8", errors="replace"):
         return card_file
     return path.with_name(f"{path.stem}.{CARD}")
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its place when the context ends without error."""
-    fresh = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,3 +105,14 @@ def write_atomically(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".tmp")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`, of its suffix, which takes its place without an error."""
+    fresh = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from PIL import Image, ImageCms
 
 from trainables.data.images import without_warnings
 from trainables.limits import PIXELS
+from tune_sr.storage.disk import appearing
 from tune_sr.upscaling.plan import WRITABLE
 from tune_sr.upscaling.png16 import is_16_bit_png, read_png16, write_png16
 
@@ -113,7 +111,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     if deep and kind != "PNG":
         raise ValueError(f"{path.suffix} is written with 8 bits, this picture has 16: name a .png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _appearing(path) as fresh:
+    with appearing(path) as fresh:
         if deep:
             write_png16(fresh, picture.pixels, icc=picture.icc, exif=picture.exif)
             return
@@ -121,17 +119,6 @@ def write_picture(path: Path, picture: Picture) -> None:
         kept = {"icc_profile": picture.icc, "exif": picture.exif}
         given = {key: value for key, value in kept.items() if value is not None}
         Image.fromarray(pixels).save(fresh, format=kind, **settings, **given)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its place when the context ends without error."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _decoded(path: Path, image: Image.Image) -> tuple[Array, tuple[str, ...]]:
