@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from events import added, as_read, reported
 from scipy.stats import norm
+from searched import SPACE
 
 from tune_sr.ledger.history import History
 from tune_sr.searchers import auto
@@ -20,27 +21,7 @@ from tune_sr.searchers.propose import propose
 from tune_sr.searchers.unit_cube import UnitCube
 from tune_sr.study.space_file import read_resolved
 
-SPACE_OBJECT, _ = read_resolved("""\
-fixed:
-  method: {name: dfsr}
-  student: {name: vdsr, features: 8, blocks: 6, scales: [2]}
-  teacher: {name: vdsr, weights: shipped, scales: [2]}
-  batch: {images: 4, patch: 24}
-  budget: {steps: 100, steps_per_report: 10}
-search:
-  method.w_R: {uniform: [0.0, 3.0]}
-  method.P: {choice: [1, 2, 3]}
-  method.part_fraction: {quniform: [0.1, 0.3, 0.05], when: {method.P: [2, 3]}}
-  method.new_block_init: {choice: [random, near_identity], when: {method.P: [2, 3]}}
-  method.update_ratio: {lograndint: [1, 50]}
-  method.latent: {randint: [8, 12]}
-  optimiser.clip: {choice: [null, 0.4, 1.0]}
-  optimiser.lr: {loguniform: [0.03, 0.3]}
-first:
-  - {method.w_R: 1.0, method.P: 2, method.part_fraction: 0.15, method.new_block_init: random,
-     method.update_ratio: 5, method.latent: 8, optimiser.clip: 0.4, optimiser.lr: 0.1}
-study: {experiment: toy}
-""")
+SPACE_OBJECT, _ = read_resolved(SPACE)
 CUBE = UnitCube(SPACE_OBJECT)
 FIRST = SPACE_OBJECT.first_points[0]
 
