@@ -27,6 +27,6 @@ def expected(network: Any, image: torch.Tensor, scale: int) -> torch.Tensor:
     """The RGB result, by the modules of training and evaluation."""
     with torch.no_grad():
         if network.colour == "rgb":
-            return network(image, scale=scale).clamp(0, 1)  # type: ignore[no-any-return]
+            return network(image, scale=scale).clamp(0, 1)  # type: ignore[no-any-return]  # a module's call
         luma = network(luma_B1HW(image), scale=scale)
         return with_luma_B3HW(upsample_BCHW(image, scale), luma).clamp(0, 1)

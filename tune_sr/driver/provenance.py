@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tune_sr.storage.disk import write_atomically
+from tune_sr.storage.disk import read_object, write_atomically
 from tune_sr.storage.layout import PROVENANCE
 
 _PACKAGES = ("tune-sr", "torch", "ray", "optuna", "mlflow", "numpy", "scikit-image", "pydantic")
@@ -37,7 +37,7 @@ def record(folder: Path, argv: Sequence[str], threads: int, **study: object) -> 
     now = provenance(argv, threads)
     changes = [
         f"{what.replace('_', ' ')} {_shown(here)}, was {_shown(there)}"
-        for what, there, here in _differences(_read(path), now)
+        for what, there, here in _differences(read_object(path), now)
     ]
     write_atomically(path, json.dumps({**study, **now}, indent=1) + "\n")
     if changes:
@@ -71,15 +71,6 @@ def provenance(argv: Sequence[str], threads: int) -> dict[str, Any]:
             "gpus": gpus,
         },
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read the last start's `study.json`; empty where there is none or it cannot be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _differences(

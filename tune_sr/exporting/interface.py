@@ -74,7 +74,7 @@ class Upscaler(nn.Module):
         super().__init__()
         assert network.colour == "y" or not luma, "an RGB network has no luma interface"
         deployed = as_deployed(network).eval().requires_grad_(False)
-        deployed.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        deployed.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in torch's stub
         self.network = deployed.half() if half else deployed
         self.scale, self.luma, self.half_precision = scale, luma, half
         self.inside = network.colour == "y" and not luma

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from trainables.networks.loading import load_network
 from tune_sr.ledger.ledger import read_events
 from tune_sr.results.chosen_student import ChosenStudent, read_summary
 from tune_sr.space.yaml_file import read_yaml
+from tune_sr.storage.disk import read_object
 from tune_sr.storage.layout import BEST, CONFIG, PROVENANCE
 
 
@@ -104,7 +104,7 @@ def load_subject(student: ChosenStudent, scale: int | None) -> Subject:
         started = next((e for e in read_events(student.study) if e["event"] == "study_started"), {})
         known = {
             "summary": read_summary(student.study),
-            "provenance": _read(student.study / PROVENANCE),
+            "provenance": read_object(student.study / PROVENANCE),
             "digests": started.get("digests") or {},
         }
     return Subject(
@@ -141,11 +141,3 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

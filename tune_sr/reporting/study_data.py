@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tune_sr.schedulers.rules import SCHEDULERS
 from tune_sr.schedulers.rungs import rungs
 from tune_sr.space.dimension import Dimension
 from tune_sr.statistics.importance import Quantity, value_at
+from tune_sr.storage.disk import read_object
 from tune_sr.storage.layout import PROVENANCE
 from tune_sr.study.resume import load_stored_study
 
@@ -232,11 +232,7 @@ class StudyData:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """The content of `study.json`; empty where it is missing or damaged."""
-        try:
-            found = json.loads((self.results.folder / PROVENANCE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_object(self.results.folder / PROVENANCE)
 
     def _trial(self, record: TrialRecord, judged: Mapping[int, Judged], front: bool) -> Trial:
         score = self.results.score(record)

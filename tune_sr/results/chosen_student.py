@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from trainables.errors import ConfigError
 from trainables.networks.shipped import is_shipped, shipped_file
 from trainables.paths import expanded, is_folder, why_no_file
+from tune_sr.storage.disk import read_object
 from tune_sr.storage.layout import BEST, FRONT, LEDGER, STUDENT, SUMMARY
 
 
@@ -70,11 +70,7 @@ def newest_finished(runs: Path) -> Path | None:
 
 def read_summary(study: Path) -> dict[str, Any]:
     """Read a study's `summary.json`; empty where there is none or it cannot be read."""
-    try:
-        found = json.loads((study / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(study / SUMMARY)
 
 
 def study_of(file: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOOK_AGAIN_S = 1.0
@@ -98,6 +99,15 @@ def _existing(folder: Path) -> Path:
     """Return the folder, or its nearest ancestor that exists; a dead link counts as existing."""
     folder = folder.absolute()
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty where there is no such file, or it holds something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_atomically(path: Path, text: str) -> None:

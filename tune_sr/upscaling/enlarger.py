@@ -68,7 +68,7 @@ class Enlarger:
     def _by_network(self, rgb_B3HW: Tensor, scale: int) -> Tensor:
         """Enlarge RGB in [0, 1]; a luma network's result has the bicubic image's Cb and Cr."""
         if self.network.colour == "rgb":
-            return self.network(rgb_B3HW, scale=scale)  # type: ignore[no-any-return]
+            return self.network(rgb_B3HW, scale=scale)  # type: ignore[no-any-return]  # a module's call
         luma = self.network(luma_B1HW(rgb_B3HW), scale=scale)
         return with_luma_B3HW(upsample_BCHW(rgb_B3HW, scale), luma)
 

@@ -12,7 +12,13 @@ import pytest
 from tune_sr import search
 from tune_sr.driver.preflight import prepare
 from tune_sr.storage import disk
-from tune_sr.storage.disk import check_room, check_writable, retry_while_disk_full
+from tune_sr.storage.disk import (
+    appearing,
+    check_room,
+    check_writable,
+    read_object,
+    retry_while_disk_full,
+)
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import load_study
 
@@ -85,3 +91,26 @@ def test_what_waiting_would_not_mend_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         (tmp_path / "file").write_text("mine")
         retry_while_disk_full(tmp_path, (tmp_path / "file" / "other").read_text)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+def test_what_holds_no_object_is_read_as_an_empty_one(content, tmp_path):
+    path = tmp_path / "study.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_object(path) == {}
+    path.write_text('{"seed": 1}', encoding="utf-8")
+    assert read_object(path) == {"seed": 1}
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "student.png"
+    with pytest.raises(OSError, match="full"), appearing(path) as fresh:
+        fresh.write_bytes(b"half")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+    with appearing(path) as fresh:
+        assert fresh.suffix == ".png"
+        fresh.write_bytes(b"whole")
+        assert not path.exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["student.png"]
