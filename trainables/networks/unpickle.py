@@ -8,11 +8,13 @@ before anything is called. Storages are read as numbers, in torch's old format a
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,9 +57,24 @@ def read_pickled_network(path: Path) -> Any:
         ValueError: the file names anything but the classes of a VDSR and of its parts, or is
             damaged. Nothing that it names is imported or called.
     """
-    if zipfile.is_zipfile(path):
-        return _from_zip(path)
-    return _from_old_format(path)
+    with _without_collector():
+        return _from_zip(path) if zipfile.is_zipfile(path) else _from_old_format(path)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Suspend Python's cyclic collector.
+
+    Each of its passes visits all containers so far, so that a file of 300,000 lists would cost
+    several times what reading it does. What a pickle may create is limited elsewhere.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Module:
