@@ -7,11 +7,13 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import DriverServer
 
 from trainables.run import Run
 from tune_sr import search
@@ -201,3 +203,26 @@ def test_a_study_is_saved_marked_and_goes_on_where_it_was_moved_to(
     assert curve(events) == whole  # from its checkpoints in the folder that was moved
     assert sum(event["event"] == "reported" for event in events) == len(whole)
     assert not folder.exists()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_ctrl_c_at_twenty_moments_of_a_start_ends_it_in_order(
+    toy_space: ToySpace, driver_server: DriverServer
+) -> None:
+    """Among them those in which Ray's compiled code starts, which a raised exception would kill."""
+    space = toy_space("struck", study={"trials": 1, "hours": 1.0})
+    assert driver_server.run("--space", space, "--dry-run") == 0  # once all is imported
+    for moment in range(20):
+        words = ["--space", space, "--name", f"struck-{moment}", "--quiet"]
+        begun = time.monotonic()
+        after = 0.4 * (moment + 1)  # a start takes some 6 s here
+        code = driver_server.run(
+            *words,
+            until=lambda begun=begun, after=after: time.monotonic() - begun > after,
+            end_by=signal.SIGINT,
+        )
+        told = driver_server.told()
+        assert code in (130, 0), (after, code, told)  # 0: it had ended by then
+        assert "Traceback" not in told, told
+        assert not any(Path(folder).exists() for folder in driver_server.ray_folders), after
