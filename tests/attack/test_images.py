@@ -8,6 +8,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,14 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, data: bytes
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def solid(width: int, height: int) -> bytes:
-    """A whole PNG of one colour, small in its file."""
+@cache
+def solid_png(width: int, height: int) -> bytes:
+    """A whole PNG of one colour, small in its file; it takes a second to compress."""
     return png(width, height, data=(b"\0" + bytes(3 * width)) * height)
+
+
+def solid(width: int, height: int) -> Make:
+    return lambda folder: written(solid_png(width, height))(folder)
 
 
 # --- kinds of files that a folder may hold, each for every reader ---------------------------------
@@ -113,8 +119,8 @@ BAD: dict[str, Make] = {
     "32 bits": saved(lambda: Image.fromarray(np.zeros((48, 48), np.int32)), "a.tif"),
     "floats": saved(lambda: Image.fromarray(np.zeros((48, 48), np.float32)), "a.tif"),
     "NaN": saved(lambda: Image.fromarray(np.full((48, 48), np.nan, np.float32)), "a.tif"),
-    "13,000 by 13,000": written(solid(13_000, 13_000)),
-    "8,193 by 8,192": written(solid(8_193, 8_192)),
+    "13,000 by 13,000": solid(13_000, 13_000),
+    "8,193 by 8,192": solid(8_193, 8_192),
     "one row of 2**27": written(png(2**27, 1, data=b"\0")),
     "2**31 - 1 by 2**31 - 1": written(png(2**31 - 1, 2**31 - 1)),
     "0 by 0": written(png(0, 0)),
@@ -214,7 +220,7 @@ LARGE = [
         "8,192 by 8,192, cropped as it is held out",
         READERS["held out"],
         done(lambda images: images.arrays[0].shape == (252, 252, 3)),
-        prepare=written(solid(8_192, 8_192)),
+        prepare=solid(8_192, 8_192),
         dangerous=True,
         seconds=20,  # to decode it
     ),

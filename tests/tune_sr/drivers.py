@@ -104,6 +104,19 @@ def serve(log: str) -> None:
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
+def when_grown(ledger: Path, reached: Callable[[], bool]) -> Callable[[], bool]:
+    """`reached`, asked only where `ledger` has grown: its driver and trials need the CPU."""
+    seen = 0
+
+    def asked() -> bool:
+        nonlocal seen
+        size = ledger.stat().st_size if ledger.exists() else 0
+        grown, seen = size > seen, size
+        return grown and reached()
+
+    return asked
+
+
 def children_of(pid: int) -> list[str]:
     """The command lines of a process's children."""
     lines = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import ray
 import yaml
-from drivers import DriverServer, words_of
+from drivers import DriverServer, when_grown, words_of
 from PIL import Image
 
 from tune_sr.driver.run_study import run_study
@@ -43,9 +43,9 @@ class Drivers:
         """Start a driver (a resume where there is a study); `end_by` as soon as `until` holds."""
         begun = any(event["event"] == "study_started" for event in self.events)
         resume = ["--resume"] if begun else []
-        reached = None if until is None else lambda: until(self.events)
-        code = self._server.run(*self._words, *flags, *resume, until=reached, end_by=end_by)
         path = self.folder / "ledger.jsonl"
+        reached = None if until is None else when_grown(path, lambda: until(self.events))
+        code = self._server.run(*self._words, *flags, *resume, until=reached, end_by=end_by)
         before, self._ledger = self._ledger, path.read_bytes() if path.exists() else b""
         assert self._ledger.startswith(before), "it is only appended to"
         return code

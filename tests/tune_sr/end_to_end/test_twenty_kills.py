@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import ray
-from drivers import DriverServer
+from drivers import DriverServer, when_grown
 
 from trainables.values import derive_seed
 from tune_sr.ledger.history import History
@@ -135,7 +135,9 @@ def test_killed_at_twenty_random_moments_a_study_is_the_one_never_killed(
             time.sleep(A_REPORT_S * derive_seed(1, scheduler, searcher, moment) / 2**63)
             return True
 
-        code = driver_server.run(*study, "killed", *begun, until=reached)
+        code = driver_server.run(
+            *study, "killed", *begun, until=when_grown(folder / "ledger.jsonl", reached)
+        )
         assert code == -signal.SIGKILL, driver_server.told()
         before, ledger = ledger, (folder / "ledger.jsonl").read_bytes()
         assert ledger.startswith(before)
