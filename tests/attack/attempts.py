@@ -30,10 +30,10 @@ from typing import Any, NoReturn
 import torch
 
 SECONDS = 2.0
-"""Of CPU time that an attempt may take, all threads together: a busy machine makes it no longer."""
+"""Of CPU time that a refusal may take, all threads together: a busy machine makes it no longer."""
 
 WORK_SECONDS = 6.0
-"""Of CPU time for a row that is no refusal: a whole dry run takes more than one second of it."""
+"""Of CPU time for what is not refused: a whole dry run takes more than one second of it."""
 
 BYTES = 2**30
 """Of memory that an attempt may take beside what the process has."""
@@ -90,7 +90,7 @@ class Attempt:
         promise: what must have happened; see `refused`, `done`, `harmless`.
         dangerous: whether it runs in a forked child, because it could hang or kill its process.
         prepare: makes what is handed over, outside of the limits; `act` is given what it returns.
-        seconds: of CPU time, its limit.
+        seconds: of CPU time, its limit, where it is neither `SECONDS` nor `WORK_SECONDS`.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Attempt:
     promise: Promise
     dangerous: bool = False
     prepare: Callable[[Path], Any] = lambda folder: folder
-    seconds: float = SECONDS
+    seconds: float | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -121,7 +121,8 @@ class Attempt:
         taken = _memory("VmHWM") - before
         assert not ended.crash, f"a traceback:\n{ended.crash}"
         self.promise(ended)
-        assert seconds <= self.seconds, f"took {seconds:.1f} s of CPU time"
+        limit = self.seconds or (SECONDS if ended.code == 2 else WORK_SECONDS)
+        assert seconds <= limit, f"took {seconds:.1f} s of CPU time"
         assert taken <= BYTES, f"took {taken / 2**20:.0f} MiB"
 
 

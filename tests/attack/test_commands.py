@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from attempts import (
-    WORK_SECONDS,
     Attempt,
     Promise,
     Ran,
@@ -245,7 +244,7 @@ ATTEMPTS = unique(
             command(search.main, "--resume", "--name", "x", "--storage", "{folder}"),
             refused("no study to resume"),
         ),
-        Attempt("a resume as it was", resume(), done(), seconds=WORK_SECONDS),
+        Attempt("a resume as it was", resume(), done()),
         Attempt("a resume with fewer trials", resume("--trials", "1"), refused("has 3 already")),
         Attempt("a resume with another seed", resume("--seed", "5"), refused("study.seed")),
         Attempt("a resume with --set alone", resume("--set", "batch.images=3"), refused("--set")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attempts import WORK_SECONDS, Attempt, Ran, done, harmless, refused, run_command, unique
+from attempts import Attempt, Ran, done, harmless, refused, run_command, unique
 from events import study_started
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -107,7 +107,6 @@ ATTEMPTS = unique(
             "the whole of it twice",
             planned(lambda lines: lines * 2),
             done(),
-            seconds=WORK_SECONDS,
         ),
         Attempt("backwards", planned(lambda lines: lines[::-1]), harmless()),
         Attempt("without its first line", planned(lambda lines: lines[1:]), refused()),
@@ -115,7 +114,6 @@ ATTEMPTS = unique(
             "CRLF",
             planned(lambda lines: [each + b"\r" for each in lines]),
             done(),
-            seconds=WORK_SECONDS,
         ),
         Attempt(
             "a BOM", planned(lambda lines: [b"\xef\xbb\xbf" + lines[0], *lines[1:]]), harmless()

@@ -352,7 +352,6 @@ COMMANDS = [
         promise,
         prepare=space,
         dangerous=True,
-        seconds=4.0 if promise.__qualname__.startswith("done") else 2.0,
     )
     for words, promise in DRY.items()
 ]
