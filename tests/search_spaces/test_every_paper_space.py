@@ -261,9 +261,13 @@ def test_it_has_the_budget_and_the_batch_of_its_paper(name: str) -> None:
     space, settings = load_study(FILES[name])
     config = space.trial_config(space.first_points[0])
     of_eco = config.method.name == "eco"
-    assert config.budget.steps >= (125_000 if of_eco else 200_000)
+    updates = 125_000 if of_eco else 200_000
+    images = 128 if config.student.name == "vdsr" or of_eco else 16
+    if name.endswith("_cpu"):  # a twentieth of the paper's updates, as their first lines have it
+        updates, images = 24_000, 4
+    assert config.budget.steps >= updates
     assert config.batch.patch == 48
-    assert config.batch.images == (128 if config.student.name == "vdsr" or of_eco else 16)
+    assert config.batch.images == images
     if name in TABLES:
         assert settings.scheduler.name == "none"
         assert settings.trials == len(space.first_points) > 2

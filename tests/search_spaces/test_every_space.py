@@ -24,6 +24,7 @@ APART = {
     "dukd_rcan": {"method.aug_prob": 0.0, "method.zoom_out": False},
     "dukd_swinir": {"teacher.weights": SWINIR},
     "kd_swinir": {"teacher.weights": SWINIR},
+    "dfsr_vdsr_cpu": {"method.update_ratio": 10, "method.generator_lr": 4e-5},
 }
 """Where a row of the release is not the paper's setting, and what has no default, by space."""
 
