@@ -80,6 +80,7 @@ DOORS: dict[str, set[str]] = {
     "skimage": {"trainables/data/images.py"},
     "PIL": {
         "trainables/data/images.py",
+        "trainables/data/deep.py",
         "tune_sr/visualization/",
         "tune_sr/upscaling/pictures.py",
     },
