@@ -74,8 +74,8 @@ def cropped(image: Image, box: Box | None) -> Image:
 def to_bytes(deep: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Scale 0..65535 to 0..255, rounded to the nearest level: 257 of the values make one level.
 
-    >>> to_bytes(np.array([0, 128, 129, 257, 65535], np.uint16)).tolist()
-    [0, 0, 1, 1, 255]
+    >>> to_bytes(np.array([[0, 128, 129, 257, 65535]], np.uint16)).tolist()
+    [[0, 0, 1, 1, 255]]
     """
     levels = np.empty(deep.shape, np.uint8)
     for wide, narrow in zip(deep, levels, strict=True):  # row by row: sums take four bytes each
