@@ -80,6 +80,7 @@ DOORS: dict[str, set[str]] = {
     "skimage": {"trainables/data/images.py"},
     "PIL": {
         "trainables/data/images.py",
+        "trainables/data/deep.py",
         "tune_sr/visualization/",
         "tune_sr/upscaling/pictures.py",
     },
@@ -88,6 +89,7 @@ DOORS: dict[str, set[str]] = {
     "onnx": {"tune_sr/exporting/graphs.py"},
     "onnxruntime": {"tune_sr/exporting/graphs.py"},
     "spandrel": {"trainables/networks/foreign.py"},
+    "pyiqa": {"tune_sr/evaluation/perceptual.py"},
     "rich": {"tune_sr/progress/", "tune_sr/cli/progress_bar.py"},
     "matplotlib": {"tune_sr/visualization/", "tune_sr/reporting/paper_figures.py"},
     "plotly": {"tune_sr/reporting/"},
@@ -105,6 +107,7 @@ LATE = {
 
 HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "rich", "numpy"}
 HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly", "pandas"}
+HEAVY |= {"pyiqa"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
 LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.prune")
 LIGHT += ("tune_sr.deploy.__main__", "tune_sr.results.notebook")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -243,12 +243,22 @@ class TrialConfig(Config):
             ("heldout", "images", ("photos",)),
         ):
             value = getattr(getattr(self, part), field, None)
-            if value is not None and value not in words and not is_shipped(value):
-                # Ray runs each trial in another working directory.
-                absolute = {field: str(expanded(value).absolute())}
+            absolute = _absolute(value, words)
+            if absolute != value:  # Ray runs each trial in another working directory
                 changed = changes.get(part, getattr(self, part))
-                changes[part] = changed.model_copy(update=absolute)
+                changes[part] = changed.model_copy(update={field: absolute})
         return self.model_copy(update=changes) if changes else self
+
+
+def _absolute(value: Any, words: Collection[str]) -> Any:
+    """Make a path, or each of several folders, absolute; `words` and shipped networks are none."""
+    if isinstance(value, tuple):
+        return tuple(
+            each.model_copy(update={"folder": _absolute(each.folder, words)}) for each in value
+        )
+    if value is None or value in words or is_shipped(value):
+        return value
+    return str(expanded(value).absolute())
 
 
 def _share_width(raw: dict[str, Any]) -> None:

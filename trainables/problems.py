@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -96,8 +96,11 @@ def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, A
     owner = root
     here: Any = raw
     for key in keys[:-1]:
-        here = here[key]
-        owner = _model_of(owner.model_fields[key].annotation, here)
+        if isinstance(here, list | tuple):  # its owner is the class of its items
+            here = here[int(key)]
+        else:
+            here = here[key]
+            owner = _model_of(owner.model_fields[key].annotation, here)
     known = list(owner.model_fields)
     match = difflib.get_close_matches(keys[-1], known, n=1)
     hint = f"did you mean {match[0]}? " if match else ""
@@ -110,14 +113,7 @@ def _unknown_key(root: type[BaseModel], keys: Sequence[str], raw: Mapping[str, A
 
 def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
     """Return the configuration class of an annotation; of a union, the one of `raw`'s `name`."""
-    options: list[type[BaseModel]] = []
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        options.append(annotation)
-    for argument in get_args(annotation):
-        if isinstance(argument, type) and issubclass(argument, BaseModel):
-            options.append(argument)
-        elif get_args(argument):
-            options.append(_model_of(argument, raw))
+    options = list(_models_in(annotation))
     named = [
         option
         for option in options
@@ -126,3 +122,11 @@ def _model_of(annotation: Any, raw: Any) -> type[BaseModel]:
         and raw.get("name") in get_args(option.model_fields["name"].annotation)
     ]
     return (named or options)[0]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the configuration classes that an annotation names, in their order."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

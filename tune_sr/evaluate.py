@@ -15,9 +15,11 @@ from tune_sr.cli.signals import Interrupted, interruptible
 from tune_sr.cli.streams import settle_streams, tell
 
 if TYPE_CHECKING:
-    from tune_sr.evaluation.table import Evaluation, Row
+    from tune_sr.evaluation.row import Row
+    from tune_sr.evaluation.table import Evaluation
 
 PROG = "python -m tune_sr.evaluate"
+METRICS = ("lpips", "dists")
 PROTOCOLS = ("yfloat", "y8", "rgb8", "rgb8_matlab", "cmi_legacy")
 _TAKE_LR = ("rgb8", "rgb8_matlab")
 _EPILOG = """protocols (numbers of two protocols never compare):
@@ -82,6 +84,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="LR images to use instead of making them, a folder for each --data; "
         f"with {' and '.join(_TAKE_LR)} only")  # fmt: skip
     add("--teacher", metavar="N", help="adds the PSNR between each result and this network's")
+    add("--iqa", nargs="+", default=[], choices=METRICS, metavar="M",
+        help="lpips, dists or both, of RGB bytes, from weights on disk; "
+        "pip install -e '.[iqa]'")  # fmt: skip
     add("--self-ensemble", action="store_true", help="average eight orientations (EDSR+)")
     add("--tile-pixels", type=positive, default=2**20, metavar="N",
         help="of output, that are computed at a time; larger images in tiles; "
@@ -133,7 +138,8 @@ def _evaluated(evaluation: Evaluation, arguments: argparse.Namespace) -> list[Ro
     import torch
 
     from tune_sr.cli.progress_bar import bar
-    from tune_sr.evaluation.table import as_json, evaluate_rows
+    from tune_sr.evaluation.row import as_json
+    from tune_sr.evaluation.table import evaluate_rows
 
     try:
         with bar(evaluation.passes()) as tick:

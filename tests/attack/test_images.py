@@ -74,6 +74,32 @@ def solid(width: int, height: int) -> Make:
     return lambda folder: written(solid_png(width, height))(folder)
 
 
+def deep_png(width: int, height: int, colour: int = 2) -> bytes:
+    """A whole black PNG of 16 bits a channel."""
+    row = b"\0" + bytes({0: 2, 4: 4, 2: 6, 6: 8}[colour] * width)
+    return png(width, height, depth=16, colour=colour, data=row * height)
+
+
+def deep_tiff(**tags: int) -> bytes:
+    """A TIFF of 16-bit RGB, 48 by 40, black, whose tags may have other values."""
+    has = {"width": 48, "height": 40, "meaning": 2, "channels": 3, "bits": 16, "planes": 1, **tags}
+    fields = [
+        (256, 4, 1, has["width"]),
+        (257, 4, 1, has["height"]),
+        (258, 3, 3, 8 + 2 + 10 * 12 + 4),  # where the bits of each channel are
+        (259, 3, 1, 1),
+        (262, 3, 1, has["meaning"]),
+        (273, 4, 1, has.get("pixels", 8 + 2 + 10 * 12 + 4 + 6)),
+        (277, 3, 1, has["channels"]),
+        (278, 4, 1, has["height"]),
+        (279, 4, 1, 48 * 40 * 6),
+        (284, 3, 1, has["planes"]),
+    ]
+    head = b"II*\0" + struct.pack("<IH", 8, len(fields))
+    body = b"".join(struct.pack("<HHII", *each) for each in fields)
+    return head + body + bytes(4) + struct.pack("<3H", *[has["bits"]] * 3) + bytes(48 * 40 * 6)
+
+
 # --- kinds of files that a folder may hold, each for every reader ---------------------------------
 
 GOOD: dict[str, Make] = {
@@ -91,6 +117,12 @@ GOOD: dict[str, Make] = {
     "a bitmap": saved(picture, "a.bmp"),
     "a JPEG called PNG": written(encoded("JPEG")),
     "a capital suffix": saved(picture, "a.PNG"),
+    "16 bits": saved(lambda: Image.fromarray(np.zeros((48, 48), np.uint16))),
+    "16 bits in a TIFF": saved(lambda: Image.fromarray(np.zeros((48, 48), np.uint16)), "a.tif"),
+    "16 bits in colour": written(deep_png(48, 48)),
+    "16 bits of a TIFF in colour": written(deep_tiff(), "a.tif"),
+    "16 bits in grey with alpha": written(deep_png(48, 48, colour=4)),
+    "16 bits in colour with alpha": written(deep_png(48, 48, colour=6)),
     "an upright flag": saved(picture, "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
     "two names that differ in case": lambda folder: saved(picture, "A.png")(
         saved(picture, "a.png")(folder)
@@ -114,8 +146,19 @@ BAD: dict[str, Make] = {
     "a PostScript file": written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99999 99999\n"),
     "a PDF": written(b"%PDF-1.4\n"),
     "a FITS": written(b"SIMPLE  =                    T" + b" " * 4000),
-    "16 bits": saved(lambda: Image.fromarray(np.zeros((48, 48), np.uint16))),
-    "16 bits in colour": written(png(48, 48, depth=16, data=(b"\0" + bytes(6 * 48)) * 48)),
+    "16 bits that are not there": written(png(4_000, 4_000, depth=16, data=b"\0" * 9)),
+    "16 bits, 8,193 by 8,192": written(png(8_193, 8_192, depth=16)),
+    "16 bits, 2**31 - 1 by 2**31 - 1": written(png(2**31 - 1, 2**31 - 1, depth=16)),
+    "16 bits, a filter of no kind": written(png(48, 48, depth=16, data=(b"\7" + bytes(288)) * 48)),
+    "16 bits of a palette": written(png(48, 48, depth=16, colour=3)),
+    "a TIFF of 16 bits, 2**31 by 2": written(deep_tiff(width=2**31, height=2), "a.tif"),
+    "a TIFF of 16 bits, higher than its pixels": written(deep_tiff(height=4_000), "a.tif"),
+    "a TIFF of 16 bits in planes": written(deep_tiff(planes=2), "a.tif"),
+    "a TIFF of 15 bits": written(deep_tiff(bits=15), "a.tif"),
+    "a TIFF of 64 bits": written(deep_tiff(bits=64), "a.tif"),
+    "a TIFF of 16 bits in 60,000 channels": written(deep_tiff(channels=60_000), "a.tif"),
+    "a TIFF of 16 bits beyond its end": written(deep_tiff(pixels=2**31), "a.tif"),
+    "a TIFF of 16 bits that means nothing": written(deep_tiff(meaning=99), "a.tif"),
     "32 bits": saved(lambda: Image.fromarray(np.zeros((48, 48), np.int32)), "a.tif"),
     "floats": saved(lambda: Image.fromarray(np.zeros((48, 48), np.float32)), "a.tif"),
     "NaN": saved(lambda: Image.fromarray(np.full((48, 48), np.nan, np.float32)), "a.tif"),

@@ -41,6 +41,7 @@ STUDENTS: dict[str, dict[str, int]] = {
     "edsr": {"features": 8, "blocks": 4},
     "rcan": {"features": 16, "groups": 4, "blocks": 1},
     "swinir": {"features": 12, "blocks": 2, "layers": 2, "heads": 2},
+    "span": {"features": 8, "blocks": 2},
 }
 TEACHERS = {**STUDENTS, "edsr": {"features": 16, "blocks": 4}}
 
@@ -73,7 +74,8 @@ def shortened(name: str, fields: Mapping[str, Any]) -> Sets:
 def small(name: str) -> Sets:
     """What makes a trial of a space a matter of a fraction of a second."""
     sets = shortened(name, SMALL)
-    fixed = loaded(name, {}).fixed
+    space = loaded(name, {})
+    fixed = space.fixed
     if fixed["student"].get("name") != "vdsr":
         sets |= {"batch.patch": 16}
     if fixed["heldout"]["images"] == "photos":  # which take longer to decode than to train on
@@ -81,7 +83,9 @@ def small(name: str) -> Sets:
     for part, sizes in (("student", STUDENTS), ("teacher", TEACHERS)):
         said = fixed.get(part, {})
         if "width_mult" not in said and "name" in said:
-            sets |= {f"{part}.{key}": value for key, value in sizes[said["name"]].items()}
+            small_ones = {f"{part}.{key}": value for key, value in sizes[said["name"]].items()}
+            # A size that is searched stays so: where it is an objective, trials must differ in it.
+            sets |= {k: value for k, value in small_ones.items() if k not in space.dimensions}
     return sets
 
 

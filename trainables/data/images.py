@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.deep import Box, DepthError, cropped, is_deep, read_deep, to_bytes
 from trainables.limits import PIXELS
 from trainables.paths import expanded, is_folder, why_no_file
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
 Part = Literal["train", "heldout"]
@@ -75,7 +73,9 @@ def read_images(source: str, part: Part, crop: int | None = None) -> Images:
     """Read the images of a folder in the order of their names, or a part of the built-in set.
 
     Files with other suffixes, hidden files and subfolders are skipped. Grey images become RGB; an
-    alpha channel is dropped with one warning.
+    alpha channel is dropped with one warning. PNG and TIFF of 16 bits a channel are rounded to the
+    nearest of the 256 levels, 65535 being 255: images are kept, shared by trials and copied to a
+    GPU as bytes, for training and evaluation alike, so no more of them can be used.
 
     Args:
         source: a folder, or `photos`.
@@ -85,7 +85,7 @@ def read_images(source: str, part: Part, crop: int | None = None) -> Images:
 
     Raises:
         ValueError: in one line that names the file: no such folder, no image in it, a file that
-            cannot be decoded, more than 8 bits in a channel, more than `PIXELS` pixels.
+            cannot be decoded, values of more than 16 bits, more than `PIXELS` pixels.
     """
     return photos(part) if source == PHOTOS else read_files(files_in(expanded(source)), crop)
 
@@ -172,18 +172,21 @@ def _decode(file: Path, crop: int | None) -> tuple[Pixels, bool]:
             if width * height > PIXELS:
                 rule = f"{width}x{height}, more than {PIXELS:,} pixels: crop it"
                 raise _TooLargeError(f"{file} is {rule}")
-            deep = image.mode.startswith(("I", "F")) or _has(image.tile, ";16")
             alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            array = None if deep else np.array(_middle(image, crop).convert("RGB"))
+            box = _middle(width, height, crop)
+            if is_deep(image):
+                array = _in_rgb(to_bytes(read_deep(file, image, box)))
+            else:
+                array = np.array(cropped(image, box).convert("RGB"))
     except _TooLargeError:
         raise
+    except DepthError as error:
+        raise ValueError(f"{file}: {error}") from None
     except MemoryError:
         raise ValueError(f"{file} cannot be read: too little memory") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{file} cannot be read as an image ({reason}); replace it") from error
-    if array is None:
-        raise ValueError(f"{file} has more than 8 bits in a channel; convert it to 8 bits")
     return array, alpha
 
 
@@ -199,18 +202,18 @@ class _TooLargeError(ValueError):
     """An image has more than `PIXELS` pixels."""
 
 
-def _middle(image: Image, crop: int | None) -> Image:
-    """Crop an image to its central square of side `crop`; keep a smaller one whole."""
-    width, height = image.size
+def _middle(width: int, height: int, crop: int | None) -> Box | None:
+    """Return the central square of side `crop`; None, the whole, if a side is smaller."""
     if crop is None or min(width, height) < crop:
-        return image
+        return None
     left, top = (width - crop) // 2, (height - crop) // 2
-    return image.crop((left, top, left + crop, top + crop))
+    return left, top, left + crop, top + crop
 
 
-def _has(tiles: Iterable[object], raw_mode: str) -> bool:
-    # Pillow converts 16-bit RGB to 8 bits silently: only the decoder's raw mode shows it.
-    return any(raw_mode in str(tile) for tile in tiles)
+def _in_rgb(levels_HWC: Pixels) -> Pixels:
+    """Drop alpha, the last of two or four channels, and give grey three equal channels."""
+    colour = levels_HWC[..., : 3 if levels_HWC.shape[2] > 2 else 1]
+    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)))
 
 
 def _warn_of_alpha(files: Sequence[Path]) -> None:

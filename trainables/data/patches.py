@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,8 @@ class Patches:
     """Draws batches of patch pairs, each batch at one scale.
 
     LR patches are cut from the LR image of the whole HR image, so that pixels beyond the patch
-    contribute at its borders. Images, and positions in an image, are equally likely. Each patch is
+    contribute at its borders. A folder is drawn by its weight; its images, and positions in an
+    image, are equally likely. Each patch is
     mirrored horizontally, vertically and across its diagonal, each with probability 1/2: the eight
     symmetries. The state is that of the random generator: two objects of equal state draw bitwise
     equal batches.
@@ -68,6 +71,8 @@ class Patches:
             scale: [_fitting(each, side) for each in training.photographs[scale]]
             for scale in self._scales
         }
+        count = len(training.photographs[self._scales[0]])
+        self._choice = WeightedChoice(training.folders or ((count, 1.0),))
         self._white = torch.tensor(255.0, device=self._device)  # float32, or what is default
         self._resident: tuple[Resident, Resident] | None = None
         pairs = [pair for each in self._photographs.values() for sizes in each for pair in sizes]
@@ -103,7 +108,7 @@ class Patches:
         numbers = torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64).tolist()
         large, small = [], []
         for which, size, row, column, *halves in numbers:
-            sizes = photographs[int(which * len(photographs))]
+            sizes = photographs[self._choice.index(which)]
             hr, lr = sizes[int(size * len(sizes))]
             top = int(row * (lr.shape[0] - lr_side + 1))
             left = int(column * (lr.shape[1] - lr_side + 1))
@@ -128,6 +133,35 @@ class Patches:
         """Return the sides of an LR patch and an HR patch, in pixels."""
         lr = self._patch // scale if self._colour == "y" else self._patch
         return lr, lr * scale
+
+
+class WeightedChoice:
+    """Chooses one of a list of images, which is made of the images of several folders in turn.
+
+    Args:
+        folders: number of images and weight of each folder.
+
+    >>> WeightedChoice([(2, 3.0), (5, 1.0)]).index(0.75)
+    2
+    """
+
+    def __init__(self, folders: Sequence[tuple[int, float]]) -> None:
+        counts, weights = zip(*folders, strict=True)
+        total = sum(weights)
+        self._counts, self._shares = counts, [weight / total for weight in weights]
+        self._begins = [0.0, *accumulate(self._shares)][:-1]
+        self._firsts = [0, *accumulate(counts)]
+
+    def index(self, uniform: float) -> int:
+        """Return the index of the image that a number in [0, 1) falls to.
+
+        Folder k has the interval of length w_k / sum(w), which its images divide evenly; one folder
+        of n images: `int(n * uniform)`.
+        """
+        folder = bisect_right(self._begins, uniform) - 1
+        within = (uniform - self._begins[folder]) / self._shares[folder]
+        count = self._counts[folder]
+        return int(self._firsts[folder] + min(int(within * count), count - 1))
 
 
 def _fitting(photograph: Photograph, side: int) -> list[tuple[Pixels, Array]]:

@@ -6,23 +6,46 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.data.images import PHOTOS, Images, read_images
 from trainables.data.layouts import read_set
 from trainables.data.photographs import Photograph, made, paired, resized
 from trainables.errors import ConfigError
+from trainables.paths import expanded
 from trainables.values import Colour, Config
+
+
+class WeightedFolder(Config):
+    """One of several folders of training images, with its share of the patches."""
+
+    folder: str
+    """A folder of HR images, or `photos`."""
+    weight: float = Field(default=1.0, gt=0.0)
+    """The folder's share of all patches, before the weights are divided by their sum; images of one
+    folder are equally likely."""
+
+
+def _one_or_several(raw: Any) -> str:
+    return "several" if isinstance(raw, list | tuple) else "one"
+
+
+Source = Annotated[
+    Annotated[str, Tag("one")]
+    | Annotated[tuple[WeightedFolder, ...], Field(strict=False), Tag("several")],
+    Discriminator(_one_or_several),
+]
 
 
 class DataConfig(Config):
     """The images that a data-driven method trains on: HR images alone, or pairs of LR and HR."""
 
-    images: str | None = PHOTOS
-    """A folder of HR images, from which LR is made; or `photos`: eight photographs that come with
-    scikit-image. Left out where `lr` and `hr` are given."""
+    images: Source | None = PHOTOS
+    """A folder of HR images, from which LR is made; `photos`: eight photographs that come with
+    scikit-image; or several folders with weights: `[{folder: DF2K, weight: 3}, {folder: faces}]`.
+    Left out where `lr` and `hr` are given."""
     lr: str | None = None
     """A folder of LR images, such as a camera's: of one scale, or with a subfolder for each. A file
     belongs to the HR file of its name: `0801x2.png` to `0801.png` (DIV2K), `a_LR.png` or
@@ -32,6 +55,36 @@ class DataConfig(Config):
     """The folder of their HR images, exactly scale times as large; it may be the same folder."""
     downsizings: tuple[float, ...] = Field(default=(1.0,), strict=False)
     """Sizes at which each image is used, 1 being its own; (1, 0.7, 0.5) in pytorch-vdsr."""
+
+    @property
+    def folders(self) -> tuple[WeightedFolder, ...]:
+        """The folders of HR images with their weights; empty where pairs are given."""
+        if isinstance(self.images, str):
+            return (WeightedFolder(folder=self.images),)
+        return self.images or ()
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _of_known_shape(cls, raw: Any) -> Any:
+        if raw is None or isinstance(raw, str):
+            return raw
+        several = isinstance(raw, list | tuple) and raw
+        if not several or not all(isinstance(each, Mapping | WeightedFolder) for each in raw):
+            ways = "a folder, photos, or a list [{folder: DIR, weight: 3}, {folder: DIR}]"
+            raise ConfigError("", f"takes {ways}; got {raw!r}")
+        return raw
+
+    @field_validator("images")
+    @classmethod
+    def _each_once(cls, images: Source | None) -> Source | None:
+        seen: set[Path] = set()
+        for number, each in enumerate(() if images is None or isinstance(images, str) else images):
+            place = expanded(each.folder).absolute()
+            if place in seen:
+                rule = f"{each.folder} is named twice: name it once, with the sum of its weights"
+                raise ConfigError(f"{number}.folder", rule)
+            seen.add(place)
+        return images
 
     @field_validator("downsizings")
     @classmethod
@@ -65,7 +118,9 @@ class TrainingSet:
 
     Attributes:
         colour: colour of the LR arrays.
-        photographs: images by scale; an HR array that serves several scales is one object.
+        photographs: images by scale, one folder after the other; an HR array that serves several
+            scales is one object.
+        folders: number of images and weight of each folder; empty: one folder has all.
         source: the configuration it was read by; None for images given as arrays.
         digests: SHA-256 of the names and pixels read, by dotted path and folder; for pairs, by
             scale as well.
@@ -75,6 +130,7 @@ class TrainingSet:
     photographs: Mapping[int, tuple[Photograph, ...]]
     source: DataConfig | None = None
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folders: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def read(cls, data: DataConfig, *, colour: Colour, scales: Sequence[int]) -> Self:
@@ -97,11 +153,11 @@ class TrainingSet:
                 for scale, digest in _digests(sets).items()
             }
             return cls(colour, pairs, data, digests)
-        assert data.images is not None, "DataConfig has checked it"
-        images = read_images(data.images, part="train")
-        made_of = cls.of(images, colour=colour, scales=scales, downsizings=data.downsizings)
-        digests = {f"data.images={data.images}": images.digest()}
-        return cls(colour, made_of.photographs, data, digests)
+        found = {each.folder: read_images(each.folder, part="train") for each in data.folders}
+        made_of = cls.of(_joined(found), colour=colour, scales=scales, downsizings=data.downsizings)
+        digests = {f"data.images={folder}": images.digest() for folder, images in found.items()}
+        folders = tuple((len(found[each.folder]), each.weight) for each in data.folders)
+        return cls(colour, made_of.photographs, data, digests, folders)
 
     @classmethod
     def of(
@@ -130,7 +186,16 @@ class TrainingSet:
         photographs = next(iter(self.photographs.values()))
         names, hr = [each.name for each in photographs], [each.hr for each in photographs]
         made_now = {s: made(names, hr, colour, s) for s in scales}
-        return TrainingSet(colour, made_now, data, self.digests)
+        return TrainingSet(colour, made_now, data, self.digests, self.folders)
+
+
+def _joined(found: Mapping[str, Images]) -> Images:
+    """Put the images of several folders together; of several, names begin with the folder's."""
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = (f"{folder}/{name}" for folder, images in found.items() for name in images.names)
+    arrays = (array for images in found.values() for array in images.arrays)
+    return Images(tuple(names), tuple(arrays))
 
 
 def _digests(sets: Mapping[int, Images]) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from tune_sr.cli.formatting import footnote_marks, format_count
 from tune_sr.cli.streams import one_line
 
 if TYPE_CHECKING:
-    from tune_sr.evaluation.table import Row
+    from tune_sr.evaluation.row import Row
 
 
 def markdown(table: Sequence[Row], mark: str = "") -> str:
@@ -22,11 +22,16 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
     """
     names = _short({row.network for row in table})
     caveats = footnote_marks(row.caveat for row in table)
-    with_teacher = any(row.psnr_to_teacher_db is not None for row in table)
+    more: dict[str, Callable[[Row], float | None]] = {
+        "to teacher, dB": lambda row: row.psnr_to_teacher_db,
+        "LPIPS": lambda row: row.lpips,
+        "DISTS": lambda row: row.dists,
+    }
+    more = {head: of for head, of in more.items() if any(of(row) is not None for row in table)}
     parts = []
     for protocol in dict.fromkeys(row.protocol for row in table):
         heads = ["data", "scale", "network", f"PSNR, dB ({protocol})", f"SSIM ({protocol})"]
-        heads += ["params", "MACs", "images/s", *(["to teacher, dB"] if with_teacher else [])]
+        heads += ["params", "MACs", "images/s", *more]
         lines = [heads, ["---"] * 3 + ["--:"] * (len(heads) - 3)]
         for row in (row for row in table if row.protocol == protocol):
             name = row.network if row.params is None else names[row.network] + mark
@@ -34,8 +39,10 @@ def markdown(table: Sequence[Row], mark: str = "") -> str:
             cells = [row.data, f"x{row.scale}", name, _figure(row.psnr_y_db, ".2f")]
             cells += [_figure(row.ssim, ".4f"), _count(row.params), _count(row.macs)]
             cells += [_figure(row.images_per_second, ".3g")]
-            to_teacher = [_figure(row.psnr_to_teacher_db, ".2f")] if with_teacher else []
-            lines.append(cells + to_teacher)
+            cells += [
+                _figure(of(row), ".2f" if "dB" in head else ".4f") for head, of in more.items()
+            ]
+            lines.append(cells)
         parts.append("\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in lines))
     if caveats:
         shown = (f"{star} {one_line(caveat)}" for caveat, star in caveats.items())

@@ -12,6 +12,7 @@ from trainables.device import chosen_device
 from trainables.errors import ConfigError
 from trainables.metrics.fidelity import PROTOCOLS
 from tune_sr.evaluation.networks import load_network_spec
+from tune_sr.evaluation.perceptual import load_metrics
 from tune_sr.evaluation.table import Evaluation
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def prepare(arguments: argparse.Namespace) -> Evaluation:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = _device(arguments.device)
+    perceptual = load_metrics(arguments.iqa, device)
 
     def ready(spec: str) -> EvaluatedNetwork:
         return load_network_spec(
@@ -59,6 +61,7 @@ def prepare(arguments: argparse.Namespace) -> Evaluation:
         teacher=teacher,
         device=device,
         pictures=arguments.save_images,
+        perceptual=perceptual,
     )
     for protocol in evaluation.protocols():
         if arguments.lr is not None and not PROTOCOLS[protocol].byte_images:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,43 +19,11 @@ from trainables.metrics.evaluate import Heldout, Pixels, View
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db
 from trainables.values import Colour
 from tune_sr.evaluation.networks import EvaluatedNetwork, bicubic
+from tune_sr.evaluation.perceptual import PerceptualMetric
+from tune_sr.evaluation.row import Row
 
 _WARM_UP_SIDE = 32
 """Side, in LR pixels, of the corner that a network upscales once before it is timed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table; a figure that does not exist is None.
-
-    Attributes:
-        network: as the user wrote it, or `bicubic`.
-        data: name of the benchmark.
-        scale: 2, 3 or 4.
-        protocol: a key of `PROTOCOLS`; figures of two protocols cannot be compared.
-        psnr_y_db: PSNR of the luma in dB, mean over the images.
-        ssim: SSIM, mean over the images.
-        images: number of images.
-        params: number of trainable parameters.
-        macs: multiply-accumulates for an LR image of 256x256.
-        images_per_second: images of this benchmark at this scale, time of the network alone, on
-            this machine.
-        psnr_to_teacher_db: PSNR in dB between this result and the teacher's, mean over the images.
-        caveat: what keeps the network from being compared with its paper; None if nothing.
-    """
-
-    network: str
-    data: str
-    scale: int
-    protocol: str
-    psnr_y_db: float | None
-    ssim: float | None
-    images: int
-    params: int | None
-    macs: int | None
-    images_per_second: float | None
-    psnr_to_teacher_db: float | None
-    caveat: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +39,7 @@ class Evaluation:
         teacher: the network whose results all others are also compared with; None without one.
         device: where the networks are.
         pictures: the folder to write every SR image to; None: write none.
+        perceptual: distances that are computed beside PSNR and SSIM.
     """
 
     networks: Sequence[EvaluatedNetwork]
@@ -81,6 +49,7 @@ class Evaluation:
     teacher: EvaluatedNetwork | None
     device: torch.device
     pictures: Path | None = None
+    perceptual: Sequence[PerceptualMetric] = ()
 
     def protocols(self) -> dict[ProtocolName, list[EvaluatedNetwork]]:
         """Group the networks by the protocol that they are scored under, bicubic first in each.
@@ -126,9 +95,9 @@ class Evaluation:
 
 @dataclass
 class _Scores:
-    """One network's figures for each image of a row, and the seconds that it took for all."""
+    """One network's figures by key for each image of a row, and its seconds for all of them."""
 
-    figures: list[list[float]] = field(default_factory=list)
+    figures: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -239,17 +208,25 @@ class _PreparedImage:
         sr_BCHW = each.upscale(view.lr_BCHW, scale)
         _synchronize(self._evaluation.device)
         scores.seconds += time.perf_counter() - begin
-        figures = heldout.score(view, sr_BCHW)
+        figures = dict(zip(heldout.keys, heldout.score(view, sr_BCHW).tolist(), strict=True))
         if scale in self._teacher_luma:
             agreement = psnr_db(heldout.luma(view, sr_BCHW), self._teacher_luma[scale])
-            figures = torch.cat((figures, agreement))
-        scores.figures.append(figures.tolist())
-        if any(math.isnan(figure) for figure in scores.figures[-1]):
+            figures["psnr_to_teacher_db"] = float(agreement)
+        if any(math.isnan(figure) for figure in figures.values()):
             raise ValueError(f"{each.label}: its result for {view.name} holds what is no number")
+        scores.figures.append(figures)
+        if self._evaluation.perceptual or self._evaluation.pictures is not None:
+            self._see(each, figures, view, heldout.picture(view, sr_BCHW))
+
+    def _see(
+        self, each: EvaluatedNetwork, figures: dict[str, float], view: View, picture: Pixels
+    ) -> None:
+        """Add a result's perceptual distances, in RGB, to its figures; write the result."""
+        for metric in self._evaluation.perceptual:
+            figures[metric.name] = metric.score(picture, view.hr_HWC, border=view.scale)
         if self._evaluation.pictures is not None:
-            group = f"{self._benchmark}-x{scale}-{self._protocol}"
+            group = f"{self._benchmark}-x{view.scale}-{self._protocol}"
             folder = self._evaluation.pictures / group / _file_name(each.label)
-            picture = heldout.picture(view, sr_BCHW)
             write_image(folder / f"{Path(view.name).stem}.png", picture)
 
     def _view(self, each: EvaluatedNetwork, scale: int) -> tuple[Heldout, View]:
@@ -261,22 +238,25 @@ class _PreparedImage:
 
 
 def _row(each: EvaluatedNetwork, scores: _Scores, data: str, scale: int, protocol: str) -> Row:
-    means = [statistics.fmean(column) for column in zip(*scores.figures, strict=True)]
-    finite = [mean if math.isfinite(mean) else None for mean in means]
+    keys = scores.figures[0]
+    means = {key: statistics.fmean(each[key] for each in scores.figures) for key in keys}
+    finite = {key: mean if math.isfinite(mean) else None for key, mean in means.items()}
     cost = each.costs.get(scale)
     return Row(
         network=each.label,
         data=data,
         scale=scale,
         protocol=protocol,
-        psnr_y_db=finite[0],
-        ssim=finite[1],
+        psnr_y_db=finite["psnr_y_db"],
+        ssim=finite["ssim"],
         images=len(scores.figures),
         params=None if cost is None else cost.params,
         macs=None if cost is None else cost.macs,
         images_per_second=len(scores.figures) / scores.seconds,
-        psnr_to_teacher_db=finite[2] if len(finite) > 2 else None,
+        psnr_to_teacher_db=finite.get("psnr_to_teacher_db"),
         caveat=each.caveat,
+        lpips=finite.get("lpips"),
+        dists=finite.get("dists"),
     )
 
 
@@ -288,8 +268,3 @@ def _file_name(label: str) -> str:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def as_json(rows: Sequence[Row], **about: Any) -> dict[str, Any]:
-    """Return the rows as `{"rows": [...]}` for JSON, with the keys `about` beside them."""
-    return {"rows": [dict(vars(row)) for row in rows], **about}

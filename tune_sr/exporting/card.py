@@ -134,6 +134,15 @@ def _teacher(subject: Subject) -> str:
 
 
 def _images(data: Mapping[str, Any]) -> str:
+    """Name the training images of a configuration's section `data`.
+
+    >>> _images({"images": [{"folder": "DF2K", "weight": 3.0}, {"folder": "faces"}], "lr": None})
+    'images DF2K (weight 3) and faces (weight 1)'
+    """
+    images = data.get("images")
+    if isinstance(images, list):  # several folders, of which each has its weight
+        several = (f"{each['folder']} (weight {each.get('weight', 1):g})" for each in images)
+        data = {**data, "images": " and ".join(several)}
     return ", ".join(f"{key} {value}" for key, value in leaves(data) if value is not None)
 
 

@@ -209,10 +209,7 @@ class SpaceReading:
         for config in configs.values():
             parsed = config.model_dump(mode="json")
             for path, value in list(leaves(self.fixed)):
-                read = get(parsed, path, None)
-                words = isinstance(value, str) and isinstance(read, str) and read != value
-                if words and Path(read).is_absolute():
-                    put(self.fixed, path, str(expanded(value).absolute()))
+                put(self.fixed, path, _absolute(value, get(parsed, path, None)))
 
     def located(
         self, problem: ConfigError, point: Mapping[str, Any], space: SearchSpace
@@ -239,3 +236,13 @@ class SpaceReading:
                 if inside in self.document.lines:
                     return self.document.error(inside, problem.path, problem.rule)
         return self.document.error(("fixed",), problem.path, problem.rule)
+
+
+def _absolute(value: Any, read: Any) -> Any:
+    """Make the paths in a value of `fixed` absolute: words that became so when it was `read`."""
+    if isinstance(value, list) and isinstance(read, list) and len(value) == len(read):
+        return [_absolute(*pair) for pair in zip(value, read, strict=True)]
+    if isinstance(value, dict) and isinstance(read, dict):
+        return {key: _absolute(each, read.get(key)) for key, each in value.items()}
+    words = isinstance(value, str) and isinstance(read, str) and read != value
+    return str(expanded(value).absolute()) if words and Path(read).is_absolute() else value

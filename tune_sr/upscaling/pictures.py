@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from trainables.data.deep import is_deep, read_deep
 from trainables.data.images import without_warnings
 from trainables.limits import PIXELS
 from tune_sr.storage.disk import appearing
 from tune_sr.upscaling.plan import WRITABLE
-from tune_sr.upscaling.png16 import is_16_bit_png, read_png16, write_png16
+from tune_sr.upscaling.png16 import write_png16
 
 Array = NDArray[Any]
 """Pixels, H W C: uint8 or uint16."""
@@ -83,8 +84,8 @@ def read_picture(path: Path) -> Picture:
             if frames > 1 and image.format != _PAGED:
                 raise AnimatedError(f"{frames} frames")
             icc = image.info.get("icc_profile")
+            pixels, notes = _decoded(path, image)  # first: to ask a PNG for its EXIF is to load it
             orientation = image.getexif().get(_ORIENTATION, 1)
-            pixels, notes = _decoded(path, image)
             if notes and "CMYK" in notes[0]:
                 icc = None
             upright = _turned(pixels, orientation)
@@ -123,14 +124,10 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 def _decoded(path: Path, image: Image.Image) -> tuple[Array, tuple[str, ...]]:
     """Decode the pixels: H W C, and the conversions that were made."""
-    deep = image.mode.startswith(("I", "F"))
-    if image.format == "PNG" and is_16_bit_png(path):
-        image.load()  # so that Pillow reads the chunks after the pixels
-        return read_png16(path), ()
-    if image.mode.startswith("I;16"):
-        return _grey16(image), ()
-    if deep or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
-        raise ValueError(f"{image.mode} of more than 8 bits in {image.format}: save it as PNG")
+    if is_deep(image):
+        deep = read_deep(path, image)
+        image.load()  # so that Pillow drops the orientation of a TIFF, by which it has turned it
+        return deep, ()
     if image.mode == "CMYK":
         return np.array(_from_cmyk(image)), ("CMYK converted to sRGB",)
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
@@ -143,10 +140,6 @@ def _decoded(path: Path, image: Image.Image) -> tuple[Array, tuple[str, ...]]:
 
 def _named(mode: str) -> str:
     return "palette converted" if mode in ("P", "PA") else f"{mode} converted"
-
-
-def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    return np.asarray(image).astype(np.uint16)[..., None]
 
 
 def _from_cmyk(image: Image.Image) -> Image.Image:

@@ -1,9 +1,7 @@
 """The built-in photographs, and what a folder of images may do wrong."""
 
 import dataclasses
-import struct
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +11,11 @@ from PIL import Image
 
 from trainables.data import images as module
 from trainables.data.images import Part, photos, read_images
+from tune_sr.upscaling.png16 import write_png16
 
 
 def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (20, 12)) -> Path:
     Image.new(mode, size).save(path)
-    return path
-
-
-def write_png_of_16_bits(path: Path, channels: int) -> Path:
-    """Pillow cannot write 16-bit RGB, so the file is put together by hand."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", 4, 4, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
-    rows = (b"\0" + bytes(4 * channels * 2)) * 4
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
     return path
 
 
@@ -150,15 +130,33 @@ def test_truncated_and_foreign_files_are_named(tmp_path: Path) -> None:
     assert "cut.png cannot be read as an image" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_16_bits_are_refused_not_cut(tmp_path: Path, channels: int) -> None:
-    write_png_of_16_bits(tmp_path / "deep.png", channels)
-    assert "deep.png has more than 8 bits in a channel" in refusal(tmp_path)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_are_read_as_the_nearest_of_256_levels(tmp_path: Path, channels: int) -> None:
+    drawn = np.random.default_rng(0).integers(0, 2**16, (12, 20, channels), dtype=np.uint16)
+    drawn[0, 0] = 65535
+    write_png16(tmp_path / "deep.png", drawn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (array,) = read_images(str(tmp_path), "train").arrays
+        (middle,) = read_images(str(tmp_path), "heldout", 8).arrays
+    assert [("deep.png: alpha channel dropped" in str(each.message)) for each in caught] == (
+        [True, True] if channels in (2, 4) else []
+    )
+    colour = drawn[..., :3] if channels > 2 else drawn[..., :1].repeat(3, axis=2)
+    assert array.dtype == np.uint8 and np.array_equal(array, np.rint(colour / 257))
+    assert array[0, 0].tolist() == [255] * 3
+    assert np.array_equal(middle, array[2:10, 6:14])
+
+
+def test_16_bits_of_8_are_those_8(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    write_png16(tmp_path / "deep.png", drawn.astype(np.uint16) * 257)
+    assert np.array_equal(read_images(str(tmp_path), "train").arrays[0], drawn)
 
 
 def test_float_images_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "real.tif", "F")
-    assert "real.tif has more than 8 bits" in refusal(tmp_path)
+    assert refusal(tmp_path).endswith("real.tif: F of more than 8 bits in TIFF: save it as PNG")
 
 
 def test_of_several_damaged_files_the_first_is_named(tmp_path: Path) -> None:

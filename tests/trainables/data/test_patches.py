@@ -1,5 +1,6 @@
 """Patches are aligned, seeded, resumable, and every place and mirroring occurs."""
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from trainables.colour import luma_B1HW
 from trainables.data.images import Images
-from trainables.data.patches import Patches
+from trainables.data.patches import Patches, WeightedChoice
 from trainables.data.training import TrainingSet
 from trainables.resample import downsample_BCHW, resize_uint8
 from trainables.values import Colour, Pairs, Randomness
@@ -223,3 +224,62 @@ def test_patches_gathered_on_a_device_are_those_cut_on_the_host(
         assert torch.equal(one.hr_BCHW, other.hr_BCHW)
         assert other.lr_BCHW.is_contiguous() and other.hr_BCHW.is_contiguous()
     assert torch.equal(cut.state_dict()["state"], gathered.state_dict()["state"])
+
+
+def weighted(folders: tuple[tuple[int, float], ...], resident: bool | None = None) -> Patches:
+    """Patches of images of one level each, by which they are told apart."""
+    count = sum(number for number, _ in folders)
+    arrays = tuple(np.full((12, 12, 3), level, np.uint8) for level in range(count))
+    source = Images(tuple(map(str, range(count))), arrays)
+    training = TrainingSet.of(source, colour="rgb", scales=(2,))
+    return Patches(
+        dataclasses.replace(training, folders=folders),
+        scales=(2,),
+        images_per_batch=16,
+        patch=4,
+        randomness=Randomness(0, "patches"),
+        resident=resident,
+    )
+
+
+def levels(stream: Patches, batches: int) -> list[int]:
+    """The image of each of the next patches."""
+    drawn = [stream.draw().hr_BCHW[:, 0, 0, 0] * 255 for _ in range(batches)]
+    return torch.cat(drawn).round().int().tolist()
+
+
+def test_a_folder_is_drawn_by_its_weight_and_its_images_evenly() -> None:
+    counts = Counter(levels(weighted(((1, 3.0), (4, 1.0))), 400))
+    assert abs(counts[0] / 6400 - 3 / 4) < 0.02
+    assert all(abs(counts[image] / 6400 - 1 / 16) < 0.015 for image in range(1, 5))
+
+
+@pytest.mark.bits
+def test_one_folder_of_any_weight_draws_what_images_without_folders_draw() -> None:
+    stream = weighted(((5, 1.0),))
+    generator = Randomness(0, "patches").generator
+    for _ in range(8):
+        torch.randint(1, (), generator=generator)
+        numbers = torch.rand(16, 7, generator=generator, dtype=torch.float64)[:, 0].tolist()
+        assert levels(stream, 1) == [int(number * 5) for number in numbers]
+    for weight in (0.1, 7.0):
+        assert levels(weighted(((5, weight),)), 8) == levels(weighted(((5, 1.0),)), 8)
+
+
+def test_the_same_batches_are_gathered_on_a_device() -> None:
+    folders = ((2, 1.0), (3, 5.0), (1, 0.5))
+    assert levels(weighted(folders, resident=True), 12) == levels(weighted(folders), 12)
+
+
+def test_a_number_falls_to_the_image_whose_interval_it_is_in() -> None:
+    choice = WeightedChoice([(2, 1.0), (1, 2.0), (4, 1.0)])
+    below_1 = np.nextafter(1.0, 0.0)
+    found = [choice.index(u) for u in (0.0, 0.124, 0.125, 0.249, 0.25, 0.749, 0.75, 0.82, below_1)]
+    assert found == [0, 0, 1, 1, 2, 2, 3, 4, 6]
+    for count in (1, 3, 7, 1000):
+        alone = WeightedChoice([(count, 0.3)])
+        for u in (*np.random.default_rng(0).uniform(size=200), 0.0, below_1):
+            assert alone.index(u) == int(u * count)
+    for weights in np.random.default_rng(1).uniform(0.01, 9, (50, 3)):
+        uneven = WeightedChoice(list(zip((5, 2, 9), weights, strict=True)))
+        assert (uneven.index(0.0), uneven.index(below_1)) == (0, 15)

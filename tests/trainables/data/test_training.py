@@ -10,6 +10,7 @@ import torch
 from trainables.data import training as module
 from trainables.data.images import Images, read_images, write_image
 from trainables.data.training import DataConfig, TrainingSet
+from trainables.digests import difference
 from trainables.errors import ConfigError
 from trainables.problems import first_problem
 from trainables.resample import resize_uint8
@@ -62,6 +63,34 @@ def test_either_images_or_pairs() -> None:
         ({"images": "photos", "lr": "a", "hr": "b"}, "data.images", "lr and hr are the images"),
         ({"lr": "a", "hr": "b", "downsizings": [1, 0.5]}, "data.downsizings", "pairs are seen at"),
         ({"lr": "a", "hr": "b", "downsizing": [1]}, "data.downsizing", "unknown key; did you mean"),
+        *(
+            (
+                {"images": [{"folder": "a"}, {"folder": "b", "weight": wrong}]},
+                "data.images.1.weight",
+                "input should be greater than 0",
+            )
+            for wrong in (0, -1.5)
+        ),
+        (
+            {"images": [{"folder": "a"}, {"folder": "a/"}]},
+            "data.images.1.folder",
+            "a/ is named twic",
+        ),
+        (
+            {"images": [{"folder": "a", "wieght": 2}]},
+            "data.images.0.wieght",
+            "unknown key; did you m",
+        ),
+        ({"images": [{"weight": 2}]}, "data.images.0.folder", "missing"),
+        *(
+            ({"images": wrong}, "data.images", "takes a folder, photos, or a list [{folder: DIR, w")
+            for wrong in ([], ["a", "b"], {"a": 3, "b": 1}, 5)
+        ),
+        (
+            {"images": [{"folder": "a"}], "lr": "b", "hr": "c"},
+            "data.images",
+            "lr and hr are the im",
+        ),
         *(
             ({"downsizings": wrong}, "data.downsizings", "sizes lie above 0 and up to 1")
             for wrong in ([0.5], [1, 0], [1, 1.5])
@@ -139,6 +168,60 @@ def test_bits_do_not_depend_on_the_number_of_threads(colour: Colour) -> None:
         for scale in (2, 3):
             for one, two in zip(sets[0].photographs[scale], other.photographs[scale], strict=True):
                 assert all(map(np.array_equal, one.hr + one.lr, two.hr + two.lr))
+
+
+# Several folders -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> DataConfig:
+    """Two images and one, the first weighing a third of the other."""
+    for folder, number in (("many", 0), ("many", 1), ("few", 0)):
+        place = tmp_path / folder / f"{number}.png"
+        write_image(place, pixels(24, 24, number + 10 * len(folder)))
+    listed = [{"folder": str(tmp_path / name)} for name in ("many", "few")]
+    listed[1]["weight"] = 3  # type: ignore[assignment]
+    return DataConfig.model_validate({"images": listed})
+
+
+def test_folders_are_read_in_turn_and_digested_each(folders: DataConfig) -> None:
+    read = TrainingSet.read(folders, colour="rgb", scales=(2, 3))
+    many, few = (each.folder for each in folders.folders)
+    names = [f"{many}/0.png", f"{many}/1.png", f"{few}/0.png"]
+    for photographs in read.photographs.values():
+        assert [each.name for each in photographs] == names
+    assert read.folders == ((2, 1.0), (1, 3.0))
+    assert read.digests == {
+        f"data.images={each}": read_images(each, "train").digest() for each in (many, few)
+    }
+    assert DataConfig.model_validate(folders.model_dump(mode="json")) == folders
+    served = read.serving(folders, colour="y", scales=(2,))
+    assert (served.folders, served.digests) == (read.folders, read.digests)
+
+
+def test_a_changed_folder_is_another_digest_of_that_folder_alone(folders: DataConfig) -> None:
+    before = TrainingSet.read(folders, colour="rgb", scales=(2,)).digests
+    few = folders.folders[1].folder
+    write_image(Path(few) / "0.png", pixels(24, 24, 99))
+    after = TrainingSet.read(folders, colour="rgb", scales=(2,)).digests
+    assert [key for key in before if before[key] != after[key]] == [f"data.images={few}"]
+    said = difference(before, after)
+    assert said is not None and said.startswith(f"data.images: {few} is not what the study began")
+
+
+def test_an_empty_folder_of_several_is_named(folders: DataConfig) -> None:
+    few = Path(folders.folders[1].folder)
+    (few / "0.png").unlink()
+    with pytest.raises(ValueError, match=rf"^{few} holds no image"):
+        TrainingSet.read(folders, colour="rgb", scales=(2,))
+
+
+def test_one_folder_in_a_list_is_that_folder(photos_in: DataConfig) -> None:
+    listed = DataConfig.model_validate({"images": [{"folder": photos_in.images, "weight": 7}]})
+    one, other = (TrainingSet.read(d, colour="y", scales=(2,)) for d in (photos_in, listed))
+    assert one.digests == other.digests
+    assert [each.name for each in other.photographs[2]] == ["0.png", "1.png"]
+    assert (one.folders, other.folders) == (((2, 1.0),), ((2, 7.0),))
 
 
 # What is shared -------------------------------------------------------------------------------

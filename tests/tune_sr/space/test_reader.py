@@ -236,6 +236,41 @@ def test_paths_are_absolute_because_a_trial_has_its_own_directory(load, monkeypa
     assert space.trial_config(FIRST).teacher.weights == expected
 
 
+SEVERAL = """\
+  method: {name: kd}
+  data:
+    images:
+      - {folder: "${PLACE}/DF2K", weight: 3}
+      - {folder: faces}
+      - {folder: photos, weight: 0.5}
+"""
+
+
+def test_several_folders_of_training_images_have_weights(load, load_both, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLACE", "/images")
+    text = SPACE.replace("  method: {name: dfsr, update_ratio: 5}\n", SEVERAL)
+    text = text[: text.index("  method.w_R")] + "  method.lambda_kd: {uniform: [0, 1]}\n"
+    space = load(text)
+    assert space.fixed["data"]["images"] == [
+        {"folder": "/images/DF2K", "weight": 3},
+        {"folder": f"{tmp_path}/faces"},
+        {"folder": "photos", "weight": 0.5},
+    ]
+    folders = space.trial_config({"method.lambda_kd": 1.0}).data.folders
+    assert [each.weight for each in folders] == [3.0, 1.0, 0.5]
+    resolved = to_resolved(*load_both(text))
+    assert to_resolved(*read_resolved(dump_yaml(resolved))) == resolved
+    one = load(text, "data.images=[{folder: faces, weight: 2}]")
+    assert [each.folder for each in one.trial_config({}).data.folders] == [f"{tmp_path}/faces"]
+    for old, new, path, rule in (
+        ("weight: 0.5", "weight: 0", "data.images.2.weight", "input should be greater than 0"),
+        ("photos, ", "./faces, ", "data.images.2.folder", "./faces is named twice"),
+    ):
+        with pytest.raises(SpaceError, match=rf"^\S+toy.yaml:4: {path}: {rule}"):
+            load(text, old=old, new=new)
+
+
 def test_at_is_pure(load):
     space = load()
     before = space.to_dict()

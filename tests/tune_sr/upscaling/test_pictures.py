@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from trainables.limits import PIXELS
@@ -106,6 +107,15 @@ def test_16_bits_stay(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"this picture has 16: name a \.png"):
             write_picture(tmp_path / f"z{suffix}", found)
         assert not (tmp_path / f"z{suffix}").exists()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_tiff_of_16_bits_stays_and_is_turned_once(orientation: int, tmp_path: Path) -> None:
+    deep = RGB.astype(np.uint16) * 257 + 1
+    flag = [(0x0112, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "x.tif", deep, photometric="rgb", extratags=flag)
+    turns = {1: 0, 3: 2, 6: 3}[orientation]
+    assert np.array_equal(read_picture(tmp_path / "x.tif").pixels, np.rot90(deep, turns))
 
 
 def test_alpha_does_not_fit_into_a_jpeg(tmp_path: Path) -> None:
