@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from invented_studies import EVIL, KINDS, InventedStudy
+from invented_studies import EVIL, KINDS, InventedStudy, imagine
 
 from tune_sr.report import main
 from tune_sr.reporting.page import POLICY, heading, page
@@ -47,6 +47,37 @@ def test_a_page_fetches_nothing_and_every_number_is_json(invent, kind):
     assert made["curves"].figures or "No trial has reported" in made["curves"].body
     assert ("front" in made) == (kind == "two objectives")
     assert ("generators" in made) == (kind not in ("population", "all failed", "not begun"))
+
+
+def test_generators_are_shown_over_updates_the_untrained_one_first(invent):
+    folder = invent("whole")
+    data, made = parts(folder)
+    assert "data:image/png" not in made["generators"].body, "an older study has no pictures"
+    steps = tuple(range(0, 36, 4))
+    largest = max(data.trials, key=lambda trial: trial.change or 0.0)
+    roles = {}
+    shown = {"first point": data.first, "best": data.best, "largest change": largest}
+    for role, trial in shown.items():
+        roles.setdefault(trial.name, []).append(role)
+        imagine(folder, trial.name, steps)
+    body = parts(folder)[1]["generators"].body
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", body)
+    assert [each.partition(":")[0] for each in captions] == [", ".join(r) for r in roles.values()]
+    moved = f"{data.first.name}, moved by {100 * data.first.change:.1f} %"
+    assert captions[0] == f"first point: {moved}" and len(captions) > 1
+    shown = re.findall(r"<p>(.*?)</p>", body.split("</figure>")[0])
+    assert (shown[0], shown[-1]) == ("untrained", "update 32")
+    assert 5 <= len(shown) <= 6
+
+
+def test_without_a_generator_one_strip_shows_what_students_learn_from(invent):
+    folder = invent("population")
+    data, made = parts(folder)
+    assert "generators" not in made
+    imagine(folder, data.best.name, (0, 8, 16))
+    section = parts(folder)[1]["generators"]
+    assert section.body.count("<img") == 1 and "update 16" in section.body
+    assert not section.figures
 
 
 def test_nothing_that_a_file_says_becomes_html(invent):
