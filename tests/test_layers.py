@@ -107,6 +107,7 @@ DOORS: dict[str, set[str]] = {
 
 LATE = {
     "tune_sr/results/notebook.py",  # a notebook loads a study without torch
+    "tune_sr/reporting/notebook.py",  # and without plotly
     "tune_sr/cli/parser.py",  # with torch, for which no refusal waits
     "tune_sr/driver/run_study.py",  # Ray's environment is set before Ray is imported
     "tune_sr/searchers/algorithms.py",  # a searcher that does not use Optuna needs none of it
@@ -117,7 +118,12 @@ HEAVY = {"torch", "ray", "optuna", "mlflow", "skimage", "PIL", "matplotlib", "ri
 HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", "plotly", "pandas"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
 LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.prune")
-LIGHT += ("tune_sr.console", "tune_sr.deploy.__main__", "tune_sr.results.notebook")
+LIGHT += (
+    "tune_sr.console",
+    "tune_sr.deploy.__main__",
+    "tune_sr.results.notebook",
+    "tune_sr.reporting.notebook",
+)
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
