@@ -29,6 +29,7 @@ TIERS: list[list[set[str]]] = [
         {"trainables.limits"},
         {"trainables.paths"},
         {"trainables.numerics"},
+        {"trainables.snapshot_files"},
     ],
     [{"trainables.colour"}, {"trainables.presets"}, {"trainables.problems"}, {"trainables.device"}],
     [
@@ -38,10 +39,16 @@ TIERS: list[list[set[str]]] = [
         {"trainables.optimisers"},
         {"trainables.checkpoints"},
     ],
-    [{"trainables.methods"}, {"trainables.average"}, {"trainables.watch"}],
+    [
+        {"trainables.methods"},
+        {"trainables.average"},
+        {"trainables.watch"},
+        {"trainables.seen"},
+    ],
     [{"trainables.config"}, {"trainables.agreement"}],
     [{"trainables.digests"}],
     [{"trainables.run"}, {"trainables.checkpoint_size"}],
+    [{"trainables.snapshots"}],
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it: parts, then commands
@@ -57,8 +64,8 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"tune_sr.study"}],
     [{"tune_sr.execution"}, {"tune_sr.results"}, {"tune_sr.replay"}],
-    [{"tune_sr.reporting"}],
-    [{"tune_sr.driver"}, {"tune_sr.exporting"}, {"tune_sr.upscaling"}],
+    [{"tune_sr.reporting"}, {"tune_sr.exporting"}],
+    [{"tune_sr.driver"}, {"tune_sr.upscaling"}],
     [
         {"tune_sr.search"},
         {"tune_sr.train"},
@@ -69,18 +76,21 @@ TIERS: list[list[set[str]]] = [
         {"tune_sr.prune"},
     ],
     [{"tune_sr.deploy"}],
+    [{"tune_sr.console"}],
 ]
 
 DOORS: dict[str, set[str]] = {
     "ray": {"tune_sr/execution/", "trainables/ray_trainable.py"},
     "optuna": {"tune_sr/searchers/", "tune_sr/exporting/optuna_journal.py"},
-    "mlflow": {"tune_sr/tracking/client.py"},
+    "mlflow": {"tune_sr/tracking/client.py", "tune_sr/tracking/logged_model.py"},
     "sqlalchemy": {"tune_sr/tracking/store.py"},
     "yaml": {"tune_sr/space/yaml_file.py"},
     "skimage": {"trainables/data/images.py"},
     "PIL": {
         "trainables/data/images.py",
         "trainables/data/deep.py",
+        "trainables/snapshots.py",
+        "tune_sr/tracking/images.py",
         "tune_sr/visualization/",
         "tune_sr/upscaling/pictures.py",
     },
@@ -99,6 +109,7 @@ DOORS: dict[str, set[str]] = {
 
 LATE = {
     "tune_sr/results/notebook.py",  # a notebook loads a study without torch
+    "tune_sr/reporting/notebook.py",  # and without plotly
     "tune_sr/cli/parser.py",  # with torch, for which no refusal waits
     "tune_sr/driver/run_study.py",  # Ray's environment is set before Ray is imported
     "tune_sr/searchers/algorithms.py",  # a searcher that does not use Optuna needs none of it
@@ -110,7 +121,12 @@ HEAVY |= {"spandrel", "torchvision", "scipy", "sklearn", "onnx", "onnxruntime", 
 HEAVY |= {"pyiqa"}
 LIGHT = ("tune_sr", "trainables", "tune_sr.search", "tune_sr.train", "tune_sr.evaluate")
 LIGHT += ("tune_sr.report", "tune_sr.export", "tune_sr.upscale", "tune_sr.prune")
-LIGHT += ("tune_sr.deploy.__main__", "tune_sr.results.notebook")
+LIGHT += (
+    "tune_sr.console",
+    "tune_sr.deploy.__main__",
+    "tune_sr.results.notebook",
+    "tune_sr.reporting.notebook",
+)
 """Modules that refuse a mistake, or print their help, before anything heavy is imported."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60

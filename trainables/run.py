@@ -27,6 +27,7 @@ from trainables.metrics.evaluate import evaluate
 from trainables.networks import NETWORKS, SRNet, make_network
 from trainables.numerics import hold_in_bfloat16, numerics, resolved
 from trainables.replay import Replay, replay_on
+from trainables.seen import FirstResult
 from trainables.values import Blank, Colour, Pairs, Randomness, Report
 from trainables.watch import Watch
 
@@ -121,8 +122,7 @@ class Run:
         self.replay = replay or replay_on(self.device, graphs=graphs)
         with self.replay.here(), numerics("fp32", self.device):
             self._build(images, micro_batch)
-        self.step = 0
-        self.watch = Watch()
+        self.step, self.watch = 0, Watch()
 
     def _build(self, images: RunImages, micro_batch: int | None) -> None:
         config = self.config
@@ -151,6 +151,7 @@ class Run:
             colour=self.student.colour,
             device=self.device,
         )
+        self.seen = FirstResult(self.heldout)
 
     def advance(self) -> Report:
         """Train for `steps_per_report` updates and evaluate once.
@@ -163,8 +164,7 @@ class Run:
             return self._advance()
 
     def _advance(self) -> Report:
-        begin = time.perf_counter()
-        first = self.step
+        begin, first = time.perf_counter(), self.step
         history: dict[str, list[Tensor]] = {}
         if self.teacher is not None and self.precision == "bf16":
             hold_in_bfloat16(self.teacher)  # from here on it is only used in updates
@@ -218,7 +218,7 @@ class Run:
     def evaluate(self) -> dict[str, float]:
         """Score `outcome`, with its active body units, on the held-out images: key to value."""
         with self.replay.here(), numerics("fp32", self.device):
-            return evaluate(upscaler(self.outcome, self.method.active()), self.heldout)
+            return evaluate(self.seen.by(upscaler(self.outcome, self.active)), self.heldout)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state that training changes, as tensors and plain values."""

@@ -19,6 +19,7 @@ from trainables.checkpoints import (
 )
 from trainables.config import TrialConfig
 from trainables.run import Run, RunImages
+from trainables.snapshots import Snapshots
 from trainables.values import Report
 from trainables.watch import Watch
 
@@ -79,7 +80,7 @@ class SavedRun:
         """
         self._folders, self._keep, self._owner = (*earlier, folder), keep, owner
         of_study = None if owner is None else owner.of_any_point()
-        self._disk_is_full = False
+        self._disk_is_full, self._snapshots = False, Snapshots(folder)
         self.run = Run(config, images=images, micro_batch=micro_batch)
         self.restored: Checkpoint | None = None
         until = math.inf if heard is None else heard + config.budget.steps_per_report
@@ -117,7 +118,10 @@ class SavedRun:
         Raises:
             Diverged: a loss is not finite, or has exploded.
         """
+        if self.run.step == 0:
+            self._snapshots.take(self.run)
         report = self.run.advance()
+        self._snapshots.take(self.run)  # before the checkpoint: a recorded report has its pictures
         grown = int(report["step"]) > max(self.run.config.growth_steps(), default=0)
         try:
             write_checkpoint(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tune_sr.driver.run_study import run_study
-    from tune_sr.results.notebook import load_results
+    from tune_sr.reporting.notebook import load_results
     from tune_sr.space.search_space import SearchSpace
     from tune_sr.study.config import StudyConfig
     from tune_sr.study.space_file import load_space, load_study
@@ -17,7 +17,7 @@ __all__ = ["SearchSpace", "StudyConfig", "load_results", "load_space", "load_stu
 _HOMES = {
     "SearchSpace": "tune_sr.space.search_space",
     "StudyConfig": "tune_sr.study.config",
-    "load_results": "tune_sr.results.notebook",
+    "load_results": "tune_sr.reporting.notebook",
     "load_space": "tune_sr.study.space_file",
     "load_study": "tune_sr.study.space_file",
     "run_study": "tune_sr.driver.run_study",

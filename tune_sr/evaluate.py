@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line, without importing torch; a mistake exits with code 2."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(
         prog=PROG,
         description="Networks on benchmark folders: the papers' table. Bicubic is always a row.",
@@ -96,6 +96,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write the rows there")
     add("--save-images", type=Path, metavar="DIR", help="write every result there, as PNG")
     add("--quiet", action="store_true", help="no table on screen")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line, without importing torch; a mistake exits with code 2."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.lr is not None and len(arguments.lr) != len(arguments.data):
         parser.error(f"--lr names {len(arguments.lr)} folders for {len(arguments.data)} of --data")

@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line, without importing torch; a mistake exits with code 2."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(
         prog=PROG,
         description="A student, or a whole study, for other programs.",
@@ -75,6 +75,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--half", action="store_true", help="onnx: the network in float16; input and output stay")
     add("--openmodeldb", metavar="AUTHOR", help="write an entry of OpenModelDB too")
     add("--overwrite", action="store_true", help="replace a file that exists")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line, without importing torch; a mistake exits with code 2."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     for flag, formats in (("luma", ("pt2", "onnx")), ("half", ("onnx",))):
         if getattr(arguments, flag) and arguments.format not in formats:

@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line, without importing torch; a mistake exits with code 2."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(
         prog=PROG,
         description="List the checkpoints of a finished study that can go, and delete them.",
@@ -59,7 +59,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help="its folder, as runs/dfsr")
     parser.add_argument("--yes", action="store_true", help="delete them; else nothing is deleted")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line, without importing torch; a mistake exits with code 2."""
+    return make_parser().parse_args(argv)
 
 
 def _check_study(folder: Path) -> None:

@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line without importing anything heavy."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(
         prog=PROG, description="A study's page, figures and tables; while it runs, too."
     )
@@ -52,6 +52,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", action="store_true", help="print all numbers as JSON in place of the summary")
     add("--no-pages", action="store_true", help="write nothing")
     add("--open", action="store_true", help="open the page in a browser")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line without importing anything heavy."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.open and arguments.no_pages:
         parser.error("--open: --no-pages writes none to open")

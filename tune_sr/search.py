@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line without importing anything heavy."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(prog=PROG, description="Run a study, or go on with one (--resume).")
     add = parser.add_argument
     add("--space", type=Path, metavar="FILE", help="what to search; a resume knows it already")
@@ -85,6 +85,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="with --dry-run: compare searchers and schedulers on a study's curves")  # fmt: skip
     add("--schema", action="store_true", help="print the JSON schema of a space, for editors")
     add("--quiet", action="store_true", help="print the result only")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line without importing anything heavy."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.schema:
         return arguments

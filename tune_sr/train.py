@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line without importing anything heavy."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(prog=PROG, description=__doc__.partition(": ")[2])
     add = parser.add_argument
     add("--space", type=Path, required=True, metavar="FILE", help="a search space")
@@ -61,7 +61,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--output", type=Path, metavar="DIR", help="default: runs/train-<name of the space>")
     add("--resume", action="store_true", help="go on from the newest checkpoint in the output")
     add("--quiet", action="store_true", help="print the result only")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line without importing anything heavy."""
+    return make_parser().parse_args(argv)
 
 
 def _check_output(output: Path, *, resume: bool) -> None:

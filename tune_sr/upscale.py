@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted.exit_code
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line, without importing torch; a mistake exits with code 2."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     parser = Parser(
         prog=PROG,
         description="Pictures enlarged by a student.",
@@ -71,7 +71,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "the student on the right")  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
     add("--threads", type=threads, metavar="N", help="CPU threads; default: torch's choice")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line, without importing torch; a mistake exits with code 2."""
+    return make_parser().parse_args(argv)
 
 
 def _prepared(arguments: argparse.Namespace) -> Batch:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+import zipfile
 
 from events import added, driver_started, ended, reported, study_ended, study_started
+
+from trainables.dotted import leaves
+from tune_sr.tracking.messages import TrackingSettings
+from tune_sr.tracking.sender import LedgerSender
+from tune_sr.tracking.store import TrackingStore
 
 SUMMARY_KEYS = ("psnr_y_db", "ssim")
 SPACE = {
@@ -50,6 +57,32 @@ def whole_study(ledger):
     report(ledger, "0002", 10, 26.5)
     ledger.append(ended(2, "failed", "diverged"))
     ledger.append(study_ended())
+
+
+def refuse(reason):
+    raise AssertionError(reason)
+
+
+def sender(
+    ledger, storage, *, params_of=params_of, on_failure=refuse, growth_of=lambda point: 0, **changes
+):
+    settings = {"experiment": "laptop", "tags": {"searcher": "tpe"}, "period_s": 0.05}
+    settings |= {"summary_keys": SUMMARY_KEYS, **changes}
+    return LedgerSender(
+        TrackingSettings(ledger.path, TrackingStore.resolve(None, storage), **settings),
+        lambda point: dict(leaves(params_of(point))),
+        on_failure=on_failure,
+        on_success=lambda: None,
+        growth_of=growth_of,
+    )
+
+
+def track(ledger, storage, **changes):
+    """A driver's life as the sender sees it, from start to close."""
+    running = sender(ledger, storage, **changes)
+    running.stop()
+    running.run()
+    return held(storage, changes.get("experiment", "laptop"))
 
 
 def held(storage, experiment="laptop"):
@@ -99,3 +132,64 @@ def wait_until(holds, seconds=30.0):
     while not holds():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.2)
+
+
+def write_outcome(folder, step=20):
+    """The best student of `whole_study` as a driver leaves it, of a graph only the notes."""
+    (folder / "best").mkdir(exist_ok=True)
+    summary = {"best": {"trial": "0000", "step": step}, "finished": True}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    notes = {"study": folder.name, "trial": "0000", "step": str(step), "scale": "2"}
+    with zipfile.ZipFile(folder / "best" / "student.pt2", "w") as graph:
+        graph.writestr("x/extra/notes.json", json.dumps(notes))
+
+
+def write_pictures(folder, trial="0000", steps=(0, 10, 20)):
+    """The pictures of a trial as it leaves them."""
+    from PIL import Image
+
+    for kind in ("imagined", "detail"):
+        pictures = folder / "trials" / "start-001" / trial / kind
+        pictures.mkdir(parents=True)
+        for step in steps:
+            Image.new("L", (8, 8), step).save(pictures / f"step-{step:06d}.png")
+
+
+def images(storage, experiment="laptop"):
+    """The images of each trial that MLflow holds: their names, and what they show."""
+    from mlflow import MlflowClient
+    from PIL import Image
+
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    found = {}
+    for trial, run in by_trial(held(storage, experiment)).items():
+        for file in client.list_artifacts(run["id"], "images"):
+            with Image.open(client.download_artifacts(run["id"], file.path)) as image:
+                shown = image.convert("L").getpixel((0, 0))
+            assert run["tags"]["mlflow.loggedImages"] == "True"
+            found.setdefault(trial, {})[file.path] = shown
+    return found
+
+
+def models(storage, experiment="laptop"):
+    """What MLflow holds of models: trial -> what must not depend on when it was logged."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    trials = {run["id"]: trial for trial, run in by_trial(held(storage, experiment)).items()}
+    return [
+        {
+            "trial": trials[model.source_run_id],
+            "name": model.name,
+            "status": str(model.status),
+            "tags": {key: text for key, text in model.tags.items() if "mlflow." not in key},
+            "params": model.params,
+            "outputs": [
+                output.step
+                for output in client.get_run(model.source_run_id).outputs.model_outputs
+                if output.model_id == model.model_id
+            ],
+        }
+        for model in client.search_logged_models([found.experiment_id])
+    ]

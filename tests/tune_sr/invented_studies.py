@@ -84,6 +84,18 @@ class InventedStudy:
         return self
 
 
+def imagine(folder: Path, trial: str, steps: tuple[int, ...]) -> None:
+    """Write the pictures of a trial's generator."""
+    from PIL import Image
+
+    pictures = folder / "trials" / "start-001" / trial / "imagined"
+    pictures.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for step in steps:
+        sheet = rng.integers(0, 256, (99, 99), dtype=np.uint8)
+        Image.fromarray(sheet).save(pictures / f"step-{step:06d}.png")
+
+
 EVIL = '</script><img src=x onerror="alert(1)"> & "quoted" ${PW} {x}'
 """A reason that would run as a program where it is not escaped."""
 SIZES = {

@@ -113,6 +113,13 @@ class Distiller(ABC, Generic[Batch]):
         """
         return {}
 
+    def imagined(self) -> Tensor | None:
+        """Return images of fixed latents, B C H W in [0, 1]; None where no images are imagined.
+
+        Making them changes no learner.
+        """
+        return None
+
     def prepared(self) -> deque[Any]:
         """Return what is prepared for later updates; empty whenever a state is saved."""
         return deque()

@@ -55,6 +55,13 @@ class GeneratorChange:
             changes.append(relative_change(generator(z_BK), self._untrained[scale]))
         return {"generator_change": torch.stack(changes).mean()}
 
+    @torch.no_grad()
+    def imagined(self) -> Tensor:
+        """The images of `latents` by the first generator: B C H W in [0, 1], on the device."""
+        generator = next(iter(self.generators.values()))
+        images_BCHW: Tensor = generator(self.latents(generator))
+        return images_BCHW
+
     def latents(self, generator: Generator) -> Tensor:
         """The 16 latent vectors that are compared, the same for every generator and device."""
         stream = Randomness(self.seed, "generator_change")

@@ -65,6 +65,10 @@ class DFAD(Distiller[Blank]):
         """Return `generator_change`: how far training has changed the generators' images."""
         return self.game.change.figures()
 
+    def imagined(self) -> Tensor:
+        """Return the images whose change `generator_change` measures, of the first scale."""
+        return self.game.change.imagined()
+
     def lr(self) -> float:
         """Return the student's learning rate at its last update."""
         return self.pupil.optimiser.lr

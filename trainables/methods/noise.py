@@ -23,6 +23,9 @@ from trainables.methods.parts import plan_parts
 from trainables.replay import Results, Work
 from trainables.values import Blank, Randomness, Stateful
 
+_SHOWN = 16
+"""Images of noise that `imagined` returns."""
+
 
 class NoiseConfig(ImitationConfig):
     """Noise's settings; published: 34.38 dB on Set5 x2 with VDSR."""
@@ -71,18 +74,29 @@ class Noise(Distiller[Blank]):
     def _draw(self, images: int) -> tuple[int, Tensor]:
         """Draw an update's scale and noise; return both, scale 1 for noise not to be upsampled."""
         scale = draw_scale(self.student.scales, self.choices)
-        side, as_scale = lr_side(self.setting, scale), scale
-        if self.config.noise_at == "input":
-            side, as_scale = self.setting.patch, 1 if self.student.colour == "y" else scale
-        colours = 1 if self.student.colour == "y" else 3
-        shape = (images, colours, side, side)
-        return as_scale, uniform_noise_BCHW(shape, self.pixels, self.setting.device)
+        enlarged = self.config.noise_at == "input" and self.student.colour == "y"
+        shape = (images, *self._shape(scale))
+        noise_BCHW = uniform_noise_BCHW(shape, self.pixels, self.setting.device)
+        return 1 if enlarged else scale, noise_BCHW
+
+    def _shape(self, scale: int) -> tuple[int, int, int]:
+        """Return the channels, height and width of an image of noise."""
+        at_input = self.config.noise_at == "input"
+        side = self.setting.patch if at_input else lr_side(self.setting, scale)
+        return 1 if self.student.colour == "y" else 3, side, side
 
     def _lesson(self, scale: int) -> Work:
         def answer(x_BCHW: Tensor) -> Results:
             return {"x_BCHW": x_BCHW, "target_BCHW": self.pupil.answer(x_BCHW, scale)}
 
         return answer
+
+    def imagined(self) -> Tensor:
+        """Return images of the kind that the student learns from, of a stream of their own."""
+        scale = self.student.scales[0]
+        shape = (_SHOWN, *self._shape(scale))
+        stream = Randomness(self.setting.seed, "imagined", self.setting.device)
+        return uniform_noise_BCHW(shape, stream, self.setting.device)
 
     def prepared(self) -> deque[Lesson]:
         """Return the lessons prepared for later updates, in order of use."""

@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the part of the command line before `--`; a mistake exits with code 2."""
+def make_parser() -> Parser:
+    """Make the parser of the command line, without importing anything heavy."""
     description = "Write the file from which a cluster runs a study, and goes on with it."
     parser = Parser(prog=PROG, description=description, epilog=_EPILOG)
     add = parser.add_argument
@@ -78,7 +78,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--time", type=_time, metavar="D-HH:MM:SS", help="slurm: of one job; default: 1-00:00:00")
     add("--bin", type=Path, metavar="DIR",
         help="cluster, slurm: where python and ray are on a node; default: as here")  # fmt: skip
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the part of the command line before `--`; a mistake exits with code 2."""
+    return make_parser().parse_args(argv)
 
 
 def _check_plain(arguments: argparse.Namespace) -> None:

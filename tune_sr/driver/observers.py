@@ -33,9 +33,17 @@ class Observers:
         config: the study.
         marks: reports of `bicubic` and `teacher`, as `measure_references` returns them.
         quiet: show nothing but log warnings and MLflow's failures.
+        complete: called on leaving, to write what of the study's files only MLflow needs.
     """
 
-    def __init__(self, config: StudyConfig, marks: Mapping[str, Any], *, quiet: bool) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        marks: Mapping[str, Any],
+        *,
+        quiet: bool,
+        complete: Callable[[], Any] = lambda: None,
+    ) -> None:
         ledger, settings = config.folder / LEDGER, config.settings
         values = {name: (mark or {}).get(settings.objective.value) for name, mark in marks.items()}
         outline = StudyOutline(
@@ -66,6 +74,7 @@ class Observers:
                 "objective": " ".join(each for each in settings.objective if each),
             },
             say=self._progress.say,
+            complete=complete,
         )
         self._warnings = _WarningLines(self._progress.say)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def run_study(
             with connect_ray(config) as capacity:
                 signals.listen()
                 live = _open_ledger(config, references.result(), lock, prepared, signals.arrived)
-                with Observers(config, references.result(), quiet=quiet) as observers:
+                with _observers(config, references.result(), quiet=quiet) as observers:
                     _append_start(config, live, prepared)
                     finished = _train(config, live, prepared, signals, seconds, capacity)
                     lock.check()
@@ -124,12 +125,16 @@ def _finish_again(
 ) -> Results:
     """What is left of a study whose trials have all ended: results, and MLflow's share of them."""
     live = StudyState(guarded_ledger(config.folder, lock), config.settings.objective.keys)
-    with Observers(config, _references(config, prepared), quiet=quiet) as observers:
+    with _observers(config, _references(config, prepared), quiet=quiet) as observers:
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
             live.append(StudyEnded(finished=True))
         results = _write(config, prepared)
     return replace(results, view=observers.view)
+
+
+def _observers(config: StudyConfig, marks: ReferenceScores, *, quiet: bool) -> Observers:
+    return Observers(config, marks, quiet=quiet, complete=partial(_write_graph, config.folder))
 
 
 def _references(config: StudyConfig, prepared: Prepared) -> ReferenceScores:
@@ -248,6 +253,18 @@ def _write_page(results: Results, prepared: Prepared) -> None:
         logging.getLogger(__name__).warning(
             "no page was written (%s); to try again: %s", error, again
         )
+
+
+def _write_graph(folder: Path) -> None:
+    """`best/student.pt2` of a finished study; MLflow has no model where that fails."""
+    # Late: torch's tracing takes seconds to import.
+    from tune_sr.exporting.kept_graph import keep_graph
+
+    try:
+        keep_graph(folder)
+    except Exception as error:
+        what = " ".join(str(error).split())[:300]
+        logging.getLogger(__name__).warning("MLflow gets no model of the best student: %s", what)
 
 
 def _history(config: StudyConfig) -> History:

@@ -13,7 +13,7 @@ from trainables.checkpoints import valid_at
 from trainables.finished import FinishedStudent
 from trainables.networks.checkpoint import save_network
 from tune_sr.space.yaml_file import dump_yaml
-from tune_sr.storage.layout import BEST, CONFIG, FRONT, PANEL, STUDENT
+from tune_sr.storage.layout import BEST, CONFIG, FRONT, GRAPH, PANEL, STUDENT
 from tune_sr.study.identity import owner_of
 from tune_sr.visualization.panel import draw_student_panel
 from tune_sr.visualization.pareto_front import ParetoPlot, TrialPoint
@@ -91,9 +91,15 @@ def _write(results: Results, record: TrialRecord, folder: Path, images: RunImage
         draw_student_panel(fresh / PANEL, finished, _chart(results))
     folder.mkdir(exist_ok=True)
     (folder / PANEL).unlink(missing_ok=True)  # of another student
+    if not _alike(folder / STUDENT, fresh / STUDENT):
+        (folder / GRAPH).unlink(missing_ok=True)  # of that one too
     for path in fresh.iterdir():
         path.replace(folder / path.name)
     fresh.rmdir()
+
+
+def _alike(first: Path, second: Path) -> bool:
+    return first.exists() and first.read_bytes() == second.read_bytes()
 
 
 def finished_student(

@@ -12,6 +12,8 @@ TRIALS = "trials"
 BEST, FRONT = "best", "front"
 """In a study's folder: the best student's folder, and that of the students on the Pareto front, one
 subfolder for each trial."""
+GRAPH = "student.pt2"
+"""In `best/` of a finished study that MLflow follows: the student as a graph for torch alone."""
 STUDENT, CONFIG, PANEL = "student.safetensors", "config.yaml", "panel.png"
 """A student's files: weights, configuration and picture, in `best/`, in `front/<trial>/` and in a
 training's folder."""

@@ -1,4 +1,7 @@
-"""Creates and updates the runs of one study in an MLflow store; the only import of mlflow."""
+"""Creates and updates the runs of one study in an MLflow store.
+
+With `logged_model` the only import of mlflow.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tune_sr.storage.layout import BEST_FILES, STUDY_FILES
+from trainables.snapshot_files import KINDS, snapshots_of
+from tune_sr.storage.layout import BEST, BEST_FILES, GRAPH, STUDY_FILES
 from tune_sr.tracking.described import (
     EXPERIMENT_END,
     ImageSet,
@@ -22,6 +26,8 @@ from tune_sr.tracking.described import (
     study_params,
     verdict_line,
 )
+from tune_sr.tracking.images import log_images
+from tune_sr.tracking.logged_model import log_student
 from tune_sr.tracking.runs import (
     MetricPoint,
     StudyRun,
@@ -186,8 +192,15 @@ class MlflowRuns:
         )
         self._client.set_terminated(self.parent, status, study_run.last_ms)
         self._upload(self.parent, folder, STUDY_FILES)
+        for name, trial in study_run.shown(summary):
+            pictures = {kind: snapshots_of(folder, name, kind) for kind in KINDS}
+            whose = f"{study_run.identity}/{name}"
+            log_images(self._client, str(trial.run_id), pictures, trial.added_ms, whose)
         for run_id, kept in study_run.students(summary):
             self._upload(run_id, folder / kept, BEST_FILES)
+            if kept == BEST and study_run.finished and (folder / BEST / GRAPH).is_file():
+                graph, tags = folder / BEST / GRAPH, {_IDENTITY: study_run.identity}
+                log_student(self._client, self._experiment_id, run_id, graph, tags)
 
     def show(self, study_run: StudyRun, objective: str) -> str | None:
         """Keep a view of the study in the experiment; return its address, None without one.

@@ -243,6 +243,17 @@ class StudyRun:
             if name in self.trials and (run_id := self.trials[name].run_id) is not None:
                 yield run_id, folder
 
+    def shown(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, TrialRun]]:
+        """Yield the trials whose pictures are sent: the best, the first point's and the front.
+
+        Args:
+            summary: the study's `summary.json`.
+        """
+        chosen = [summary.get("best"), summary.get("first"), *summary.get("front", ())]
+        for name in dict.fromkeys(each["trial"] for each in chosen if each):
+            if name in self.trials and self.trials[name].run_id is not None:
+                yield name, self.trials[name]
+
     @property
     def failed(self) -> bool:
         """Whether the study has trials and every one of them failed."""

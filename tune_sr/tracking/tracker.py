@@ -41,6 +41,7 @@ class MlflowTracker:
         growth_of: returns the update of a student's last growth, given its point; may raise a
             ValueError, as `params_of`.
         period_s: seconds between two readings of the ledger.
+        complete: called by `close`, to write what of the study's files only MLflow needs.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class MlflowTracker:
         objective: Sequence[str] = PSNR_ONLY.keys,
         growth_of: Callable[[Mapping[str, Any]], int] = lambda point: 0,
         period_s: float = 1.0,
+        complete: Callable[[], Any] = lambda: None,
     ) -> None:
         self._settings = TrackingSettings(
             *(ledger, store, experiment, dict(tags or {})),
             *(tuple(summary_keys), period_s, tuple(objective)),
         )
         self._params_of, self._growth_of, self._say = params_of, growth_of, say
+        self._complete = complete
         self.view: str | None = None
         """The address of the study's view in MLflow's pages, once everything was sent."""
         self._lock = threading.Lock()  # of the process, and of the two events that it must see
@@ -90,6 +93,7 @@ class MlflowTracker:
         Returns:
             Whether MLflow has taken everything; if not, `say` has received what to do.
         """
+        self._complete()
         until = time.monotonic() + timeout_s
         with self._lock:
             self._closing.set()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.resample import resize_uint8, upsample_BCHW
 from trainables.run import upscaler
+from trainables.snapshots import hardest_window
 from tune_sr.visualization.pareto_front import ACCENT, FAINT, INK, ParetoPlot, draw_pareto_plot
 
 if TYPE_CHECKING:
@@ -185,15 +186,6 @@ def _charted(figure: Figure, x: int, y: int, plot: ParetoPlot) -> None:
     box = (x + left, height - y - _CHART + below, WIDTH - 2 * x - left, _CHART - above - below)
     axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
     draw_pareto_plot(axes, plot, size=14 * 72 / figure.dpi)
-
-
-def hardest_window(bicubic_HWC: Pixels, hr_HWC: Pixels, side: int) -> tuple[int, int]:
-    """Return top and left of the `side` x `side` window with the largest sum of squared errors."""
-    error_HW = np.square(bicubic_HWC.astype(np.float64) - hr_HWC).sum(axis=2)
-    table = np.pad(error_HW.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    sums = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(top), int(left)
 
 
 def _smooth(image_HWC: Pixels, height: int, width: int) -> Pixels:

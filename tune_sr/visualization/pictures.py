@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainables.snapshots import hardest_window
 from tune_sr.storage.layout import PICTURES
-from tune_sr.visualization.panel import Pixels, Tile, hardest_window, student_tiles
+from tune_sr.visualization.panel import Pixels, Tile, student_tiles
 
 if TYPE_CHECKING:
     from trainables.finished import FinishedStudent

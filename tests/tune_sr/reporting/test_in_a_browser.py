@@ -46,6 +46,10 @@ def test_pages_are_drawn_fit_and_answer_clicks(invent, browser, tmp_path):
         lines: list[str] = []
         page = opened(browser, path, 390, "dark", lines)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+        folded = "[...document.querySelectorAll('details .plot')]"
+        page.wait_for_function(f"{folded}.every(e => e.querySelector('svg path'))")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
         drawn = page.evaluate(
             "Object.fromEntries([...document.querySelectorAll('.plot')].map("
             "e => [e.dataset.figure, e.querySelectorAll('svg path, svg text').length]))"

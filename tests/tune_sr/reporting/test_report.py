@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from invented_studies import EVIL, KINDS, InventedStudy
+from events import study_ended
+from invented_studies import EVIL, KINDS, InventedStudy, imagine
 
 from tune_sr.report import main
 from tune_sr.reporting.page import POLICY, heading, page
 from tune_sr.reporting.paper_figures import write_figures
-from tune_sr.reporting.plots import learning_curves, parallel
+from tune_sr.reporting.plots import hypervolume, learning_curves, parallel
 from tune_sr.reporting.report import numbers, sections_of
 from tune_sr.reporting.study_data import StudyData
 
@@ -47,6 +50,75 @@ def test_a_page_fetches_nothing_and_every_number_is_json(invent, kind):
     assert made["curves"].figures or "No trial has reported" in made["curves"].body
     assert ("front" in made) == (kind == "two objectives")
     assert ("generators" in made) == (kind not in ("population", "all failed", "not begun"))
+
+
+def test_generators_are_shown_over_updates_the_untrained_one_first(invent):
+    folder = invent("whole")
+    data, made = parts(folder)
+    assert "data:image/png" not in made["generators"].body, "an older study has no pictures"
+    steps = tuple(range(0, 36, 4))
+    largest = max(data.trials, key=lambda trial: trial.change or 0.0)
+    roles = {}
+    shown = {"first point": data.first, "best": data.best, "largest change": largest}
+    for role, trial in shown.items():
+        roles.setdefault(trial.name, []).append(role)
+        imagine(folder, trial.name, steps)
+    body = parts(folder)[1]["generators"].body
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", body)
+    assert [each.partition(":")[0] for each in captions] == [", ".join(r) for r in roles.values()]
+    moved = f"{data.first.name}, moved by {100 * data.first.change:.1f} %"
+    assert captions[0] == f"first point: {moved}" and len(captions) > 1
+    shown = re.findall(r"<p>(.*?)</p>", body.split("</figure>")[0])
+    assert (shown[0], shown[-1]) == ("untrained", "update 32")
+    assert 5 <= len(shown) <= 6
+
+
+def test_later_rungs_are_folded_away_with_the_trials_that_reached_them(tmp_path, toy_space):
+    study = InventedStudy(tmp_path / "runs" / "long", toy_space("long"))
+    study.run(40).write(study_ended())
+    data, made = parts(study.save())
+    later = [rung for rung in data.rungs if rung > data.budget_compared]
+    drawn = {rung: sum(math.isfinite(value) for _, value in data.compared(rung)) for rung in later}
+    for rung, left in drawn.items():
+        assert (f"parallel-{rung}" in made["together"].figures) == (left >= 12)
+        assert (f"importance-{rung}" in made["settings"].figures) == (left >= 16)
+    assert any(left >= 16 for left in drawn.values()), "there is one to look at"
+    rung = next(rung for rung, left in drawn.items() if left >= 16)
+    assert f"at update {rung}, which {drawn[rung]} trials reached" in made["settings"].body
+
+
+def test_ped_anova_stands_beside_what_is_told_apart_from_chance_and_nothing_else(invent):
+    rows = numbers(list(parts(invent("whole"))[1].values()))["settings"]["importance"]
+    assert rows[0]["quantity"] == "w_R" and 0.3 < rows[0]["PED-ANOVA"] <= 1
+    within = [row for row in rows if row["R2"] <= row["chance"]]
+    assert within and all(row["PED-ANOVA"] is None for row in within)
+
+
+def test_hypervolume_grows_over_updates_to_that_of_the_front(invent):
+    data, made = parts(invent("two objectives"))
+    updates, volumes = hypervolume.over_updates(data)
+    assert updates == sorted(updates) and volumes == sorted(volumes) and len(volumes) > 3
+    assert volumes[-1] == pytest.approx(made["front"].numbers["hypervolume"])
+    assert updates[-1] == sum(trial.last_step for trial in data.trials)
+    assert "hypervolume" in made["front"].figures
+    rng = np.random.default_rng(0)
+    points = [(float(score), float(cost)) for score, cost in rng.integers(1, 9, (200, 2))]
+    front = []
+    for point in points:
+        hypervolume.with_point(front, point)
+    better = {p for p in points if not any(
+        (q[0] >= p[0] and q[1] <= p[1]) and q != p for q in points)}  # fmt: skip
+    assert front == sorted(better, key=lambda point: point[1])
+
+
+def test_without_a_generator_one_strip_shows_what_students_learn_from(invent):
+    folder = invent("population")
+    data, made = parts(folder)
+    assert "generators" not in made
+    imagine(folder, data.best.name, (0, 8, 16))
+    section = parts(folder)[1]["generators"]
+    assert section.body.count("<img") == 1 and "update 16" in section.body
+    assert not section.figures
 
 
 def test_nothing_that_a_file_says_becomes_html(invent):

@@ -27,50 +27,24 @@ from events import (
 )
 from tracked_studies import (
     SPACE,
-    SUMMARY_KEYS,
     add,
     begin,
     by_trial,
     held,
-    params_of,
+    images,
+    models,
     report,
+    sender,
+    track,
     wait_until,
     whole_study,
     without_ids,
+    write_outcome,
+    write_pictures,
 )
 
-from trainables.dotted import leaves
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.reports import Judged
-from tune_sr.tracking.messages import TrackingSettings
-from tune_sr.tracking.sender import LedgerSender
-from tune_sr.tracking.store import TrackingStore
-
-
-def refuse(reason):
-    raise AssertionError(reason)
-
-
-def sender(
-    ledger, storage, *, params_of=params_of, on_failure=refuse, growth_of=lambda point: 0, **changes
-):
-    settings = {"experiment": "laptop", "tags": {"searcher": "tpe"}, "period_s": 0.05}
-    settings |= {"summary_keys": SUMMARY_KEYS, **changes}
-    return LedgerSender(
-        TrackingSettings(ledger.path, TrackingStore.resolve(None, storage), **settings),
-        lambda point: dict(leaves(params_of(point))),
-        on_failure=on_failure,
-        on_success=lambda: None,
-        growth_of=growth_of,
-    )
-
-
-def track(ledger, storage, **changes):
-    """A driver's life as the sender sees it, from start to close."""
-    running = sender(ledger, storage, **changes)
-    running.stop()
-    running.run()
-    return held(storage, changes.get("experiment", "laptop"))
 
 
 @contextmanager
@@ -171,6 +145,9 @@ def test_a_study_cut_at_every_line_ends_as_the_one_never_cut(ledger, storage, tm
     lines = ledger.path.read_bytes().splitlines(keepends=True)
     cut = Ledger(tmp_path / "cut" / "dfsr" / "ledger.jsonl")
     cut.path.parent.mkdir(parents=True)
+    for each in (ledger, cut):
+        write_outcome(each.path.parent)
+        write_pictures(each.path.parent)
     shutil.copy(storage / "mlflow.db", tmp_path / "cut" / "mlflow.db")
     for end in range(len(lines)):
         # also half of the next line, as a kill in the middle of a write leaves it
@@ -180,6 +157,8 @@ def test_a_study_cut_at_every_line_ends_as_the_one_never_cut(ledger, storage, tm
     shutil.copy(ledger.path, cut.path)
     never_cut = track(ledger, storage)
     assert without_ids(track(cut, tmp_path / "cut")) == without_ids(never_cut)
+    assert models(tmp_path / "cut") == models(storage) != []
+    assert images(tmp_path / "cut") == images(storage) != {}
 
 
 def test_runs_of_unfinished_trials_are_reopened_and_finished_later(ledger, storage):
@@ -336,6 +315,7 @@ def test_requests_that_fail_a_third_of_the_time_leave_nothing_out(ledger, storag
     whole_study(ledger)
     undisturbed = without_ids(track(ledger, storage))
     calls = {"log_batch": 0, "create_run": 0, "set_terminated": 0}
+    calls |= {"create_logged_model": 1, "log_outputs": 1, "finalize_logged_model": 2}
 
     def failing(name, real):
         def call(self, *args, **kwargs):

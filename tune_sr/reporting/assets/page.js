@@ -71,8 +71,10 @@ async function start() {
   const script = document.createElement("script");
   script.textContent = await unpacked("plotly");
   document.head.append(script);
-  const draw = () => all(".plot").forEach(drawn);
+  // What is folded away has no width yet: it is drawn when it is opened.
+  const draw = () => all(".plot").filter((place) => !place.closest("details:not([open])")).forEach(drawn);
   draw();
+  all("details").forEach((each) => each.addEventListener("toggle", () => each.open && all(".plot", each).forEach(drawn)));
   dark.addEventListener("change", draw);
   all("[data-switch]").forEach((button) => button.addEventListener("click", () => {
     const { switch: name, axis, key } = button.dataset;

@@ -19,9 +19,14 @@ _RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c91c")
 """Viridis from the lowest fifth of the trials to the highest."""
 
 
-def figure(data: StudyData) -> go.Figure | None:
-    """The lines at equal budget; None with fewer than 12 trials or than two quantities."""
-    compared = [(t, v) for t, v in data.compared() if math.isfinite(v)]
+def figure(data: StudyData, update: int | None = None) -> go.Figure | None:
+    """The lines at equal budget; None with fewer than 12 trials or than two quantities.
+
+    Args:
+        data: the study.
+        update: the budget; None: the first rung.
+    """
+    compared = [(t, v) for t, v in data.compared(update) if math.isfinite(v)]
     axes = data.dimensions
     if len(compared) < FEWEST_TRIALS or len(axes) < 2:
         return None

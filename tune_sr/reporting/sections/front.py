@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tune_sr.reporting.markup import joined
 from tune_sr.reporting.plots import front as front_plot
+from tune_sr.reporting.plots import hypervolume as hypervolume_plot
 from tune_sr.reporting.plots.style import as_text
 from tune_sr.reporting.section import Section, plot
 from tune_sr.reporting.study_data import StudyData
@@ -27,23 +28,15 @@ def section(data: StudyData) -> Section | None:
         for t in front
     ]  # fmt: skip
     table = Table("front", columns, rows, [trial.name for trial in front])
-    volume = hypervolume([(t.score or 0.0, t.cost or 0.0) for t in front], data)
+    volume = hypervolume_plot.volume([(t.score or 0.0, t.cost or 0.0) for t in front], data)
     said = "No trial of the line is beaten in quality at its cost; cheapest first."
     if volume is not None:
         said += f" Hypervolume over bicubic, up to the dearest trial: {volume:.3g} dB x cost."
-    body = joined(lead(said), plot("front", "quality against cost"), table.to_html())
-    return Section("front", "front", title, body, {"front": figure}, (table,),
+    figures, places = {"front": figure}, [plot("front", "quality against cost")]
+    over = hypervolume_plot.figure(data)
+    if over is not None:
+        figures["hypervolume"] = over
+        places.append(plot("hypervolume", "hypervolume over student updates"))
+    body = joined(lead(said), *places, table.to_html())
+    return Section("front", "front", title, body, figures, (table,),
                    {"hypervolume": volume})  # fmt: skip
-
-
-def hypervolume(front: list[tuple[float, float]], data: StudyData) -> float | None:
-    """The area between a front (score, cost), bicubic's score and the dearest cost of any trial."""
-    reference = data.marks.get("bicubic")
-    costs = [trial.cost for trial in data.trials if trial.cost is not None]
-    if reference is None or not costs or not front:
-        return None
-    ends = [cost for _, cost in front[1:]] + [max(costs)]
-    return sum(
-        max(0.0, score - reference) * (end - cost)
-        for (score, cost), end in zip(front, ends, strict=True)
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -14,12 +15,18 @@ from tune_sr.reporting.plots.style import as_text
 from tune_sr.reporting.section import Section, plot
 from tune_sr.reporting.study_data import StudyData
 from tune_sr.reporting.table import Column, Table, lead, note
+from tune_sr.searchers.ped_anova import top_quantile, top_shares
 from tune_sr.statistics.importance import FEWEST_TRIALS, Importances, importances
 
 
-def importance_of(data: StudyData) -> Importances | None:
-    """The importances at equal budget; None with fewer than 16 trials, or two quantities."""
-    compared = data.compared()
+def importance_of(data: StudyData, update: int | None = None) -> Importances | None:
+    """The importances at equal budget; None with fewer than 16 trials, or two quantities.
+
+    Args:
+        data: the study.
+        update: the budget; None: the first rung.
+    """
+    compared = data.compared(update)
     if len(data.dimensions) < 2:
         return None
     trials = [trial for trial, _ in compared]
@@ -41,7 +48,12 @@ def settings_section(data: StudyData) -> Section:
         figures["importance"] = importance_plot.figure(found, data.short)
         tables.append(_importance_table(data, found))
         parts += [note(_found_text(data, found)), plot("importance", "importance of quantities"),
-                  tables[0].to_html()]  # fmt: skip
+                  tables[0].to_html(), note(_shares_text(len(compared)))]  # fmt: skip
+        for rung, later in _later_importances(data, budget):
+            name = f"importance-{rung}"
+            figures[name] = importance_plot.figure(later, data.short)
+            shown = plot(name, f"importance at update {rung}")
+            parts.append(at_rung(data, rung, note(_found_text(data, later)), shown))
     else:
         parts.append(note(_too_few(data, len(compared))))
     places = []
@@ -90,14 +102,52 @@ def _found_text(data: StudyData, found: Importances) -> str:
     return f"Told apart from chance: {', '.join(parts)}."
 
 
+def _later_importances(data: StudyData, budget: int) -> Iterator[tuple[int, Importances]]:
+    """The importances at each rung after `budget` that enough trials reached."""
+    for rung in data.rungs:
+        found = importance_of(data, rung) if rung > budget else None
+        if found is not None:
+            yield rung, found
+
+
+def at_rung(data: StudyData, rung: int, *parts: Markup) -> Markup:
+    """What a section has of a later rung, folded away, with the number of trials left."""
+    left = sum(math.isfinite(value) for _, value in data.compared(rung))
+    said = f"at update {rung:,}, which {left} trials reached: those that were better before"
+    return tag("details", tag("summary", said), *parts)
+
+
+def _shares_text(trials: int) -> str:
+    return (
+        f"PED-ANOVA (Optuna's): the share in reaching the best {100 * top_quantile(trials):.0f} %, "
+        "empty within the band. It has no band of its own and puts a quantity that does nothing "
+        "first in about a fifth of studies: R2 decides."
+    )
+
+
+def _shares(data: StudyData) -> dict[str, float]:
+    """PED-ANOVA's share of each quantity, at equal budget."""
+    compared = data.compared()
+    dimensions = {each.path: each for each in data.dimensions}
+    points = [
+        {path: value for path, value in trial.point.items() if path in dimensions}
+        for trial, _ in compared
+    ]
+    return top_shares(dimensions, points, [value for _, value in compared])
+
+
 def _importance_table(data: StudyData, found: Importances) -> Table:
     columns = [Column("quantity"), Column("R2", 2), Column("low", 2), Column("high", 2),
-               Column("chance", 2), Column("trials"), Column("direction")]  # fmt: skip
-    rows = [
-        (data.short[bar.path], bar.r2, bar.low, bar.high, found.chance, bar.trials,
-         bar.direction if bar.r2 > found.chance else "not told apart from chance")
-        for bar in found.bars
-    ]  # fmt: skip
+               Column("chance", 2), Column("trials"), Column("PED-ANOVA", 2),
+               Column("direction")]  # fmt: skip
+    shares = _shares(data) if found.found() else {}
+    rows = []
+    for bar in found.bars:
+        told = bar.r2 > found.chance
+        figures = (bar.r2, bar.low, bar.high, found.chance, bar.trials)
+        direction = bar.direction if told else "not told apart from chance"
+        share = shares.get(bar.path) if told else None
+        rows.append((data.short[bar.path], *figures, share, direction))
     return Table("importance", columns, rows)
 
 
@@ -129,5 +179,14 @@ def together_section(data: StudyData) -> Section:
         )
         return Section("together", "together", title, lead(said))
     said = "A line a trial, yellow the highest fifth at equal budget; “-”: it has no such quantity."
-    body = joined(lead(said), tag("div", plot("parallel", "parallel coordinates"), class_="wide"))
-    return Section("together", "together", title, body, {"parallel": figure})
+    figures, parts = {"parallel": figure}, [_wide("parallel")]
+    for rung in data.rungs:
+        later = parallel.figure(data, rung) if rung > (data.budget_compared or 0) else None
+        if later is not None:
+            figures[f"parallel-{rung}"] = later
+            parts.append(at_rung(data, rung, _wide(f"parallel-{rung}")))
+    return Section("together", "together", title, joined(lead(said), *parts), figures)
+
+
+def _wide(name: str) -> Markup:
+    return tag("div", plot(name, "parallel coordinates"), class_="wide")
