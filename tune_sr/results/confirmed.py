@@ -10,7 +10,9 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from tune_sr.ledger.repeats import repeated_trial
-from tune_sr.results.paired import paired_difference
+from tune_sr.results.paired import paired_difference, verdict_of
+from tune_sr.results.raced import described, race_lines, raced_difference
+from tune_sr.study.racing import race_of
 
 if TYPE_CHECKING:
     from tune_sr.ledger.history import History, TrialRecord
@@ -22,7 +24,11 @@ Scores = dict[int, float]
 
 
 def confirmed(
-    history: History, scorer: Scorer, settings: StudySettings, first: TrialRecord | None
+    history: History,
+    scorer: Scorer,
+    settings: StudySettings,
+    first: TrialRecord | None,
+    steps: int,
 ) -> dict[str, Any] | None:
     """The key `confirmed` of `summary.json`; None where nothing was repeated to its end.
 
@@ -35,6 +41,7 @@ def confirmed(
         scorer: the rule by which its trials are judged.
         settings: the study's.
         first: the trial of the first point; None without one.
+        steps: student updates of a whole trial.
     """
     repeats: defaultdict[str, list[TrialRecord]] = defaultdict(list)
     for record in () if history.confirmation is None else history.confirmation.trials.values():
@@ -55,7 +62,12 @@ def confirmed(
     best = roles["best"]
     if best is not None and first is not None:
         found.update(_ablation(scores, best, first))
-    if first is not None and best is not None and first is not best:
+    raced = race_of(history, scorer, steps) if settings.confirm == "auto" and first else None
+    if raced is not None:
+        race = raced[0]
+        found.update(seeds=len(race.looks) and race.looks[-1].seeds, race=described(race, scores))
+        found["difference"] = _judged(raced_difference(race, race.racers[1], scores))
+    elif first is not None and best is not None and first is not best:
         names = best.name, first.name
         found["difference"] = _difference(*(scores.get(each, {}) for each in names))
         found["difference_of_last_reports"] = _difference(*(last.get(each, {}) for each in names))
@@ -108,6 +120,12 @@ def _difference(ours: Scores, theirs: Scores) -> dict[str, Any] | None:
     }
 
 
+def _judged(difference: dict[str, Any] | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    return {**difference, "verdict": verdict_of(difference["low"], difference["high"])}
+
+
 def _scores(scorer: Scorer, records: Iterable[TrialRecord]) -> Scores:
     judged = {record.number: scorer.score(record) for record in records}
     return {number: score.value for number, score in judged.items() if score is not None}
@@ -125,6 +143,8 @@ def confirmation_lines(found: Mapping[str, Any] | None) -> list[str]:
     """The lines about a confirmation in a study's closing text; empty without one."""
     if found is None:
         return []
+    if "race" in found:
+        return race_lines(found["race"])
     difference = found.get("difference")
     seeds = len(difference["values"]) if difference else 0
     verdict = f": {difference['verdict']}" if difference else ""

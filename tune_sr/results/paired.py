@@ -19,6 +19,17 @@ _EXACT: Final = (6, 16)
 """Numbers of pairs for which the sign-flip test is made: below, its smallest p is above 0.05."""
 
 
+def verdict_of(low: float, high: float) -> Verdict:
+    """What an interval of a difference allows to say.
+
+    `better` or `worse` where it lies on one side of 0, `equal` where it lies within `MARGIN_DB` of
+    0, else `inside the noise`.
+    """
+    if low > 0 or high < 0:
+        return "better" if low > 0 else "worse"
+    return "equal" if max(-low, high) <= MARGIN_DB else "inside the noise"
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """The difference of two scores over K seeds, each seed giving one of either: in dB.
@@ -42,14 +53,8 @@ class PairedDifference:
 
     @property
     def verdict(self) -> Verdict:
-        """Return what the interval allows to say.
-
-        `better` or `worse` where it lies on one side of 0, `equal` where it lies within
-        `MARGIN_DB` of 0, else `inside the noise`.
-        """
-        if self.low > 0 or self.high < 0:
-            return "better" if self.low > 0 else "worse"
-        return "equal" if max(-self.low, self.high) <= MARGIN_DB else "inside the noise"
+        """What the interval allows to say, as `verdict_of` has it."""
+        return verdict_of(self.low, self.high)
 
     @property
     def visible_db(self) -> float:

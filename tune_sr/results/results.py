@@ -146,7 +146,8 @@ class Results:
 
     @cached_property
     def _confirmed(self) -> dict[str, Any] | None:
-        return confirmed(self.history, self._scorer, self.settings, self.first)
+        steps = self.space.budget.steps
+        return confirmed(self.history, self._scorer, self.settings, self.first, steps)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `results.csv`: of each trial how it ended, its score, its quantities."""

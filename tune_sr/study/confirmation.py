@@ -13,6 +13,7 @@ from tune_sr.ledger.repeats import ablated_name, repeat_name
 from tune_sr.objectives.score import Scorer
 from tune_sr.space.points import read_point
 from tune_sr.study.config import StudyConfig
+from tune_sr.study.racing import race_of, trainings
 
 
 def confirmed_trials(config: StudyConfig, history: History) -> list[TrialRecord]:
@@ -52,6 +53,9 @@ def most_repeats(config: StudyConfig) -> int:
     """How many repeats a study's confirmation has at most; 0 without a first point."""
     if not config.space.first_points:
         return 0
+    steps = config.space.budget.steps
+    if config.settings.confirm == "auto":
+        return trainings(config.settings.trials * steps, steps)
     ablated = len(config.space.first_points[0]) if config.settings.ablate else 0
     return (2 + ablated) * config.settings.confirm
 
@@ -61,11 +65,13 @@ def missing_repeats(config: StudyConfig, history: History) -> list[TrialAdded]:
 
     Repeat k of each trial has the same seed, so that scores are compared in pairs. With
     `study.ablate` the best trial is also repeated with one quantity set back. A pure function of
-    the ledger and of both settings.
+    the ledger and of both settings. Of a race (`confirm: auto`), those of its next seed.
     """
     known = {} if history.confirmation is None else history.confirmation.trials
     trials = confirmed_trials(config, history)
     points: dict[str, Mapping[str, Any]] = {record.name: record.point for record in trials}
+    if config.settings.confirm == "auto":
+        return [each for each in _due(config, history) if each.trial not in known]
     if config.settings.ablate:
         ablated = ablated_points(config, history)
         points |= {ablated_name(trials[1].name, path): point for path, point in ablated.items()}
@@ -75,6 +81,19 @@ def missing_repeats(config: StudyConfig, history: History) -> list[TrialAdded]:
         for name, point in points.items()
         if (repeat := _repeat(config, name, point, number)).trial not in known
     ]
+
+
+def _due(config: StudyConfig, history: History) -> list[TrialAdded]:
+    """The repeats whose end a race waits for."""
+    if not config.space.first_points:
+        return []
+    scorer = Scorer(config.settings.objective, config.trial_config)
+    found = race_of(history, scorer, config.space.budget.steps)
+    if found is None:
+        return []
+    race, records = found
+    points = {record.name: record.point for record in records}
+    return [_repeat(config, name, points[name], number) for name, number in race.due]
 
 
 def lacks_repeats(config: StudyConfig, history: History) -> bool:

@@ -109,6 +109,8 @@ def check_extends(stored: StudySettings, flags: Mapping[str, Any]) -> None:
     """
     for key in ("trials", "confirm", "hours", "gpu_hours"):
         before, now = getattr(stored, key), flags.get(key)
+        if "auto" in (before, now):  # a race may follow a confirmation, and the reverse
+            continue
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
             raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")

@@ -51,9 +51,10 @@ class StudySettings(Config):
     `teacher_agreement` where `heldout` is null, and only there."""
     trials: int = Field(default=16, ge=1, le=TRIALS)
     """Number of configurations to try; the default of a grid is all of its points."""
-    confirm: int = Field(default=0, ge=0, le=SEEDS)
+    confirm: Annotated[int, Field(ge=0, le=SEEDS)] | Literal["auto"] = 0
     """Number of new seeds with which the best and the first point are trained again after the
-    search, to tell a gain from noise; 0: none."""
+    search, to tell a gain from noise; 0: none; auto: the three best trials and the first point
+    race over seeds, for at most 40 % of the search's updates."""
     hours: float | None = Field(default=None, gt=0.0)
     """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
@@ -98,7 +99,7 @@ class StudySettings(Config):
 
     @field_validator("confirm")
     @classmethod
-    def _check_confirm(cls, confirm: int) -> int:
+    def _check_confirm(cls, confirm: int | str) -> int | str:
         if confirm == 1:
             raise ValueError("at least 2 seeds, or 0 for none: one tells nothing of their spread")
         return confirm
@@ -194,10 +195,16 @@ class StudySettings(Config):
             ConfigError: the dotted path from `study` on, and the rule.
         """
         check_exchanges(self.scheduler.name, space.dimensions)
+        if self.confirm == "auto" and self.objective.cost is not None:
+            rule = f"a race has one objective, and this study has {self.objective.cost} too: "
+            raise ConfigError("study.confirm", f"{rule}give a number of seeds")
         self._check_objective(space)
         if self.ablate and not self.confirm:
             rule = "trains with the seeds of a confirmation: say --confirm K as well"
             raise ConfigError("study.ablate", rule)
+        if self.ablate and self.confirm == "auto":
+            rule = "trains with the seeds of a confirmation, of which a race has no fixed number: "
+            raise ConfigError("study.ablate", f"{rule}say --confirm K in place of auto")
         if self.confirm and SCHEDULERS[self.scheduler.name].is_population_based:
             rule = f"{self.scheduler.name} changes a trial's point while it trains: no one point "
             raise ConfigError("study.confirm", f"{rule}can be trained again; leave it 0")

@@ -510,6 +510,32 @@ def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, 
     assert len(lines) == 4
 
 
+def test_a_race_names_its_winner_and_who_dropped_out(ledger, space):
+    begin(ledger, space)
+    auto = {**resolved(space)["study"], "confirm": "auto", "trials": 20}
+    ledger.append(driver_started(2, auto))
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    for number in range(1, 15):
+        trial(ledger, number, WHOLE, [28.0, 28.5, 28.1, 28.2 - number / 10])
+    for number, (first, best) in enumerate([(27.6, 28.0), (27.61, 28.02)], start=1):
+        found = load_results(ledger.path.parent).summary().get("confirmed")
+        if found is not None:
+            assert found["race"]["winner"] is None and found["difference"] is None
+            assert confirmation_lines(found)[0].endswith("2 of 6 trainings: not finished")
+        repeated(ledger, 0, number, [20.0, first, first - 0.1, first - 0.2])
+        repeated(ledger, 1, number, [20.0, best - 0.3, best, best - 0.3])
+    results = load_results(ledger.path.parent)
+    found = results.summary()["confirmed"]
+    assert (found["race"]["winner"], found["race"]["trainings"], found["seeds"]) == ("0001", 4, 2)
+    assert found["race"]["racers"][0]["dropped_after"] == 2
+    assert found["difference"]["verdict"] == results.gain.verdict == "better"
+    assert found["difference"]["mean"] == pytest.approx(0.405) and found["difference"]["low"] > 0
+    lines = confirmation_lines(found)
+    assert lines[0] == "raced over 2 new seeds, 4 of 6 trainings: trial 0001 wins"
+    assert lines[1].startswith("  first point 27.61 dB over 2; dropped after 2: behind, p ")
+    assert lines[2] == "  trial 0001  28.01 dB over 2"
+
+
 def test_an_ablation_ranks_what_each_setting_gives_alone(ledger, space):
     begin(ledger, space)
     trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])

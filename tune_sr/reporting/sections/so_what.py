@@ -10,6 +10,7 @@ from tune_sr.reporting.plots import number_line
 from tune_sr.reporting.section import Section, plot
 from tune_sr.reporting.study_data import StudyData, Trial
 from tune_sr.reporting.table import Column, Table, note
+from tune_sr.results.raced import race_lines
 
 
 def section(data: StudyData) -> Section:
@@ -22,11 +23,15 @@ def section(data: StudyData) -> Section:
     table = _confirmed_table(confirmed) if confirmed else None
     if table is not None:
         parts += [tag("h3", "Trained again with new seeds"), table.to_html()]
+    raced = _race_table(confirmed) if confirmed and "race" in confirmed else None
+    if raced is not None:
+        parts += [tag("h3", "Raced over seeds"), note(race_lines(confirmed["race"])[0]),
+                  raced.to_html()]  # fmt: skip
     numbers = {key: value for key, value in data.summary.items() if key != "confirmed"}
     return Section(
         "so-what", "so what", "So what?", joined(*parts),
         figures={} if line is None else {"number-line": line},
-        tables=() if table is None else (table,),
+        tables=tuple(each for each in (table, raced) if each is not None),
         numbers={**numbers, "wobble_db": data.wobble, "confirmed": confirmed,
                  "verdict": verdict(data)},
     )  # fmt: skip
@@ -99,7 +104,8 @@ def gain_sentence(data: StudyData) -> Markup:
         seeds = len(difference["values"])
         interval = f"{difference['low']:+.3f} .. {difference['high']:+.3f}"
         said = f"Over the first point: {difference['mean']:+.3f} dB with {seeds} new seeds, "
-        more = f"95 % interval {interval}; over seeds, on these held-out images."
+        kind = "the race's" if "race" in data.summary["confirmed"] else "95 %"
+        more = f"{kind} interval {interval}; over seeds, on these held-out images."
         return joined(tag("b", f"{said}{found}"), f" ({more})")
     assert best.score is not None and first.score is not None
     gain = f"Over the first point: {best.score - first.score:+.2f} dB, {found}"
@@ -115,6 +121,14 @@ def gain_sentence(data: StudyData) -> Markup:
 def _confirm_hint(data: StudyData) -> Markup:
     name = data.results.folder.name
     return joined(tag("code", f"--resume --name {name} --confirm 5"), " trains both again.")
+
+
+def _race_table(confirmed: dict[str, Any]) -> Table:
+    columns = [Column("trial"), Column("seeds"), Column("mean, dB", 3), Column("dropped after"),
+               Column("p", 4)]  # fmt: skip
+    keys = ("trial", "seeds", "mean", "dropped_after", "p")
+    rows = [tuple(each[key] for key in keys) for each in confirmed["race"]["racers"]]
+    return Table("race", columns, rows)
 
 
 def _confirmed_table(confirmed: dict[str, Any]) -> Table | None:
