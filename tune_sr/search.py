@@ -65,6 +65,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="new seeds for best and first point: gain or noise? auto: a race")  # fmt: skip
     add("--ablate", action="store_const", const=True,
         help="with --confirm: which of the best point's settings made the gain?")  # fmt: skip
+    add(
+        "--margin",
+        type=float,
+        metavar="DB",
+        help="gains within so many dB are equal; default: 0.02",
+    )
     add("--hours", type=float, metavar="H", help="time for the search, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the search, the same")
     add("--concurrent", type=number_or_auto(int), metavar="N",

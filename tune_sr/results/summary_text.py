@@ -216,7 +216,10 @@ def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | Non
         return ""
     mark = _marks(summary).get(figures.get("caveat") or "", "") if summary else ""
     text = f"{figures[key]:.2f}{mark} dB"
-    text += f"  {figures['ssim']:.4f}" if "ssim" in figures else " to the teacher"
+    if key != QUALITY:
+        text += " to the teacher"
+    elif figures.get("ssim") is not None:
+        text += f"  {figures['ssim']:.4f}"
     if summary is None or summary["bicubic"] is None:
         return text
     bicubic, teacher = summary["bicubic"][key], summary["teacher"]

@@ -54,12 +54,15 @@ def race_of(history: History, scorer: Scorer, steps: int) -> tuple[Race, list[Tr
     most = max(1, min(CHALLENGERS, allowed // _SEEDS - 1))
     challengers = [record for record, _ in ranked if record is not first][:most]
     records = [first, *challengers]
-    scores = {record.name: _scores(history, scorer, record.name) for record in records}
+    scores = {record.name: repeat_scores(history, scorer, record.name) for record in records}
     return race([record.name for record in records], scores, allowed), records
 
 
-def _scores(history: History, scorer: Scorer, name: str) -> Mapping[int, float | None]:
-    """By the number of its seed: the score of each repeat of a trial that has ended."""
+def repeat_scores(history: History, scorer: Scorer, name: str) -> Mapping[int, float | None]:
+    """The scores of the repeats of a trial that have ended, by the number of their seed, in dB.
+
+    `name` is a trial's, or one of `repeats`. None for a repeat without a score.
+    """
     repeats = {} if history.confirmation is None else history.confirmation.trials
     scores: dict[int, float | None] = {}
     for record in repeats.values():

@@ -20,8 +20,8 @@ from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import Study, read_resolved, to_resolved
 
 _MAY_CHANGE = (
-    "name", "trials", "confirm", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
-    "gpus_per_trial", "storage", "tracking_uri",
+    "name", "trials", "confirm", "margin", "ablate", "hours", "gpu_hours", "concurrent",
+    "cpus_per_trial", "gpus_per_trial", "storage", "tracking_uri",
 )  # fmt: skip
 """Settings that a resume may change: none of them decides what a trial is."""
 

@@ -55,6 +55,9 @@ class StudySettings(Config):
     """Number of new seeds with which the best and the first point are trained again after the
     search, to tell a gain from noise; 0: none; auto: the three best trials and the first point
     race over seeds, for at most 40 % of the search's updates."""
+    margin: float = Field(default=0.02, ge=0.0)
+    """Gains within so many dB of 0 are equal: the confirmation's verdict where the whole interval
+    lies within."""
     hours: float | None = Field(default=None, gt=0.0)
     """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)

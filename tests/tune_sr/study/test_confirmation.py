@@ -112,6 +112,33 @@ def test_a_quantity_that_comes_into_being_with_the_first_points_value_has_one(
     assert list(points) == ["method.w_R", "method.P", "optimiser.lr"]
 
 
+def test_the_two_most_important_changes_are_trained_alone_once_the_ablation_names_them(
+    toy_space: ToySpace,
+) -> None:
+    first = {**POINTS[0], "method.P": 2, "method.new_block_init": "random"}
+    space = toy_space(first=[first], study={"confirm": 2, "ablate": True})
+    study = StudyConfig(*load_study(space), space.parent / "runs" / "toy")
+    events: list[NewEvent] = [added(0, first), reported(0, 32, 30.0, "complete"), ended(0)]
+    events += [added(1, POINTS[1]), reported(1, 32, 31.0, "complete"), ended(1)]
+    repeats = missing_repeats(study, History.from_events(read(*events)))
+    assert len(repeats) == 2 * 5, "w_R, P and the rate differ"
+    scores = {"0000": 30.0, "0001": 31.0, "0001.method.w_R": 30.9, "0001.method.P": 30.2}
+    for place, each in enumerate(repeats):
+        assert missing_repeats(study, History.from_events(read(*events)))[0] == each, place
+        psnr = scores.get(each.repeats or "", 30.5)
+        report = {"step": 32, "psnr_y_db": psnr}
+        events += [each, TrialReported(trial=each.trial, step=32, report=report, decision="stop")]
+    two = missing_repeats(study, History.from_events(read(*events)))
+    name = "0001.only.method.P+optimiser.lr"
+    assert [each.repeats for each in two] == [name, name]
+    alone = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.02}
+    assert two[1].point == {**alone, "seed": derive_seed(0, "confirm", 2)}
+    assert repeated_trial(name) == ("0001", "only.method.P+optimiser.lr")
+    assert len(repeats) + len(two) <= most_repeats(study)
+    done = History.from_events(read(*events, *two))
+    assert missing_repeats(study, done) == []
+
+
 def test_nothing_is_repeated_where_nothing_beats_the_first_point(toy_space: ToySpace) -> None:
     study = config(toy_space)
     assert named(study, *searched(31.0, 30.0)) == []
