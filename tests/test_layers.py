@@ -41,7 +41,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.methods"}, {"trainables.average"}, {"trainables.watch"}],
     [{"trainables.config"}, {"trainables.agreement"}],
     [{"trainables.digests"}],
-    [{"trainables.run"}, {"trainables.checkpoint_size"}],
+    [{"trainables.run"}, {"trainables.checkpoint_size"}, {"trainables.student_cost"}],
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it: parts, then commands

@@ -100,7 +100,7 @@ def _tuner(
         gpu_part=config.gpus_per_trial % 1,
         images=images,
         keep=exploit_steps(settings.scheduler, config.space.budget),
-        costs=() if settings.objective.cost is None else (settings.objective.cost,),
+        costs=settings.objective.costs,
         owner=owner_of(live.history.study),
         digests=images.digests,
     )

@@ -199,7 +199,7 @@ class Results:
         known = self._reported_keys
         of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
         scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
-        return [*of_all, *scaled, *([self.cost] if self.cost else [])]
+        return [*of_all, *scaled, *self.settings.objective.costs]
 
     @cached_property
     def _reported_keys(self) -> set[str]:

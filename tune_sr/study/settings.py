@@ -14,6 +14,7 @@ from trainables.limits import NAME_LENGTH, SEEDS, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config
 from tune_sr.cli.redaction import redacted, without_secrets
+from tune_sr.objectives.limit import Limit
 from tune_sr.objectives.objective import AGREEMENT, PSNR_ONLY, Objective
 from tune_sr.schedulers.grace_period import check_scheduler, least_grace
 from tune_sr.schedulers.pbt import check_exchanges
@@ -22,6 +23,7 @@ from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.context import DEFAULT_PRIOR, PriorConfig
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
+from tune_sr.study.limited import LimitError, check_limit
 from tune_sr.study.until import UntilConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -47,8 +49,9 @@ class StudySettings(Config):
     objective: Annotated[
         Objective, PlainValidator(Objective.parse), PlainSerializer(Objective.to_yaml)
     ] = PSNR_ONLY
-    """The quality to maximise, or a list of it and a cost to minimise, one of `COSTS`. It is
-    `teacher_agreement` where `heldout` is null, and only there."""
+    """The quality to maximise; a list of it and a cost to minimise, one of `COSTS`; or a mapping of
+    it to `max` and of `params` or `macs` to a limit. The quality is `teacher_agreement` where
+    `heldout` is null, and only there."""
     trials: int = Field(default=16, ge=1, le=TRIALS)
     """Number of configurations to try; the default of a grid is all of its points."""
     confirm: Annotated[int, Field(ge=0, le=SEEDS)] | Literal["auto"] = 0
@@ -218,13 +221,16 @@ class StudySettings(Config):
 
     def _check_objective(self, space: SearchSpace) -> None:
         objective, cost = self.objective.to_yaml(), self.objective.cost
+        by_agreement = self.objective.value == Objective.parse(AGREEMENT).value
         judged_by_teacher = space.fixed.get("heldout", "the default") is None
-        if judged_by_teacher and objective != AGREEMENT:
+        if judged_by_teacher and not by_agreement:
             rule = "heldout is null, so that only the teacher can judge: "
             raise ConfigError("study.objective", f"{rule}say {AGREEMENT}, not {objective}")
-        if objective == AGREEMENT and not judged_by_teacher:
+        if by_agreement and not judged_by_teacher:
             rule = f"{AGREEMENT} is for a study without any real image: say heldout: null as well"
             raise ConfigError("study.objective", rule)
+        if self.objective.limit is not None:
+            self._check_limit(space, self.objective.limit)
         if cost is None:
             return
         if self.until is not None:
@@ -240,6 +246,23 @@ class StudySettings(Config):
         if SCHEDULERS[name].is_population_based:
             rule = f"{name} copies what is best and has one objective; take another, such as asha"
             raise ConfigError("study.scheduler", rule)
+
+    def _check_limit(self, space: SearchSpace, limit: Limit) -> None:
+        if not any(path.startswith("student.") for path in space.dimensions):
+            rule = (
+                f"{limit.key} are the same for all trials: no quantity of the student is searched"
+            )
+            raise ConfigError("study.objective", rule)
+        name = self.scheduler.name
+        if SCHEDULERS[name].is_population_based:
+            rule = f"{name} changes a trial's point while it trains: take another, such as asha"
+            raise ConfigError("study.scheduler", rule)
+        for number, point in enumerate(space.first_points):
+            try:
+                check_limit(limit, space.trial_config(point, self.seed))
+            except LimitError as error:
+                rule = f"its {error.rule}: give a point that keeps to it"
+                raise ConfigError(f"first[{number}]", rule) from None
 
 
 class _Root(Config):

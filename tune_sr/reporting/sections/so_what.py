@@ -20,6 +20,8 @@ def section(data: StudyData) -> Section:
     line = number_line.figure(data)
     confirmed = data.summary.get("confirmed")
     parts = [note(best_sentence(data), " ", gain_sentence(data))]
+    if (limit := data.results.settings.objective.limit) is not None:
+        parts.append(note(f"Students were limited to {limit}; none beyond that was trained."))
     if line is not None:
         parts.append(plot("number-line", "scores in dB on one line"))
     table = _confirmed_table(confirmed) if confirmed else None
