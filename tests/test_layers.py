@@ -47,7 +47,7 @@ TIERS: list[list[set[str]]] = [
     ],
     [{"trainables.config"}, {"trainables.agreement"}],
     [{"trainables.digests"}],
-    [{"trainables.run"}, {"trainables.checkpoint_size"}],
+    [{"trainables.run"}, {"trainables.checkpoint_size"}, {"trainables.student_cost"}],
     [{"trainables.snapshots"}],
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
     [{"trainables.ray_trainable"}],

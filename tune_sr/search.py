@@ -61,10 +61,16 @@ def make_parser() -> Parser:
     add("--retry-failed", action="store_true",
         help="with --resume: try trials again that failed for the machine's sake")  # fmt: skip
     add("--trials", type=int, metavar="N", help="configurations to try, over all starts")
-    add("--confirm", type=int, metavar="K",
-        help="new seeds for the best and the first point at the end: gain or noise?")  # fmt: skip
+    add("--confirm", type=number_or_auto(int), metavar="K",
+        help="new seeds for best and first point: gain or noise? auto: a race")  # fmt: skip
     add("--ablate", action="store_const", const=True,
         help="with --confirm: which of the best point's settings made the gain?")  # fmt: skip
+    add(
+        "--margin",
+        type=float,
+        metavar="DB",
+        help="gains within so many dB are equal; default: 0.02",
+    )
     add("--hours", type=float, metavar="H", help="time for the search, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the search, the same")
     add("--concurrent", type=number_or_auto(int), metavar="N",

@@ -311,6 +311,19 @@ NUMBERS = [
 ]
 DRY = {
     "study.trials=1000000": done(),
+    "study.objective={psnr_y_db: max, params: {at_most: 500000}}": refused(
+        "study.objective", "the same for all trials"
+    ),
+    "study.objective={psnr_y_db: max, params: {at_most: -1}}": refused("study.objective"),
+    "study.objective={psnr_y_db: max, params: {at_most: .nan}}": refused("study.objective"),
+    "study.objective={psnr_y_db: max, latency_ms: {at_most: 5}}": refused("study.objective"),
+    "study.objective={psnr_y_db: max, params: {at_most: [1]}}": refused("study.objective"),
+    "study.objective={[1]: max}": refused(),
+    "study.objective={}": refused("study.objective"),
+    "study.objective=[{psnr_y_db: max}]": refused("study.objective"),
+    "study.margin=-1": refused("study.margin"),
+    "study.confirm=auto": done(),
+    "study.confirm=always": refused("study.confirm"),
     "study.trials=1000000000000": refused("study.trials"),
     "budget.steps=1000000000": refused("budget.steps_per_report", "100,000"),
     "budget.steps_per_report=1": done(),

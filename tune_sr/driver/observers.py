@@ -71,7 +71,7 @@ class Observers:
             tags={
                 "searcher": settings.searcher,
                 "scheduler": settings.scheduler.name,
-                "objective": " ".join(each for each in settings.objective if each),
+                "objective": " ".join(settings.objective.keys),
             },
             say=self._progress.say,
             complete=complete,

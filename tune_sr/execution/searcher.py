@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
@@ -165,7 +165,7 @@ class RepeatSearcher(LedgerSearcher):
     Args:
         config: the study.
         live: its ledger, and the history of its confirmation.
-        missing: the repeats that the ledger lacks.
+        missing: returns the repeats that the ledger lacks; of a race, more once others have ended.
         places: how many trials fit on a cluster, whose nodes come and go; None: this machine.
     """
 
@@ -173,15 +173,21 @@ class RepeatSearcher(LedgerSearcher):
         self,
         config: StudyConfig,
         live: StudyState,
-        missing: Sequence[TrialAdded],
+        missing: Callable[[], Sequence[TrialAdded]],
         places: ClusterCapacity | None = None,
     ) -> None:
         super().__init__(config, live, places)
-        self._missing = list(missing)
+        self._missing = missing
+        self._known: tuple[int, int] | None = None
+        self._due: list[TrialAdded] = []
 
     def _left(self) -> int:
-        return len(self._missing)
+        records = self._live.history.trials.values()
+        known = len(records), sum(each.state is not None for each in records)
+        if known != self._known:  # Ray asks ten times a second
+            self._known, self._due = known, list(self._missing())
+        return len(self._due)
 
     def _add(self) -> tuple[TrialAdded, str | None]:
-        added = self._missing.pop(0)
+        added = self._due[0]
         return added, self._configured(added.point)[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ray import tune
@@ -22,6 +23,7 @@ from tune_sr.storage.layout import TRIALS
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.confirmation import missing_repeats
 from tune_sr.study.identity import owner_of
+from tune_sr.study.racing import CHALLENGERS
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -68,10 +70,10 @@ def build_confirmation(
 
     The arguments are those of `build_tuner`. Limits of time are the search's.
     """
-    missing = missing_repeats(config, live.history)
+    missing = partial(missing_repeats, config, live.history)
     start = f"start-{live.history.starts:03d}-confirm"
     live = live.of_confirmation()
-    left = len(missing) + len(live.history.running())
+    left = max(CHALLENGERS + 1, len(missing()) + len(live.history.running()))
     settings = {"scheduler": SchedulerConfig(name="none"), "trials": left}
     config = replace(config, settings=config.settings.model_copy(update=settings))
     searcher = RepeatSearcher(config, live, missing, places)
@@ -98,7 +100,7 @@ def _tuner(
         gpu_part=config.gpus_per_trial % 1,
         images=images,
         keep=exploit_steps(settings.scheduler, config.space.budget),
-        costs=() if settings.objective.cost is None else (settings.objective.cost,),
+        costs=settings.objective.costs,
         owner=owner_of(live.history.study),
         digests=images.digests,
     )

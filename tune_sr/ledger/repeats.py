@@ -1,6 +1,11 @@
-"""The names of what a confirmation repeats: a trial, or one with a quantity set back."""
+"""The names of what a confirmation repeats: a trial, or one with quantities set back."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+_ONLY = "only."
+"""No section of a configuration is called so."""
 
 
 def repeat_name(trial: str, number: int) -> str:
@@ -15,6 +20,26 @@ def ablated_name(trial: str, path: str) -> str:
     '0003.optimiser.lr'
     """
     return f"{trial}.{path}"
+
+
+def two_changes_name(trial: str, paths: Sequence[str]) -> str:
+    """The name of the first point with two quantities as in a trial.
+
+    >>> two_changes_name("0003", ["method.P", "optimiser.lr"])
+    '0003.only.method.P+optimiser.lr'
+    """
+    return f"{trial}.{_ONLY}{'+'.join(paths)}"
+
+
+def changed_alone(path: str | None) -> list[str] | None:
+    """The two quantities of `two_changes_name`, read back from its second part; None of another.
+
+    >>> changed_alone("only.method.P+optimiser.lr"), changed_alone("optimiser.lr")
+    (['method.P', 'optimiser.lr'], None)
+    """
+    if path is None or not path.startswith(_ONLY):
+        return None
+    return path.removeprefix(_ONLY).split("+")
 
 
 def repeated_trial(repeats: str) -> tuple[str, str | None]:

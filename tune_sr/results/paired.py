@@ -19,6 +19,17 @@ _EXACT: Final = (6, 16)
 """Numbers of pairs for which the sign-flip test is made: below, its smallest p is above 0.05."""
 
 
+def verdict_of(low: float, high: float, margin: float = MARGIN_DB) -> Verdict:
+    """What an interval of a difference allows to say.
+
+    `better` or `worse` where it lies on one side of 0, `equal` where it lies within `margin` of
+    0, else `inside the noise`.
+    """
+    if low > 0 or high < 0:
+        return "better" if low > 0 else "worse"
+    return "equal" if max(-low, high) <= margin else "inside the noise"
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """The difference of two scores over K seeds, each seed giving one of either: in dB.
@@ -39,17 +50,13 @@ class PairedDifference:
     """Of the two scores over the seeds; None of two seeds, and where one score does not vary."""
     p: float | None
     """Of the exact sign-flip test, two-sided; None below 6 and above 16 seeds."""
+    margin: float = MARGIN_DB
+    """Differences within so many dB of 0 are equal."""
 
     @property
     def verdict(self) -> Verdict:
-        """Return what the interval allows to say.
-
-        `better` or `worse` where it lies on one side of 0, `equal` where it lies within
-        `MARGIN_DB` of 0, else `inside the noise`.
-        """
-        if self.low > 0 or self.high < 0:
-            return "better" if self.low > 0 else "worse"
-        return "equal" if max(-self.low, self.high) <= MARGIN_DB else "inside the noise"
+        """What the interval allows to say, as `verdict_of` has it."""
+        return verdict_of(self.low, self.high, self.margin)
 
     @property
     def visible_db(self) -> float:
@@ -71,8 +78,12 @@ class PairedDifference:
         return next(enough, None)
 
 
-def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedDifference:
+def paired_difference(
+    ours: Sequence[float], theirs: Sequence[float], margin: float = MARGIN_DB
+) -> PairedDifference:
     """Compare scores in dB that were made with the same seeds, in the same order.
+
+    `margin` is in dB: an interval within it of 0 is one of equal configurations.
 
     Raises:
         ValueError: there are fewer than two pairs, or one score lacks its partner.
@@ -95,6 +106,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedD
         high=centre + half,
         correlation=correlation(ours, theirs) if known else None,
         p=_sign_flip_p(values) if _EXACT[0] <= len(values) <= _EXACT[1] else None,
+        margin=margin,
     )
 
 

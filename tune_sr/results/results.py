@@ -146,7 +146,8 @@ class Results:
 
     @cached_property
     def _confirmed(self) -> dict[str, Any] | None:
-        return confirmed(self.history, self._scorer, self.settings, self.first)
+        steps = self.space.budget.steps
+        return confirmed(self.history, self._scorer, self.settings, self.first, steps)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `results.csv`: of each trial how it ended, its score, its quantities."""
@@ -198,7 +199,7 @@ class Results:
         known = self._reported_keys
         of_all = (self.objective, *(["ssim"] if self.objective == QUALITY else []))
         scaled = sorted(key for key in known if key.startswith(tuple(f"{key}_x" for key in of_all)))
-        return [*of_all, *scaled, *([self.cost] if self.cost else [])]
+        return [*of_all, *scaled, *self.settings.objective.costs]
 
     @cached_property
     def _reported_keys(self) -> set[str]:

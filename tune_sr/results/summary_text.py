@@ -52,6 +52,7 @@ def summary_text(config: StudyConfig, results: Results) -> str:
     lines = [
         _head(config, summary),
         *_until_lines(results),
+        *_limit_lines(results),
         *_score_lines(summary),
         *(f"  {mark} {caveat}" for caveat, mark in _marks(summary).items()),
         *_gain_lines(config, results),
@@ -88,6 +89,17 @@ def _until_lines(results: Results) -> list[str]:
         return []
     none = f"none of the latest {until.trials} trials gained more than {until.gain_db:g} dB"
     return [f"ended by study.until: {none}"]
+
+
+def _limit_lines(results: Results) -> list[str]:
+    """The limit of the objective, and how many trials ended at once because they were beyond it."""
+    limit = results.settings.objective.limit
+    if limit is None:
+        return []
+    reasons = [each.reason or "" for each in results.history.trials.values()]
+    beyond = sum("beyond the limit" in reason for reason in reasons)
+    ended = f"; {beyond} points beyond it were not trained" if beyond else ""
+    return [f"limit: {limit}{ended}"]
 
 
 def _score_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -216,7 +228,10 @@ def _figures(figures: Mapping[str, Any] | None, summary: Mapping[str, Any] | Non
         return ""
     mark = _marks(summary).get(figures.get("caveat") or "", "") if summary else ""
     text = f"{figures[key]:.2f}{mark} dB"
-    text += f"  {figures['ssim']:.4f}" if "ssim" in figures else " to the teacher"
+    if key != QUALITY:
+        text += " to the teacher"
+    elif figures.get("ssim") is not None:
+        text += f"  {figures['ssim']:.4f}"
     if summary is None or summary["bicubic"] is None:
         return text
     bicubic, teacher = summary["bicubic"][key], summary["teacher"]

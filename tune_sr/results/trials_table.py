@@ -34,7 +34,7 @@ def trials_table(results: Results, rows: int = ROWS) -> list[str]:
     if results.first is not None and results.first not in shown:
         shown[-1] = results.first
     names = short_names(results.space.dimensions)
-    cost = [results.cost] if results.cost else []
+    cost = results.settings.objective.costs
     gained = [] if results.bicubic is None else ["gain"]
     head = ["trial", "", "state", "updates", "dB", *gained, "last", *cost, *names.values()]
     table = [head, *(_row(results, record) for record in shown)]
@@ -49,8 +49,9 @@ def _row(results: Results, record: TrialRecord) -> list[str]:
     value = None if score is None else score.value
     gained = [] if results.bicubic is None else [_figure(value, results.bicubic)]
     latest = record.reports[last].report.get(results.objective) if last else None
-    priced = score is not None and results.cost is not None
-    cost = [format_cost(results.cost or "", score.cost) if priced and score else ""]
+    costs = results.settings.objective.costs
+    known = score.report if score else {}
+    cost = [format_cost(key, known[key]) if key in known else "" for key in costs]
     return [
         record.name,
         "●" if record in results.front else "",
@@ -59,7 +60,7 @@ def _row(results: Results, record: TrialRecord) -> list[str]:
         _figure(value),
         *gained,
         _figure(latest),
-        *(cost if results.cost else []),
+        *cost,
         *(format_value(point[path]) if path in point else "-" for path in results.space.dimensions),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,10 @@ from tune_sr.searchers.context import DEFAULT_PRIOR, PriorConfig, ProposalCache,
 if TYPE_CHECKING:
     from tune_sr.space.search_space import SearchSpace
 
+Allowed = Callable[[Mapping[str, Any]], bool]
+"""Whether a point may be trained."""
+_REASKED, _REDRAWN = 8, 400
+"""How often a searcher is asked again for a point that may be trained, and a random one drawn."""
 _REDRAWS = 20
 """Random points drawn at most to replace a point that was tried before."""
 
@@ -30,6 +34,7 @@ def propose(
     objective: Objective = PSNR_ONLY,
     cache: ProposalCache | None = None,
     prior: PriorConfig | None = DEFAULT_PRIOR,
+    allowed: Allowed | None = None,
 ) -> dict[str, Any]:
     """Return the point of trial `number`: dotted path to value, active dimensions only.
 
@@ -49,14 +54,13 @@ def propose(
         cache: what earlier calls for the same study and objective have computed, to which this
             one adds; it changes the duration of a call and nothing else.
         prior: the belief that `auto` begins with; None: none.
+        allowed: whether a point may be trained, see `_allowed`; None: every one may.
     """
     if number < len(space.first_points):
         return dict(space.first_points[number])
 
-    earlier = sorted(
-        (_as_proposed(each) for each in history.trials.values() if each.number < number),
-        key=lambda record: record.number,
-    )
+    before = (each for each in history.trials.values() if each.number < number)
+    earlier = sorted(map(_as_proposed, before), key=lambda record: record.number)
     cache = cache or ProposalCache(space, objective)
     context = ProposalContext(
         space=space,
@@ -72,13 +76,34 @@ def propose(
         cache=cache,
         prior=prior,
     )
-    point = SEARCHERS[searcher](context)
+    point = _allowed(searcher, context, SEARCHERS[searcher](context), allowed)
     tried = [record.point for record in earlier]
     for attempt in range(_REDRAWS):
         if point not in tried:
             break
         other = derive_seed(seed, "searcher", number, attempt) % 2**32
-        point = random(replace(context, seed=other))
+        again = replace(context, seed=other)
+        point = _allowed("random", again, random(again), allowed)
+    return point
+
+
+def _allowed(
+    searcher: str, context: ProposalContext, point: dict[str, Any], allowed: Allowed | None
+) -> dict[str, Any]:
+    """A point that may be trained; the last one drawn where none is found.
+
+    The searcher is asked again with other seeds, and after some refusals points are drawn at
+    random. So no trial is spent on a point that may not be trained, and no model has to learn what
+    is known. A grid's points stay as they are.
+    """
+    if allowed is None or searcher == "grid":
+        return point
+    for attempt in range(_REASKED + _REDRAWN):
+        if allowed(point):
+            break
+        other = derive_seed(context.study_seed, "limit", context.number, attempt) % 2**32
+        ask = SEARCHERS[searcher] if attempt < _REASKED else random
+        point = ask(replace(context, seed=other))
     return point
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.errors import ConfigError
 from tune_sr.schedulers.pbt import PopulationBasedTraining, exploit_steps
 from tune_sr.searchers.propose import propose
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import dump_yaml
+from tune_sr.study.limited import LimitError, check_limit
 from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import to_resolved
 
@@ -67,9 +69,20 @@ class StudyConfig:
         """The complete configuration of the trial of `point`.
 
         Raises:
-            ConfigError: the point cannot be trained.
+            ConfigError: the point cannot be trained, or costs what the objective does not allow.
         """
-        return self.space.trial_config(point, self.settings.seed)
+        config = self.space.trial_config(point, self.settings.seed)
+        check_limit(self.settings.objective.limit, config)
+        return config
+
+    def _keeps_the_limit(self, point: Mapping[str, Any]) -> bool:
+        try:
+            self.trial_config(point)
+        except LimitError:
+            return False
+        except ConfigError:  # refused for another reason, with its own words
+            return True
+        return True
 
     def propose(
         self, history: History, number: int, cache: ProposalCache | None = None
@@ -77,7 +90,8 @@ class StudyConfig:
         """The point of trial `number`, a pure function of the study's trials; see `propose`."""
         settings = self.settings
         known = settings.searcher, self.space, settings.seed, history, number
-        return propose(*known, settings.objective, cache, settings.prior)
+        allowed = None if settings.objective.limit is None else self._keeps_the_limit
+        return propose(*known, settings.objective, cache, settings.prior, allowed)
 
     def population(self) -> PopulationBasedTraining:
         """The rule by which its trials copy one another; without steps where none does."""

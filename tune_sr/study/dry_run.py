@@ -126,10 +126,12 @@ def _work_shown(config: StudyConfig, concurrent: int, points: list[dict[str, Any
     each = largest_checkpoint([config.trial_config(point) for point in points])
     kept = _KEPT + len(exploit_steps(settings.scheduler, budget))
     repeats = most_repeats(config)
+    raced = settings.confirm == "auto"
     ablated = ", and of it with one quantity set back" if settings.ablate else ""
+    what = f"{settings.confirm} seeds of the first point and the best{ablated}"
     confirmation = [
-        f"  confirmation: {'at most ' if ablated else ''}{repeats} whole trials more, "
-        f"{settings.confirm} seeds of the first point and the best{ablated}, "
+        f"  confirmation: {'at most ' if ablated or raced else ''}{repeats} whole trials more, "
+        f"{'a race of the first point and the best three' if raced else what}, "
         f"{repeats * budget.steps:,} updates"
     ]
     return [

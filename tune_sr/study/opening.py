@@ -21,7 +21,7 @@ from tune_sr.study.space_file import load_study
 from tune_sr.study.warm_start import trials_taken
 
 _FLAGS = (
-    "trials", "confirm", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
+    "trials", "confirm", "margin", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
     "gpus_per_trial", "tracking_uri", "seed",
 )  # fmt: skip
 """Flags that override settings of the space's `study` section."""

@@ -20,8 +20,8 @@ from tune_sr.study.settings import StudySettings
 from tune_sr.study.space_file import Study, read_resolved, to_resolved
 
 _MAY_CHANGE = (
-    "name", "trials", "confirm", "ablate", "hours", "gpu_hours", "concurrent", "cpus_per_trial",
-    "gpus_per_trial", "storage", "tracking_uri",
+    "name", "trials", "confirm", "margin", "ablate", "hours", "gpu_hours", "concurrent",
+    "cpus_per_trial", "gpus_per_trial", "storage", "tracking_uri",
 )  # fmt: skip
 """Settings that a resume may change: none of them decides what a trial is."""
 
@@ -109,6 +109,8 @@ def check_extends(stored: StudySettings, flags: Mapping[str, Any]) -> None:
     """
     for key in ("trials", "confirm", "hours", "gpu_hours"):
         before, now = getattr(stored, key), flags.get(key)
+        if "auto" in (before, now):  # a race may follow a confirmation, and the reverse
+            continue
         if before is not None and now is not None and now < before:
             rule = f"the study has {before:g} already; give as many or more"
             raise ValueError(f"--{key.replace('_', '-')} {now:g}: {rule}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainables.config import TrialConfig
+from tune_sr.objectives.limit import LIMITED
 from tune_sr.objectives.objective import AGREEMENT, COSTS, QUALITY
 from tune_sr.schedulers.rules import SCHEDULERS
 from tune_sr.searchers.algorithms import SEARCHERS
@@ -150,6 +151,7 @@ def _add_names(study: Schema) -> None:
                 "minItems": 1,
                 "maxItems": 2,
             },
+            *(_with_limit(quality, key) for quality in (QUALITY, AGREEMENT) for key in LIMITED),
         ]
     }
     names = {"enum": list(SCHEDULERS)}
@@ -159,6 +161,24 @@ def _add_names(study: Schema) -> None:
     properties["scheduler"] = {
         "description": scheduler.get("description", ""),
         "anyOf": [names, whole],
+    }
+
+
+def _with_limit(quality: str, key: str) -> Schema:
+    """An objective with a limit, as `Objective.parse` reads it."""
+    number = {"type": "number", "exclusiveMinimum": 0}
+    limit = {
+        "type": "object",
+        "properties": {"at_most": number, "at_least": number},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {
+        "type": "object",
+        "properties": {quality: {"const": "max"}, key: limit},
+        "required": [quality, key],
+        "additionalProperties": False,
     }
 
 

@@ -14,6 +14,7 @@ from trainables.limits import NAME_LENGTH, SEEDS, TRIALS
 from trainables.problems import first_problem
 from trainables.values import Config
 from tune_sr.cli.redaction import redacted, without_secrets
+from tune_sr.objectives.limit import Limit
 from tune_sr.objectives.objective import AGREEMENT, PSNR_ONLY, Objective
 from tune_sr.schedulers.grace_period import check_scheduler, least_grace
 from tune_sr.schedulers.pbt import check_exchanges
@@ -22,6 +23,7 @@ from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.context import DEFAULT_PRIOR, PriorConfig
 from tune_sr.space.search_space import SearchSpace
 from tune_sr.space.yaml_file import SpaceError
+from tune_sr.study.limited import LimitError, check_limit
 from tune_sr.study.until import UntilConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -47,13 +49,18 @@ class StudySettings(Config):
     objective: Annotated[
         Objective, PlainValidator(Objective.parse), PlainSerializer(Objective.to_yaml)
     ] = PSNR_ONLY
-    """The quality to maximise, or a list of it and a cost to minimise, one of `COSTS`. It is
-    `teacher_agreement` where `heldout` is null, and only there."""
+    """The quality to maximise; a list of it and a cost to minimise, one of `COSTS`; or a mapping of
+    it to `max` and of `params` or `macs` to a limit. The quality is `teacher_agreement` where
+    `heldout` is null, and only there."""
     trials: int = Field(default=16, ge=1, le=TRIALS)
     """Number of configurations to try; the default of a grid is all of its points."""
-    confirm: int = Field(default=0, ge=0, le=SEEDS)
+    confirm: Annotated[int, Field(ge=0, le=SEEDS)] | Literal["auto"] = 0
     """Number of new seeds with which the best and the first point are trained again after the
-    search, to tell a gain from noise; 0: none."""
+    search, to tell a gain from noise; 0: none; auto: the three best trials and the first point
+    race over seeds, for at most 40 % of the search's updates."""
+    margin: float = Field(default=0.02, ge=0.0)
+    """Gains within so many dB of 0 are equal: the confirmation's verdict where the whole interval
+    lies within."""
     hours: float | None = Field(default=None, gt=0.0)
     """Hours that drivers may search, over all starts; null: no limit. A confirmation has none."""
     gpu_hours: float | None = Field(default=None, gt=0.0)
@@ -98,7 +105,7 @@ class StudySettings(Config):
 
     @field_validator("confirm")
     @classmethod
-    def _check_confirm(cls, confirm: int) -> int:
+    def _check_confirm(cls, confirm: int | str) -> int | str:
         if confirm == 1:
             raise ValueError("at least 2 seeds, or 0 for none: one tells nothing of their spread")
         return confirm
@@ -194,10 +201,16 @@ class StudySettings(Config):
             ConfigError: the dotted path from `study` on, and the rule.
         """
         check_exchanges(self.scheduler.name, space.dimensions)
+        if self.confirm == "auto" and self.objective.cost is not None:
+            rule = f"a race has one objective, and this study has {self.objective.cost} too: "
+            raise ConfigError("study.confirm", f"{rule}give a number of seeds")
         self._check_objective(space)
         if self.ablate and not self.confirm:
             rule = "trains with the seeds of a confirmation: say --confirm K as well"
             raise ConfigError("study.ablate", rule)
+        if self.ablate and self.confirm == "auto":
+            rule = "trains with the seeds of a confirmation, of which a race has no fixed number: "
+            raise ConfigError("study.ablate", f"{rule}say --confirm K in place of auto")
         if self.confirm and SCHEDULERS[self.scheduler.name].is_population_based:
             rule = f"{self.scheduler.name} changes a trial's point while it trains: no one point "
             raise ConfigError("study.confirm", f"{rule}can be trained again; leave it 0")
@@ -208,13 +221,16 @@ class StudySettings(Config):
 
     def _check_objective(self, space: SearchSpace) -> None:
         objective, cost = self.objective.to_yaml(), self.objective.cost
+        by_agreement = self.objective.value == Objective.parse(AGREEMENT).value
         judged_by_teacher = space.fixed.get("heldout", "the default") is None
-        if judged_by_teacher and objective != AGREEMENT:
+        if judged_by_teacher and not by_agreement:
             rule = "heldout is null, so that only the teacher can judge: "
             raise ConfigError("study.objective", f"{rule}say {AGREEMENT}, not {objective}")
-        if objective == AGREEMENT and not judged_by_teacher:
+        if by_agreement and not judged_by_teacher:
             rule = f"{AGREEMENT} is for a study without any real image: say heldout: null as well"
             raise ConfigError("study.objective", rule)
+        if self.objective.limit is not None:
+            self._check_limit(space, self.objective.limit)
         if cost is None:
             return
         if self.until is not None:
@@ -230,6 +246,23 @@ class StudySettings(Config):
         if SCHEDULERS[name].is_population_based:
             rule = f"{name} copies what is best and has one objective; take another, such as asha"
             raise ConfigError("study.scheduler", rule)
+
+    def _check_limit(self, space: SearchSpace, limit: Limit) -> None:
+        if not any(path.startswith("student.") for path in space.dimensions):
+            rule = (
+                f"{limit.key} are the same for all trials: no quantity of the student is searched"
+            )
+            raise ConfigError("study.objective", rule)
+        name = self.scheduler.name
+        if SCHEDULERS[name].is_population_based:
+            rule = f"{name} changes a trial's point while it trains: take another, such as asha"
+            raise ConfigError("study.scheduler", rule)
+        for number, point in enumerate(space.first_points):
+            try:
+                check_limit(limit, space.trial_config(point, self.seed))
+            except LimitError as error:
+                rule = f"its {error.rule}: give a point that keeps to it"
+                raise ConfigError(f"first[{number}]", rule) from None
 
 
 class _Root(Config):

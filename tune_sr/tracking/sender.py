@@ -51,7 +51,7 @@ class LedgerSender:
     ) -> None:
         self._settings, self._params_of = settings, params_of
         self._on_failure, self._on_success = on_failure, on_success
-        scorer = Scorer(Objective(*settings.objective), partial(_growth, growth_of))
+        scorer = Scorer(Objective.of(settings.objective), partial(_growth, growth_of))
         self._study_run, self._tail = StudyRun(scorer), Tail(settings.ledger)
         self.view: str | None = None
         """The address of the study's view, once its run has been found or made."""

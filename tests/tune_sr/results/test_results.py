@@ -32,7 +32,7 @@ from trainables.run import upscaler
 from trainables.saved_run import SavedRun
 from tune_sr.ledger.events import TrialAdded, TrialEnded, TrialReported
 from tune_sr.ledger.ledger import Ledger
-from tune_sr.ledger.repeats import ablated_name, repeat_name
+from tune_sr.ledger.repeats import ablated_name, repeat_name, two_changes_name
 from tune_sr.ledger.reports import Judged
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results
@@ -508,6 +508,97 @@ def test_a_confirmation_compares_the_best_with_the_first_point_in_pairs(ledger, 
     gain = "  gain        +0.500 dB, 95 % interval +0.252 .. +0.748"
     assert lines[3] == f"{gain}; over seeds, on these held-out images"
     assert len(lines) == 4
+
+
+def test_a_repeat_without_a_report_tells_nothing_and_harms_nothing(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5, 28.1, 28.2])
+    for number, (first, best) in enumerate([([], [28.0]), ([27.5], [28.1])], start=1):
+        repeated(ledger, 0, number, first)
+        repeated(ledger, 1, number, best)
+    found = load_results(ledger.path.parent).summary()["confirmed"]
+    assert found["first"]["values"] == {"2": 27.5} and found["difference"] is None
+    assert found["difference_of_last_reports"] is None
+
+
+def test_a_gain_within_the_margin_is_called_equal_within_it(ledger, space):
+    begin(ledger, space)
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    trial(ledger, 1, WHOLE, [28.0, 28.5, 28.1, 28.2])
+    for number, gain in enumerate([0.1, -0.1, 0.0, 0.05, -0.05], start=1):
+        repeated(ledger, 0, number, [27.5])
+        repeated(ledger, 1, number, [27.5 + gain])
+    assert load_results(ledger.path.parent).gain.verdict == "inside the noise"
+    ledger.append(driver_started(2, {**resolved(space)["study"], "margin": 0.2}))
+    results = load_results(ledger.path.parent)
+    found = results.summary()["confirmed"]
+    assert found["difference"]["margin"] == 0.2 and results.gain.verdict == "equal"
+    assert confirmation_lines(found)[0] == "confirmed with 5 new seeds: equal within 0.2 dB"
+
+
+def test_two_changes_alone_are_held_against_the_whole_gain(ledger, space):
+    begin(ledger, space)
+    a, b, c = "optimiser.lr", "batch.images", "method.update_ratio"
+    point = {**GROWN, a: 0.001, b: 2, c: 2}
+    trial(ledger, 0, point, [27.5])
+    trial(ledger, 1, {**point, a: 0.002, b: 3, c: 3}, [28.5])
+    gives = {a: 0.1, b: 0.6, c: 0.3}
+
+    def whole(repeats, number, psnr):
+        name = repeat_name(repeats, number)
+        ledger.append(TrialAdded(trial=name, number=number, point=point, repeats=repeats))
+        report = {"psnr_y_db": psnr, "ssim": 0.8}
+        ledger.append(TrialReported(trial=name, step=8, report=report, decision="complete"))
+
+    for number, luck in enumerate((0.0, 0.1, -0.1), start=1):
+        whole("0000", number, 27.5 + luck)
+        whole("0001", number, 28.5 + luck)
+        for path, given in gives.items():
+            whole(ablated_name("0001", path), number, 28.5 + luck - given)
+    found = load_results(ledger.path.parent).summary()["confirmed"]
+    assert found["two_changes"] == {
+        "quantities": [b, c],
+        "over_first": None,
+        "keeps": None,
+        "if_additive": pytest.approx(0.9),
+    }
+    said = f"  {b} and {c} would keep 90 % of the gain, were they additive"
+    assert confirmation_lines(found)[-1] == said
+    for number, luck in enumerate((0.0, 0.1, -0.1), start=1):
+        whole(two_changes_name("0001", [b, c]), number, 27.5 + luck + 0.97)
+    found = load_results(ledger.path.parent).summary()["confirmed"]
+    assert [row["quantity"] for row in found["ablation"]] == [b, c, a]
+    assert found["two_changes"]["keeps"] == pytest.approx(0.97)
+    assert found["two_changes"]["over_first"]["verdict"] == "better"
+    said = f"  {b} and {c} alone: +0.970 dB, +0.970 .. +0.970, 97 % of the gain: enough"
+    assert confirmation_lines(found)[-1] == said
+
+
+def test_a_race_names_its_winner_and_who_dropped_out(ledger, space):
+    begin(ledger, space)
+    auto = {**resolved(space)["study"], "confirm": "auto", "trials": 20}
+    ledger.append(driver_started(2, auto))
+    trial(ledger, 0, GROWN, [27.0, 27.5, 27.2, 27.8])
+    for number in range(1, 15):
+        trial(ledger, number, WHOLE, [28.0, 28.5, 28.1, 28.2 - number / 10])
+    for number, (first, best) in enumerate([(27.6, 28.0), (27.61, 28.02)], start=1):
+        found = load_results(ledger.path.parent).summary().get("confirmed")
+        if found is not None:
+            assert found["race"]["winner"] is None and found["difference"] is None
+            assert confirmation_lines(found)[0].endswith("2 of 6 trainings: not finished")
+        repeated(ledger, 0, number, [20.0, first, first - 0.1, first - 0.2])
+        repeated(ledger, 1, number, [20.0, best - 0.3, best, best - 0.3])
+    results = load_results(ledger.path.parent)
+    found = results.summary()["confirmed"]
+    assert (found["race"]["winner"], found["race"]["trainings"], found["seeds"]) == ("0001", 4, 2)
+    assert found["race"]["racers"][0]["dropped_after"] == 2
+    assert found["difference"]["verdict"] == results.gain.verdict == "better"
+    assert found["difference"]["mean"] == pytest.approx(0.405) and found["difference"]["low"] > 0
+    lines = confirmation_lines(found)
+    assert lines[0] == "raced over 2 new seeds, 4 of 6 trainings: trial 0001 wins"
+    assert lines[1].startswith("  first point 27.61 dB over 2; dropped after 2: behind, p ")
+    assert lines[2] == "  trial 0001  28.01 dB over 2"
 
 
 def test_an_ablation_ranks_what_each_setting_gives_alone(ledger, space):

@@ -60,6 +60,17 @@ def told(made: tuple[StudyConfig, Results]) -> list[str]:
     return summary_text(*made).splitlines()
 
 
+def test_scores_without_ssim_are_shown_without_it(study: Study) -> None:
+    best = [added(1, POINT), reported(1, 32, 28.0, "complete"), ended(1)]
+    marks = {"bicubic": {"psnr_y_db": 27.0}, "teacher": None}
+    lines = told(study(*trial(0, {32: 27.5}), *best, study_ended(), marks=marks))
+    assert lines[1:4] == [
+        "  bicubic        27.00 dB",
+        "  paper's point  27.50 dB  0.8000  +0.50 dB over bicubic",
+        "  best, 0001     28.00 dB  +1.00 dB over bicubic",
+    ]
+
+
 def test_the_block_of_a_finished_study(study: Study, tmp_path: Path) -> None:
     events = [
         *trial(0, {16: 27.4, 28: 27.5, 32: 27.45}),

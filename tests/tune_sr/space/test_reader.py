@@ -94,7 +94,7 @@ ASHA = "{name: asha, grace_period: 4}"
         ("update_ratio", "update_rate", 2, r"method.update_rate: .*dfsr has loss, .*update_ratio"),
         ("features", "fetures", 3, r"student.fetures: .*vdsr has features, blocks, scales"),
         ("method.w_R: {u", "method.w_Q: {u", 8, r"method.w_Q: unknown key; .*dfsr has .*w_R"),
-        ("trials", "trails", 15, r"study.trails: .*study has name, .*trials, confirm, hours"),
+        ("trials", "trails", 15, r"study.trails: .*has name, .*trials, confirm, margin, hours"),
         ("grace_period", "grace", 16, r"study.scheduler.grace: unknown key; .*reduction_factor"),
         ("name: dfsr", "name: dsfr", 2, r"method.name: .*'dsfr'; known: scratch, kd,"),
         ("{uniform: [0.0", "{unifrom: [0.0", 8, r"method.w_R: unifrom: .*known: uniform, loguni"),

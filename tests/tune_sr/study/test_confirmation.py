@@ -12,7 +12,7 @@ from events import added, ended, read, repeat, reported, study_ended
 
 from trainables.values import derive_seed
 from tune_sr import search
-from tune_sr.ledger.events import NewEvent, TrialAttempt, TrialReported
+from tune_sr.ledger.events import NewEvent, TrialAttempt, TrialEnded, TrialReported
 from tune_sr.ledger.history import History
 from tune_sr.ledger.reading import misfit
 from tune_sr.ledger.repeats import repeated_trial
@@ -112,6 +112,33 @@ def test_a_quantity_that_comes_into_being_with_the_first_points_value_has_one(
     assert list(points) == ["method.w_R", "method.P", "optimiser.lr"]
 
 
+def test_the_two_most_important_changes_are_trained_alone_once_the_ablation_names_them(
+    toy_space: ToySpace,
+) -> None:
+    first = {**POINTS[0], "method.P": 2, "method.new_block_init": "random"}
+    space = toy_space(first=[first], study={"confirm": 2, "ablate": True})
+    study = StudyConfig(*load_study(space), space.parent / "runs" / "toy")
+    events: list[NewEvent] = [added(0, first), reported(0, 32, 30.0, "complete"), ended(0)]
+    events += [added(1, POINTS[1]), reported(1, 32, 31.0, "complete"), ended(1)]
+    repeats = missing_repeats(study, History.from_events(read(*events)))
+    assert len(repeats) == 2 * 5, "w_R, P and the rate differ"
+    scores = {"0000": 30.0, "0001": 31.0, "0001.method.w_R": 30.9, "0001.method.P": 30.2}
+    for place, each in enumerate(repeats):
+        assert missing_repeats(study, History.from_events(read(*events)))[0] == each, place
+        psnr = scores.get(each.repeats or "", 30.5)
+        report = {"step": 32, "psnr_y_db": psnr}
+        events += [each, TrialReported(trial=each.trial, step=32, report=report, decision="stop")]
+    two = missing_repeats(study, History.from_events(read(*events)))
+    name = "0001.only.method.P+optimiser.lr"
+    assert [each.repeats for each in two] == [name, name]
+    alone = {"method.w_R": 1.0, "method.P": 1, "optimiser.lr": 0.02}
+    assert two[1].point == {**alone, "seed": derive_seed(0, "confirm", 2)}
+    assert repeated_trial(name) == ("0001", "only.method.P+optimiser.lr")
+    assert len(repeats) + len(two) <= most_repeats(study)
+    done = History.from_events(read(*events, *two))
+    assert missing_repeats(study, done) == []
+
+
 def test_nothing_is_repeated_where_nothing_beats_the_first_point(toy_space: ToySpace) -> None:
     study = config(toy_space)
     assert named(study, *searched(31.0, 30.0)) == []
@@ -151,6 +178,15 @@ def test_neither_searcher_nor_count_sees_a_repeat(toy_space: ToySpace) -> None:
         (["--confirm", "-1"], "greater than or equal to 0"),
         (["--confirm", "1001"], "less than or equal to 1000"),
         (["--ablate"], "say --confirm K as well"),
+        (["--confirm", "auto", "--ablate"], "say --confirm K in place of auto"),
+        (
+            ["--set", "study.confirm=auto", "--set", "study.objective=[psnr_y_db, params]"],
+            "a race has one objective",
+        ),
+        (
+            ["--confirm", "auto", "--set", "study.scheduler=pbt"],
+            "no one point can be trained again",
+        ),
         (["--confirm", "3", "--set", "study.scheduler=pbt"], "no one point can be trained again"),
     ],
 )
@@ -166,3 +202,47 @@ def test_a_driver_killed_after_a_report_of_a_repeat_owes_no_copy(toy_space: ToyS
     made = TrialReported(trial="0000.s1", step=4, report={"psnr_y_db": 30.0}, decision="continue")
     events = read(*searched(30.0, 31.0), repeat(0, 1, POINTS[0]), made)
     assert config(toy_space).population().unwritten_replacement(events) is None
+
+
+def ended_repeats(*values: tuple[int, int, float]) -> list[NewEvent]:
+    """Repeats that ended: trial, number of the seed, PSNR."""
+    events: list[NewEvent] = []
+    for of, number, psnr in values:
+        events.append(made := repeat(of, number, POINTS[of]))
+        report = {"step": 32, "psnr_y_db": psnr}
+        event = TrialReported(trial=made.trial, step=32, report=report, decision="complete")
+        events += [event, TrialEnded(trial=made.trial, state="completed", reason=None)]
+    return events
+
+
+def searched_long(*scores: float) -> list[NewEvent]:
+    events: list[NewEvent] = []
+    for number, score in enumerate(scores):
+        events += [added(number, POINTS[number % 3]), reported(number, 32, score, "complete")]
+        events += [ended(number)]
+    return events
+
+
+def test_a_race_trains_one_seed_at_a_time_and_drops_who_is_behind(toy_space: ToySpace) -> None:
+    study = config(toy_space, confirm="auto", trials=40)
+    trials = searched_long(30.0, 30.9, 31.0, *[29.0] * 37)  # of 32 updates each: 16 trainings
+    assert most_repeats(study) == 16
+    assert named(study, *trials) == ["0000.s1", "0002.s1", "0001.s1"]
+    one = ended_repeats((0, 1, 30.0), (2, 1, 31.0), (1, 1, 30.2))
+    assert named(study, *trials, *one[:3]) == ["0002.s1", "0001.s1"]
+    begun = [repeat(2, 1, POINTS[2]), repeat(1, 1, POINTS[1])]
+    assert named(study, *trials, *one[:3], *begun) == [], "the next seed waits for these"
+    assert lacks_repeats(study, History.from_events(read(*trials, *one[:3], *begun)))
+    assert named(study, *trials, *one) == ["0000.s2", "0002.s2", "0001.s2"]
+    seeds = missing_repeats(study, History.from_events(read(*trials, *one)))
+    assert {each.point["seed"] for each in seeds} == {derive_seed(0, "confirm", 2)}
+    two = ended_repeats((0, 2, 30.01), (2, 2, 31.0), (1, 2, 30.21))
+    whole = read(*trials, *one, *two)
+    assert missing_repeats(study, History.from_events(whole)) == []
+    assert not lacks_repeats(study, History.from_events(whole)), "the first point is behind"
+
+
+def test_a_search_too_short_for_a_race_has_none(toy_space: ToySpace) -> None:
+    study = config(toy_space, confirm="auto", trials=14)
+    assert named(study, *searched(30.0, 31.0)) == [] and most_repeats(study) == 0
+    assert named(study, *searched_long(31.0, *[30.0] * 39)) == [], "nothing beats the first point"

@@ -7,9 +7,12 @@ from typing import Any
 
 from tune_sr.reporting.markup import Markup, joined, tag
 from tune_sr.reporting.plots import number_line
+from tune_sr.reporting.plots.style import as_text
 from tune_sr.reporting.section import Section, plot
 from tune_sr.reporting.study_data import StudyData, Trial
 from tune_sr.reporting.table import Column, Table, note
+from tune_sr.results.confirmed import two_changes_text, worded
+from tune_sr.results.raced import race_lines
 
 
 def section(data: StudyData) -> Section:
@@ -17,16 +20,26 @@ def section(data: StudyData) -> Section:
     line = number_line.figure(data)
     confirmed = data.summary.get("confirmed")
     parts = [note(best_sentence(data), " ", gain_sentence(data))]
+    if (limit := data.results.settings.objective.limit) is not None:
+        parts.append(note(f"Students were limited to {limit}; none beyond that was trained."))
     if line is not None:
         parts.append(plot("number-line", "scores in dB on one line"))
     table = _confirmed_table(confirmed) if confirmed else None
     if table is not None:
         parts += [tag("h3", "Trained again with new seeds"), table.to_html()]
+    raced = _race_table(confirmed) if confirmed and "race" in confirmed else None
+    if confirmed and raced is not None:
+        parts += [tag("h3", "Raced over seeds"), note(race_lines(confirmed["race"])[0]),
+                  raced.to_html()]  # fmt: skip
+    ablated = _ablation_table(confirmed) if confirmed and "ablation" in confirmed else None
+    if confirmed and ablated is not None:
+        parts += [tag("h3", "What each setting of the best trial gives alone"), ablated.to_html()]
+        parts += [note(two) for two in [two_changes_text(confirmed.get("two_changes"))] if two]
     numbers = {key: value for key, value in data.summary.items() if key != "confirmed"}
     return Section(
         "so-what", "so what", "So what?", joined(*parts),
         figures={} if line is None else {"number-line": line},
-        tables=() if table is None else (table,),
+        tables=tuple(each for each in (table, raced, ablated) if each is not None),
         numbers={**numbers, "wobble_db": data.wobble, "confirmed": confirmed,
                  "verdict": verdict(data)},
     )  # fmt: skip
@@ -99,8 +112,9 @@ def gain_sentence(data: StudyData) -> Markup:
         seeds = len(difference["values"])
         interval = f"{difference['low']:+.3f} .. {difference['high']:+.3f}"
         said = f"Over the first point: {difference['mean']:+.3f} dB with {seeds} new seeds, "
-        more = f"95 % interval {interval}; over seeds, on these held-out images."
-        return joined(tag("b", f"{said}{found}"), f" ({more})")
+        kind = "the race's" if "race" in data.summary["confirmed"] else "95 %"
+        more = f"{kind} interval {interval}; over seeds, on these held-out images."
+        return joined(tag("b", f"{said}{worded(difference)}"), f" ({more})")
     assert best.score is not None and first.score is not None
     gain = f"Over the first point: {best.score - first.score:+.2f} dB, {found}"
     if data.wobble is None:
@@ -115,6 +129,28 @@ def gain_sentence(data: StudyData) -> Markup:
 def _confirm_hint(data: StudyData) -> Markup:
     name = data.results.folder.name
     return joined(tag("code", f"--resume --name {name} --confirm 5"), " trains both again.")
+
+
+def _ablation_table(confirmed: dict[str, Any]) -> Table:
+    columns = [Column("quantity"), Column("best"), Column("first"),
+               Column("gives, dB", 3, signed=True), Column("low", 3, signed=True),
+               Column("high", 3, signed=True), Column("verdict")]  # fmt: skip
+    rows = []
+    for each in confirmed["ablation"]:
+        gives = each["gives"] or {}
+        figures = (gives.get(key) for key in ("mean", "low", "high"))
+        verdict = worded(gives) if gives else "fewer than two seeds"
+        rows.append((each["quantity"], as_text(each["best"]), as_text(each["first"]), *figures,
+                     verdict))  # fmt: skip
+    return Table("ablation", columns, rows)
+
+
+def _race_table(confirmed: dict[str, Any]) -> Table:
+    columns = [Column("trial"), Column("seeds"), Column("mean, dB", 3), Column("dropped after"),
+               Column("p", 4)]  # fmt: skip
+    keys = ("trial", "seeds", "mean", "dropped_after", "p")
+    rows = [tuple(each[key] for key in keys) for each in confirmed["race"]["racers"]]
+    return Table("race", columns, rows)
 
 
 def _confirmed_table(confirmed: dict[str, Any]) -> Table | None:
