@@ -19,6 +19,7 @@ from trainables.checkpoints import (
 )
 from trainables.config import TrialConfig
 from trainables.run import Run, RunImages
+from trainables.threads import threads
 from trainables.values import Report
 from trainables.watch import Watch
 
@@ -118,6 +119,28 @@ class SavedRun:
             Diverged: a loss is not finite, or has exploded.
         """
         report = self.run.advance()
+        self._save(report)
+        return report
+
+    def turns(self) -> Iterator[Report | None]:
+        """As `advance`, one update at each `next`: None after each of them, and then the report.
+
+        Between two updates other runs of this process may make theirs: nothing of this one's
+        precision, stream or threads stays in force.
+        """
+        run = self.run
+        with run.replay.here():
+            window = run.window()
+        for _ in range(window.updates):
+            with threads(run.threads), run.replay.here(), run.numerics():
+                window.add(run.update())
+            yield None
+        with threads(run.threads), run.replay.here():
+            report = run.report(window)
+            self._save(report)
+        yield report
+
+    def _save(self, report: Report) -> None:
         grown = int(report["step"]) > max(self.run.config.growth_steps(), default=0)
         try:
             write_checkpoint(
@@ -139,7 +162,6 @@ class SavedRun:
             # Of a copy, checkpoints from before it was one are pruned together with later ones.
             mine = None if self._owner is None else self._owner.of_any_point()
             prune(self._folders, self._keep, mine)
-        return report
 
     def reports(self, read: int = 0) -> Iterator[Report]:
         """Train to the end of the budget; yield every report after step `read`."""
