@@ -50,6 +50,7 @@ TIERS: list[list[set[str]]] = [
     [{"trainables.run"}, {"trainables.checkpoint_size"}, {"trainables.student_cost"}],
     [{"trainables.snapshots"}],
     [{"trainables.marks"}, {"trainables.saved_run"}, {"trainables.finished"}, {"trainables.job"}],
+    [{"trainables.studio"}],
     [{"trainables.ray_trainable"}],
     # tune_sr stands on all of it: parts, then commands
     [{"tune_sr.cli"}, {"tune_sr.statistics"}],

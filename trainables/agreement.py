@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from trainables.colour import luma_B1HW
-from trainables.metrics.evaluate import Heldout, HeldoutConfig, Named, Pixels, View
+from trainables.metrics.crops import Pixels
+from trainables.metrics.evaluate import Heldout, HeldoutConfig, Named, View
 from trainables.metrics.fidelity import psnr_db
 from trainables.networks import SRNet
 from trainables.networks.generator import make_generator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from trainables.numerics import hold_in_bfloat16, numerics, resolved
 from trainables.replay import Replay, replay_on
 from trainables.seen import FirstResult
 from trainables.values import Blank, Colour, Pairs, Randomness, Report
-from trainables.watch import Watch
+from trainables.watch import Watch, Window
 
 
 @dataclass(frozen=True)
@@ -161,23 +160,25 @@ class Run:
         """
         assert not self.finished, "the budget is spent"
         with self.replay.here():
-            return self._advance()
+            window = self.window()
+            with self.numerics():
+                for _ in range(window.updates):
+                    window.add(self.update())
+            return self.report(window)
 
-    def _advance(self) -> Report:
-        begin, first = time.perf_counter(), self.step
-        history: dict[str, list[Tensor]] = {}
+    def window(self) -> Window:
+        """Begin the updates to the next report, whose losses are to be added to the window."""
         if self.teacher is not None and self.precision == "bf16":
             hold_in_bfloat16(self.teacher)  # from here on it is only used in updates
-        with self.numerics():
-            for _ in range(self.config.budget.steps_per_report):
-                for name, loss in self.update().items():
-                    history.setdefault(name, []).append(loss)
+        return Window(self.step, self.config.budget.steps_per_report)
+
+    def report(self, window: Window) -> Report:
+        """Evaluate once, after the last update of a window; raises as `advance`."""
         with numerics("fp32", self.device):
-            history |= {name: [figure] for name, figure in self.method.figures().items()}
-        # The only synchronisation with the device between two reports.
-        values = {name: torch.stack(losses).tolist() for name, losses in history.items()}
-        self.watch.look(first, values, self.config.growth_steps())
-        seconds = (time.perf_counter() - begin) / self.config.budget.steps_per_report
+            window.add(self.method.figures())
+        values = window.values()
+        self.watch.look(window.first, values, self.config.growth_steps())
+        seconds = window.seconds() / window.updates
         report: Report = {"step": float(self.step), **self.evaluate()}
         report |= {name: statistics.fmean(losses) for name, losses in values.items()}
         report |= {"lr": self.method.lr(), "active_blocks": float(self.method.active())}

@@ -20,6 +20,7 @@ from trainables.checkpoints import (
 from trainables.config import TrialConfig
 from trainables.run import Run, RunImages
 from trainables.snapshots import Snapshots
+from trainables.threads import threads
 from trainables.values import Report
 from trainables.watch import Watch
 
@@ -121,6 +122,31 @@ class SavedRun:
         if self.run.step == 0:
             self._snapshots.take(self.run)
         report = self.run.advance()
+        self._save(report)
+        return report
+
+    def turns(self) -> Iterator[Report | None]:
+        """As `advance`, one update at each `next`: None after each of them, and then the report.
+
+        Between two updates other runs of this process may make theirs: nothing of this one's
+        precision, stream or threads stays in force.
+        """
+        run = self.run
+        with threads(run.threads), run.replay.here():
+            if run.step == 0:
+                self._snapshots.take(run)
+            window = run.window()
+        for _ in range(window.updates):
+            with threads(run.threads), run.replay.here(), run.numerics():
+                window.add(run.update())
+            yield None
+        with threads(run.threads), run.replay.here():
+            report = run.report(window)
+            self._save(report)
+        yield report
+
+    def _save(self, report: Report) -> None:
+        """Write the pictures and the checkpoint of a report."""
         self._snapshots.take(self.run)  # before the checkpoint: a recorded report has its pictures
         grown = int(report["step"]) > max(self.run.config.growth_steps(), default=0)
         try:
@@ -143,7 +169,6 @@ class SavedRun:
             # Of a copy, checkpoints from before it was one are pruned together with later ones.
             mine = None if self._owner is None else self._owner.of_any_point()
             prune(self._folders, self._keep, mine)
-        return report
 
     def reports(self, read: int = 0) -> Iterator[Report]:
         """Train to the end of the budget; yield every report after step `read`."""

@@ -30,11 +30,16 @@ class FirstResult:
 
         def kept(lr_BCHW: Tensor, scale: int) -> Tensor:
             sr_BCHW = upscale(lr_BCHW, scale)
-            if lr_BCHW is self.view.lr_BCHW:
-                self._sr_BCHW = sr_BCHW
+            if scale == self.view.scale and self._begins(lr_BCHW):
+                self._sr_BCHW = sr_BCHW[:1]
             return sr_BCHW
 
         return kept
+
+    def _begins(self, lr_BCHW: Tensor) -> bool:
+        """Whether a batch of LR images begins with the first image's."""
+        mine = self.view.lr_BCHW
+        return lr_BCHW.shape[1:] == mine.shape[1:] and torch.equal(lr_BCHW[:1], mine)
 
     @torch.no_grad()
     def taken(self, upscale: Upscale) -> Pixels:

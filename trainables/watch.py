@@ -1,18 +1,45 @@
-"""Detects training that diverges: losses that are not finite, or that explode."""
+"""Collects the losses between two reports, and detects training that diverges by them."""
 
 from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from trainables.errors import Diverged
 
 _WINDOW, _FACTOR, _PATIENCE = 200, 10.0, 100
 """A run has exploded when its loss was above `_FACTOR` times the median of the last `_WINDOW`
 losses for `_PATIENCE` updates in a row (methods of the DFAD family collapse in this way)."""
+
+
+class Window:
+    """The losses of the updates between two reports; they stay on the device until `values`."""
+
+    def __init__(self, first: int, updates: int) -> None:
+        """Begin, with update number `first`, a window of so many updates."""
+        self.first, self.updates = first, updates
+        self._began = time.perf_counter()
+        self._losses: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Append scalars by name: the losses of an update, or figures of the method."""
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss)
+
+    def values(self) -> dict[str, list[float]]:
+        """Return all values by name: the only synchronisation with the device between reports."""
+        return {name: torch.stack(losses).tolist() for name, losses in self._losses.items()}
+
+    def seconds(self) -> float:
+        """Return the seconds since the window began."""
+        return time.perf_counter() - self._began
 
 
 class Watch:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Self
 from typing import Protocol as Structure
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from trainables.colour import is_grey, luma_B1HW, round_to_bytes, with_luma_B3HW
 from trainables.errors import ConfigError
+from trainables.metrics.crops import Pixels, centre, multiple_of, shaved, unit_B3HW
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db, ssim
 from trainables.metrics.tiles import Upscale
 from trainables.resample import downsample_BCHW, resize_uint8, upsample_BCHW
 from trainables.threads import workers
 from trainables.values import Colour, Config
 
-Pixels = NDArray[np.uint8]
+_PIXELS_AT_ONCE = 2**18
+"""Pixels of results that are computed in one pass: at 64 channels, a map of 67 MB."""
 
 
 class HeldoutConfig(Config):
@@ -122,8 +122,8 @@ class Heldout:
 
         def views_of(index: int) -> list[View]:
             name = images.names[index]
-            kept = _centre(name, images.arrays[index], crop)
-            rgb = _unit(kept).to(self._device)
+            kept = centre(name, images.arrays[index], crop)
+            rgb = unit_B3HW(kept).to(self._device)
             grey = self._rules.grey_as_luma and is_grey(images.arrays[index])
             luma = rgb[:, :1] if grey else luma_B1HW(rgb)  # once: scales only cut it in other ways
             given = {} if lr is None else {scale: lr[scale][index] for scale in scales}
@@ -162,7 +162,7 @@ class Heldout:
 
     def luma(self, view: View, sr_BCHW: Tensor) -> Tensor:
         """Return the luma of a result as compared: rounded by the protocol, borders shaved."""
-        return _shaved(self._luma(view, sr_BCHW), view.scale)
+        return shaved(self._luma(view, sr_BCHW), view.scale)
 
     def picture(self, view: View, sr_BCHW: Tensor) -> Pixels:
         """Convert a network's result for `view.lr_BCHW` to RGB bytes, H W 3.
@@ -189,7 +189,7 @@ class Heldout:
         scale: int,
         given: Pixels | None,
     ) -> View:
-        hr = _multiple_of(array, scale, cumulative=self._rules.cumulative_crop)
+        hr = multiple_of(array, scale, cumulative=self._rules.cumulative_crop)
         least = len(self._rules.ssim.taps) + 2 * scale
         if min(hr.shape[:2]) < least:
             raise ValueError(
@@ -210,7 +210,7 @@ class Heldout:
             scale=scale,
             hr_HWC=hr,
             lr_BCHW=lr.float(),
-            truth_B1HW=_shaved(luma, scale),
+            truth_B1HW=shaved(luma, scale),
             canvas_B3HW=canvas,
         )
 
@@ -225,7 +225,7 @@ class Heldout:
 
     def _lr_rgb(self, hr_HWC: Pixels, scale: int) -> Tensor:
         if not self._rules.byte_images:
-            return downsample_BCHW(_unit(hr_HWC).to(self._device), scale)
+            return downsample_BCHW(unit_B3HW(hr_HWC).to(self._device), scale)
         bytes_B3HW = torch.tensor(hr_HWC).permute(2, 0, 1)[None]
         return resize_uint8(bytes_B3HW, Fraction(1, scale)).to(self._device).double() / 255
 
@@ -234,23 +234,28 @@ class Heldout:
         if lr_HWC.shape[:2] != (height, width):
             found, wanted = f"{lr_HWC.shape[1]}x{lr_HWC.shape[0]}", f"{width}x{height}"
             raise ValueError(f"the LR image of {name} at x{scale} is {found}, not {wanted}")
-        return _unit(lr_HWC).to(self._device)
+        return unit_B3HW(lr_HWC).to(self._device)
 
 
 @torch.no_grad()
 def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
     """Score `upscale` on the held-out images; synchronises with the device once, at the end.
 
+    Images of one size pass through the network together, as many as fit into `_PIXELS_AT_ONCE`.
+
     Args:
-        upscale: the network; it returns images `scale` times the size of its input.
+        upscale: the network; it returns images `scale` times the size of its input, and no image of
+            a batch influences another's result.
         heldout: images, scales and protocol.
 
     Returns:
         The held-out set's `keys`, such as `psnr_y_db` and `ssim`: means over the scales of
         `psnr_y_db_x2`, `ssim_x2`, ..., which are means over the images.
     """
-    views = [view for views in heldout.views.values() for view in views]
-    scores = [heldout.score(view, upscale(view.lr_BCHW, view.scale)) for view in views]
+    groups = [group for views in heldout.views.values() for group in _alike(views)]
+    views = [view for group in groups for view in group]
+    results = (sr_BCHW for group in groups for sr_BCHW in _upscaled(upscale, group))
+    scores = [heldout.score(*each) for each in zip(views, results, strict=True)]
     rows = torch.stack(scores).tolist()
     report: dict[str, float] = {}
     for column, key in enumerate(heldout.keys):
@@ -265,35 +270,28 @@ def evaluate(upscale: Upscale, heldout: Heldout) -> dict[str, float]:
     return report
 
 
+def _alike(views: Sequence[View]) -> Iterator[list[View]]:
+    """Group the views of one scale by the size of their LR images, in the order of the first ones.
+
+    A group makes at most `_PIXELS_AT_ONCE` pixels, or is a single view.
+    """
+    by_size: dict[torch.Size, list[View]] = {}
+    for view in views:
+        by_size.setdefault(view.lr_BCHW.shape, []).append(view)
+    for size, same in by_size.items():
+        pixels = size.numel() // size[1] * same[0].scale ** 2
+        most = max(1, _PIXELS_AT_ONCE // pixels)
+        for first in range(0, len(same), most):
+            yield same[first : first + most]
+
+
+def _upscaled(upscale: Upscale, group: Sequence[View]) -> Sequence[Tensor]:
+    """Return the result of each view of a group, batches of one, from a single pass."""
+    given = [view.lr_BCHW for view in group]
+    lr_BCHW = given[0] if len(given) == 1 else torch.cat(given)
+    return torch.split(upscale(lr_BCHW, group[0].scale), 1)
+
+
 def _byte_protocols() -> str:
     usable = (name for name, protocol in PROTOCOLS.items() if protocol.byte_images)
     return f"LR files go with {', '.join(usable)}"
-
-
-def _centre(name: str, array: Pixels, crop: int | None) -> Pixels:
-    if crop is None:
-        return array
-    height, width = array.shape[:2]
-    if min(height, width) < crop:
-        rule = f"smaller than heldout.crop {crop}; make it smaller, or null for whole images"
-        raise ValueError(f"{name} is {width}x{height}, {rule}")
-    top, left = (height - crop) // 2, (width - crop) // 2
-    return array[top : top + crop, left : left + crop]
-
-
-def _multiple_of(array: Pixels, scale: int, *, cumulative: bool) -> Pixels:
-    height, width = array.shape[:2]
-    earlier = [step for step in (2, 3, 4) if cumulative and step < scale]
-    for step in (*earlier, scale):
-        height, width = height // step * step, width // step * step
-    return array[:height, :width]
-
-
-def _unit(hr_HWC: Pixels) -> Tensor:
-    """Convert bytes to a batch of one, float64 in [0, 1]."""
-    planes_CHW = torch.tensor(hr_HWC).permute(2, 0, 1).contiguous()  # while they are bytes
-    return planes_CHW[None].double().div_(255)
-
-
-def _shaved(x_BCHW: Tensor, border: int) -> Tensor:
-    return x_BCHW[..., border:-border, border:-border]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from trainables.data.benchmarks import Benchmark
 from trainables.data.images import Images, write_image
-from trainables.metrics.evaluate import Heldout, Pixels, View
+from trainables.metrics.crops import Pixels
+from trainables.metrics.evaluate import Heldout, View
 from trainables.metrics.fidelity import PROTOCOLS, ProtocolName, protocol_for, psnr_db
 from trainables.values import Colour
 from tune_sr.evaluation.networks import EvaluatedNetwork, bicubic

@@ -12,6 +12,7 @@ from trainables.errors import ConfigError
 from trainables.metrics.evaluate import Heldout, HeldoutConfig, evaluate
 from trainables.metrics.fidelity import PROTOCOLS, PSNR_CEILING_DB, ProtocolName
 from trainables.metrics.tiles import Upscale
+from trainables.networks import build_network
 from trainables.resample import upsample_BCHW
 from trainables.values import Colour
 
@@ -188,6 +189,70 @@ def test_no_gradient_is_kept() -> None:
 
     evaluate(upscale, heldout)
     assert not seen[0].requires_grad
+
+
+def test_images_of_one_size_are_upscaled_together() -> None:
+    sizes = (60, 60), (50, 70), (60, 60), (60, 60), (50, 70)
+    heldout = Heldout(images(*sizes), colour="y", scales=(2, 3))
+    passed = []
+
+    def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+        passed.append((scale, *lr_BCHW.shape))
+        return upsample_BCHW(lr_BCHW, scale)
+
+    def one_by_one(lr_BCHW: Tensor, scale: int) -> Tensor:
+        return torch.cat([upsample_BCHW(each, scale) for each in lr_BCHW.split(1)])
+
+    together = evaluate(upscale, heldout)
+    assert passed == [
+        *((2, 3, 1, 30, 30), (2, 2, 1, 25, 35)),
+        *((3, 3, 1, 20, 20), (3, 2, 1, 16, 23)),
+    ]
+    assert together == pytest.approx(evaluate(one_by_one, heldout), abs=1e-6)
+    alone = [
+        evaluate(upscale, Heldout(_only(images(*sizes), n), colour="y", scales=(2, 3)))
+        for n in range(len(sizes))
+    ]
+    for key, mean in together.items():
+        assert mean == pytest.approx(np.mean([each[key] for each in alone]), abs=1e-6)
+
+
+def test_no_more_pixels_are_upscaled_together_than_memory_is_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heldout = Heldout(images(*[(40, 40)] * 5, (60, 60)), colour="y", scales=(2,))
+    monkeypatch.setattr("trainables.metrics.evaluate._PIXELS_AT_ONCE", 2 * 40**2)
+    passed = []
+
+    def upscale(lr_BCHW: Tensor, scale: int) -> Tensor:
+        passed.append(lr_BCHW.shape)
+        return upsample_BCHW(lr_BCHW, scale)
+
+    evaluate(upscale, heldout)
+    assert [shape[0] for shape in passed] == [2, 2, 1, 1]  # the last exceeds it by itself
+
+
+@pytest.mark.parametrize("name", ["vdsr", "edsr"])
+def test_a_network_scores_the_same_on_images_together_and_one_by_one(name: str) -> None:
+    colour: Colour = "y" if name == "vdsr" else "rgb"
+    network = build_network({"name": name, "features": 8, "blocks": 2, "scale": 2}, seed=0)
+    network.double()
+    heldout = Heldout(images(*[(40, 40)] * 3), colour=colour, scales=(2,))
+
+    def exact(lr_BCHW: Tensor, scale: int) -> Tensor:
+        sr_BCHW: Tensor = network(lr_BCHW.double(), scale=scale)
+        return sr_BCHW
+
+    def one_by_one(lr_BCHW: Tensor, scale: int) -> Tensor:
+        return torch.cat([exact(each, scale) for each in lr_BCHW.split(1)])
+
+    together = evaluate(exact, heldout)
+    assert together == pytest.approx(evaluate(one_by_one, heldout), abs=1e-9)
+
+
+def _only(source: Images, number: int) -> Images:
+    """A single one of several images."""
+    return Images((source.names[number],), (source.arrays[number],))
 
 
 @pytest.mark.parametrize(("protocol", "colour"), EVERY_PROTOCOL)

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from events import driver_started, study_started
 
+from trainables.numerics import Precision, resolved
+from trainables.run import Run
 from tune_sr import search
+from tune_sr.driver.preflight import prepare
 from tune_sr.ledger.ledger import Ledger, read_events
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.opening import resumed_study
@@ -314,6 +318,32 @@ def test_a_precision_that_was_settled_stays(
     assert resume("--space", auto).space.fixed["precision"] == "fp32"
     other = refusal(resume, "--space", toy_space(fixed={"precision": "bf16"}))
     assert 'fixed.precision was "fp32" and is "bf16"' in other
+
+
+@pytest.mark.parametrize(("recorded", "preferred"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_another_processor_computes_in_the_precision_that_the_study_began_with(
+    begin: Callable[..., Path],
+    resume: Resume,
+    toy_space: ToySpace,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: Precision,
+    preferred: Precision,
+) -> None:
+    auto = {"precision": "auto", "threads": 1}
+    space, _ = load_study(toy_space(fixed=auto))
+    begin_on_this = space.settled(recorded)
+    begin(fixed={**auto, "precision": recorded})
+    here = preferred == "bf16"
+    monkeypatch.setattr("trainables.numerics.multiplies_bfloat16", lambda device: here)
+    assert resolved("auto", torch.device("cpu")) == preferred
+    for words in ((), ("--space", toy_space(fixed=auto))):
+        config = resume(*words)
+        prepared = prepare(config)
+        assert prepared.run.precision == recorded
+        # As a driver settles it, and as each of its trials has it, wherever it runs.
+        settled = config.space.settled(prepared.run.precision)
+        assert settled.fixed == begin_on_this.fixed
+        assert Run(settled.trial_config(settled.first_points[0])).precision == recorded
 
 
 # --- the tracking address -------------------------------------------------------------------------
