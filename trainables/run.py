@@ -265,9 +265,8 @@ class Run:
 
     def _draw(self) -> Pairs | Blank:
         if self.patches is None:
-            done = self.step % self.config.budget.steps_per_report
-            ahead = self.config.budget.steps_per_report - done
-            return Blank(self.config.batch.images, self.config.batch.patch, ahead)
+            each, batch = self.config.budget.steps_per_report, self.config.batch
+            return Blank(batch.images, batch.patch, ahead=each - self.step % each)
         return self.patches.draw()
 
 

@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from trainables.metrics.evaluate import Heldout, Pixels, View
+from trainables.metrics.crops import Pixels
+from trainables.metrics.evaluate import Heldout, View
 from trainables.metrics.tiles import Upscale
 from trainables.resample import upsample_BCHW
 
