@@ -1,10 +1,14 @@
 import os
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from trainables.errors import ConfigError
 from trainables.methods import METHODS
+from tune_sr import search
 from tune_sr.ledger.history import History
 from tune_sr.searchers.algorithms import SEARCHERS, max_trials
 from tune_sr.searchers.propose import propose
@@ -17,6 +21,8 @@ from tune_sr.study.space_file import load_space, load_study, read_resolved, to_r
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = {str(path.relative_to(SPACES)): path for path in sorted(SPACES.rglob("*.yaml"))}
 LAPTOP = [path for path in FILES.values() if path.parent == SPACES]
+BROUGHT = {"spandrel": "teachers/x2.pth"}
+"""Laptop spaces whose teacher the user brings, and the file that they name in its place."""
 # What is planned in test_every_paper_space needs files that only that test has.
 SHIPPING = [path for path in FILES.values() if path.parent.name != "paper"]
 SWINIR = "/weights/001_classicalSR_DIV2K_s48w8_SwinIR-M_x{scale}.pth"
@@ -109,11 +115,35 @@ def test_a_laptop_space_needs_nothing_that_does_not_ship(path):
         assert config.student.scales == (2,)
         assert config.heldout.images == "photos"
         assert config.data is None or config.data.images == "photos"
-        assert config.teacher is None or config.teacher.weights == "shipped"
+        brought = BROUGHT.get(space.name)
+        expected = "shipped" if brought is None else str(Path(brought).absolute())
+        assert config.teacher is None or config.teacher.weights == expected
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_a_space_without_its_users_teacher_is_refused_with_the_way_out(
+    name, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = SPACES / f"{name}.yaml"
+    words = ["--space", str(path), "--storage", str(tmp_path), "--dry-run"]
+    for module, way in (
+        (None, r"teacher\.name: spandrel is not installed: pip install 'tune-sr\[spandrel\]'"),
+        (
+            ModuleType("spandrel"),
+            r"teacher\.weights: \S+/teachers/x2\.pth: no such file; name a file",
+        ),
+    ):
+        monkeypatch.setitem(sys.modules, "spandrel", module)
+        assert search.main(words) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert re.search(rf"{path.name}:\d+: {way}", line)
+    assert list(tmp_path.iterdir()) == []
+    assert "pip install -e '.[spandrel]'" in path.read_text()
 
 
 def test_every_method_has_a_laptop_space_of_its_own():
-    assert {path.stem for path in LAPTOP} == {*METHODS, "which_method"}
+    assert {path.stem for path in LAPTOP} == {*METHODS, "which_method", *BROUGHT}
     for name in METHODS:
         space = load_space(SPACES / f"{name}.yaml")
         assert {space.trial_config(point).method.name for point in space.first_points} == {name}

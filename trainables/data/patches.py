@@ -161,7 +161,7 @@ class WeightedChoice:
         folder = bisect_right(self._begins, uniform) - 1
         within = (uniform - self._begins[folder]) / self._shares[folder]
         count = self._counts[folder]
-        return int(self._firsts[folder] + min(int(within * count), count - 1))
+        return int(self._firsts[folder] + min(within * count, count - 1))
 
 
 def _fitting(photograph: Photograph, side: int) -> list[tuple[Pixels, Array]]:

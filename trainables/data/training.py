@@ -23,9 +23,9 @@ class WeightedFolder(Config):
 
     folder: str
     """A folder of HR images, or `photos`."""
-    weight: float = Field(default=1.0, gt=0.0)
+    weight: float = Field(default=1.0, ge=0.001, le=1000.0)
     """The folder's share of all patches, before the weights are divided by their sum; images of one
-    folder are equally likely."""
+    folder are equally likely. From 0.001 to 1000, so that no share is lost by rounding."""
 
 
 def _one_or_several(raw: Any) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trainables.errors import ConfigError
 from trainables.networks.base import ScaledConfig, SRNet, Tap
 from trainables.networks.checkpoint import check_finite, read_tensors
-from trainables.paths import expanded
+from trainables.paths import expanded, why_no_file
 from trainables.values import Trace
 
 _EXTRA = "pip install 'tune-sr[spandrel]'"
@@ -108,6 +108,10 @@ class SpandrelTeacher(SRNet):
 
 def _described(path: Path) -> Any:
     spandrel = _spandrel()
+    reason = why_no_file(path)
+    if reason is not None:
+        rule = f"{path}: {reason}; name a file of yours, such as one of openmodeldb.info"
+        raise ConfigError("weights", rule)
     tensors = read_tensors(path)
     try:
         with torch.random.fork_rng(devices=[]):  # building a model draws from the global stream

@@ -280,6 +280,11 @@ def test_a_number_falls_to_the_image_whose_interval_it_is_in() -> None:
         alone = WeightedChoice([(count, 0.3)])
         for u in (*np.random.default_rng(0).uniform(size=200), 0.0, below_1):
             assert alone.index(u) == int(u * count)
+    for extreme in ([(1, 1e3), (3, 1e-3)], [(3, 1e-3), (1, 1e3)], [(1, 0.1), (1, 0.7), (1, 1e-3)]):
+        rare = WeightedChoice(extreme)
+        last = sum(count for count, _ in extreme) - 1
+        assert rare.index(0.0) == 0 and 0 <= rare.index(below_1) <= last
+        assert len({rare.index(u) for u in np.linspace(0, below_1, 999)}) <= last + 1
     for weights in np.random.default_rng(1).uniform(0.01, 9, (50, 3)):
         uneven = WeightedChoice(list(zip((5, 2, 9), weights, strict=True)))
         assert (uneven.index(0.0), uneven.index(below_1)) == (0, 15)

@@ -67,7 +67,7 @@ def test_either_images_or_pairs() -> None:
             (
                 {"images": [{"folder": "a"}, {"folder": "b", "weight": wrong}]},
                 "data.images.1.weight",
-                "input should be greater than 0",
+                "input should be greater than or equal to 0.001",
             )
             for wrong in (0, -1.5)
         ),

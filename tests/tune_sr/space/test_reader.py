@@ -264,7 +264,7 @@ def test_several_folders_of_training_images_have_weights(load, load_both, monkey
     one = load(text, "data.images=[{folder: faces, weight: 2}]")
     assert [each.folder for each in one.trial_config({}).data.folders] == [f"{tmp_path}/faces"]
     for old, new, path, rule in (
-        ("weight: 0.5", "weight: 0", "data.images.2.weight", "input should be greater than 0"),
+        ("weight: 0.5", "weight: 0", "data.images.2.weight", "input should be greater than or eq"),
         ("photos, ", "./faces, ", "data.images.2.folder", "./faces is named twice"),
     ):
         with pytest.raises(SpaceError, match=rf"^\S+toy.yaml:4: {path}: {rule}"):
