@@ -17,7 +17,7 @@ from tune_sr.reporting.study_data import StudyData, Trial
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Line = list[tuple[float, float]]
+Line = Sequence[tuple[float, float]]
 
 WIDTH_MM, POINTS = 85.0, 8.0
 _MARKS = {"completed": "o", "stopped": "x", "failed": "v", "running": "D"}
