@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 with refusing():
                     config = _opened(arguments)
+                    if arguments.stop_trial is not None or arguments.add_point is not None:
+                        return _ask(config, arguments)
                     config, prepared = _prepared(config)
                     if arguments.dry_run:
                         return _dry_run(config, prepared, arguments.replay)
@@ -65,12 +67,8 @@ def make_parser() -> Parser:
         help="new seeds for best and first point: gain or noise? auto: a race")  # fmt: skip
     add("--ablate", action="store_const", const=True,
         help="with --confirm: which of the best point's settings made the gain?")  # fmt: skip
-    add(
-        "--margin",
-        type=float,
-        metavar="DB",
-        help="gains within so many dB are equal; default: 0.02",
-    )
+    add("--margin", type=float, metavar="DB",
+        help="gains within so many dB are equal; default: 0.02")  # fmt: skip
     add("--hours", type=float, metavar="H", help="time for the search, over all starts")
     add("--gpu-hours", type=float, metavar="H", help="GPU time for the search, the same")
     add("--concurrent", type=number_or_auto(int), metavar="N",
@@ -84,6 +82,10 @@ def make_parser() -> Parser:
     add("--seed", type=int, help="of every proposal and every trial")
     add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
         help="change one value of the space, or study.KEY; repeatable")  # fmt: skip
+    add("--stop-trial", metavar="TRIAL",
+        help="with --resume: ask the driver to end this trial, and exit")  # fmt: skip
+    add("--add-point", type=Path, metavar="FILE",
+        help="with --resume: ask it to try this point as one trial more, and exit")  # fmt: skip
     add("--warm-start", type=Path, metavar="STUDY",
         help="folder of a study whose trials the searcher of a new one begins with")  # fmt: skip
     add("--dry-run", action="store_true", help="check everything, show the plan, start nothing")
@@ -104,6 +106,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("say --space FILE; or, to go on with a study, --resume --name NAME")
     if arguments.retry_failed and not arguments.resume:
         parser.error("--retry-failed: goes with --resume")
+    for flag in ("stop_trial", "add_point"):
+        if getattr(arguments, flag) is not None and not arguments.resume:
+            parser.error(f"--{flag.replace('_', '-')}: goes with --resume --name NAME")
     if arguments.warm_start is not None and arguments.resume:
         parser.error("--warm-start: a study takes trials over when it begins; leave --resume out")
     if arguments.replay is not None and not arguments.dry_run:
@@ -133,6 +138,31 @@ def _opened(arguments: argparse.Namespace) -> StudyConfig:
 
     where = address_of(arguments.address), is_job()
     return (resumed_study if arguments.resume else new_study)(arguments, *where)
+
+
+def _ask(config: StudyConfig, arguments: argparse.Namespace) -> int:
+    """Leave a request for the study's driver: of a trial's end, or of one more point.
+
+    Raises:
+        ValueError: the study cannot do it.
+    """
+    from tune_sr.ledger.history import History
+    from tune_sr.ledger.ledger import read_events
+    from tune_sr.space.yaml_file import read_yaml
+    from tune_sr.study.requests import Request, check_request, write_request
+
+    history = History.from_events(read_events(config.folder))
+    asked = []
+    if arguments.stop_trial is not None:
+        asked.append(Request(stop_trial=arguments.stop_trial))
+    if arguments.add_point is not None:
+        asked.append(Request(add_point=read_yaml(arguments.add_point).content))
+    for request in asked:
+        check_request(config, history, request)
+    for request in asked:
+        write_request(config.folder, (history.study or {}).get("id"), request)
+    tell(f"asked for: a driver of {config.name} takes it within seconds, else the next start does")
+    return DONE
 
 
 def _prepared(config: StudyConfig) -> tuple[StudyConfig, Prepared]:

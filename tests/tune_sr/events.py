@@ -9,7 +9,9 @@ from tune_sr.ledger.events import DriverStarted as Driver
 from tune_sr.ledger.events import (
     Event,
     NewEvent,
+    PointAsked,
     State,
+    StopAsked,
     StudyEnded,
     StudyStarted,
     TrialAdded,
@@ -125,6 +127,16 @@ def ended(number: int, state: State = "completed", reason: str | None = None) ->
 def retried(number: int, reason: str | None = None) -> TrialRetried:
     """Trial `number`, which failed, is opened again."""
     return TrialRetried(trial=trial_name(number), reason=reason)
+
+
+def stop_asked(number: int, request: str = "1") -> StopAsked:
+    """A person asks for the end of trial `number`."""
+    return StopAsked(trial=trial_name(number), request=request)
+
+
+def point_asked(point: Mapping[str, Any], request: str = "2") -> PointAsked:
+    """A person asks for a point."""
+    return PointAsked(point=point, request=request)
 
 
 def study_ended(finished: bool = True) -> StudyEnded:

@@ -28,6 +28,7 @@ from tune_sr.execution.cluster import connect_ray
 from tune_sr.execution.recovery import may_be_retried
 from tune_sr.execution.session import ClusterError
 from tune_sr.execution.state import StudyState
+from tune_sr.execution.steering import Steering
 from tune_sr.ledger.events import DriverStarted, StudyEnded, StudyStarted
 from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
@@ -41,7 +42,8 @@ from tune_sr.storage.lock import DriverLock
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.confirmation import lacks_repeats
 from tune_sr.study.identity import new_digests
-from tune_sr.study.until import is_settled
+from tune_sr.study.requests import RequestFolder
+from tune_sr.study.until import is_settled, trials_wanted
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
@@ -188,6 +190,9 @@ def _append_start(config: StudyConfig, live: StudyState, prepared: Prepared) -> 
     live.write_missing_ends()
     if config.retry_failed:
         live.retry_failed()
+    steering = Steering(config, live)
+    steering.take()
+    steering.end_what_was_asked()
 
 
 def _train(
@@ -213,7 +218,8 @@ def _train(
         build_tuner(config, live, shared, seconds, capacity, wrap).fit()
         if signals.arrived() or live.breaker.given_up is not None:
             return False
-        left = settings.trials - sum(each.state is not None for each in history.trials.values())
+        ended = sum(each.state is not None for each in history.trials.values())
+        left = trials_wanted(settings.trials, history) - len(history.asked.unanswered()) - ended
         settled = _is_settled(config, history) and not history.running()
         if left > 0 and not settled and settings.hours is None and settings.gpu_hours is None:
             raise RuntimeError(f"Ray ended with {left} trials left; --resume goes on")
@@ -224,7 +230,7 @@ def _train(
             return False
         if lacks_repeats(config, history):
             raise RuntimeError("Ray ended before the confirmation did; --resume goes on")
-    return True
+    return not history.asked.unanswered()  # those that came too late for this start
 
 
 def _write(config: StudyConfig, prepared: Prepared) -> Results:
@@ -284,7 +290,10 @@ def seconds_left(config: StudyConfig) -> float | None:
     settings = config.settings
     history = _history(config)
     retried = config.retry_failed and any(map(may_be_retried, history.trials.values()))
-    added = len(history.trials) >= settings.trials or _is_settled(config, history)
+    added = len(history.trials) >= trials_wanted(settings.trials, history)
+    added = added or (_is_settled(config, history) and not history.asked.unanswered())
+    requests = RequestFolder(config.folder).pending(config, history)
+    added = added and not any(event is not None for _, event in requests)
     if added and not history.running() and not retried:
         return None
     gpu_hours = history.usage.gpu_seconds() / 3600

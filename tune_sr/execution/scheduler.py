@@ -19,6 +19,7 @@ from tune_sr.execution.recovery import (
     says_preempted,
 )
 from tune_sr.execution.state import StudyState
+from tune_sr.execution.steering import STOPPED_BY, Steering
 from tune_sr.execution.watchdog import Watchdog
 from tune_sr.ledger.events import State, TrialEnded, TrialReported, TrialStarted
 from tune_sr.schedulers.decide import Decider
@@ -35,8 +36,11 @@ _log = logging.getLogger(__name__)
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
     """Ray Tune's scheduler, which appends each report with its decision before Ray acts on it."""
 
-    def __init__(self, config: StudyConfig, live: StudyState) -> None:
+    def __init__(
+        self, config: StudyConfig, live: StudyState, steering: Steering | None = None
+    ) -> None:
         super().__init__()
+        self._steering = steering
         self._config, self._live = config, live
         settings = config.settings
         self._decider = Decider(
@@ -83,10 +87,15 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
             self._live.breaker.began(name)
         step = int(report["step"])
         decision, judged = self._decider.judge(name, step, report)
+        asked = self._live.history.trials[name].stop_asked and decision == "continue"
+        if asked:
+            decision, judged = "stop", None
         made_before = step in self._live.history.trials[name].reports
         made = TrialReported(trial=name, step=step, report=report, decision=decision)
         made.judged = None if judged is None else judged.to_dict()
         self._live.append(made)
+        if asked:
+            return self._end(name, "stopped", STOPPED_BY)
         if decision == "continue":
             return str(self.CONTINUE) if made_before else self._go_on(name, step)
         return self._end(name, "completed" if decision == "complete" else "stopped")
@@ -96,6 +105,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are
 
         Ray calls this ten times a second or more, whether or not a trial reports.
         """
+        if self._steering is not None:
+            self._steering.take_now_and_then()
         for name, trial in list(self._unplaced.items()):
             if trial.status == trial.RUNNING:
                 del self._unplaced[name]

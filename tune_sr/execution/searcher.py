@@ -16,7 +16,7 @@ from tune_sr.ledger.events import TrialAdded, TrialAttempt, TrialEnded
 from tune_sr.ledger.history import trial_name
 from tune_sr.searchers.context import ProposalCache
 from tune_sr.study.config import StudyConfig
-from tune_sr.study.until import is_settled
+from tune_sr.study.until import is_settled, trials_wanted
 
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
@@ -119,18 +119,25 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyp
 
     def _left(self) -> int:
         """How many trials are still to be added."""
-        if is_settled(self._study.settings.until, self._live.history, self._cache.scorer):
-            return 0
-        return self._study.settings.trials - len(self._live.history.trials)
+        history = self._live.history
+        if is_settled(self._study.settings.until, history, self._cache.scorer):
+            return len(history.asked.unanswered())
+        return trials_wanted(self._study.settings.trials, history) - len(history.trials)
 
     def _add(self) -> tuple[TrialAdded, str | None]:
         """The event of a new trial, and why its point cannot be configured."""
         history = self._live.history
         number = history.free_number()
-        point = self._study.propose(history, number, self._cache)
+        request, asked = next(iter(history.asked.unanswered().items()), (None, {}))
+        if number < len(self._study.space.first_points):
+            request = None
+        point = asked if request else self._study.propose(history, number, self._cache)
         caveat, problem = self._configured(point)
         name = trial_name(number)
-        return TrialAdded(trial=name, number=number, point=point, caveat=caveat or None), problem
+        added = TrialAdded(
+            trial=name, number=number, point=point, caveat=caveat or None, request=request
+        )
+        return added, problem
 
     def _configured(self, point: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The caveat of a point's configuration, and why the point cannot be configured."""

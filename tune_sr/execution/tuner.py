@@ -16,6 +16,7 @@ from trainables.ray_trainable import DistillTrainable, register_trainables
 from tune_sr.execution.resources import ClusterCapacity, local_workers, trial_resources
 from tune_sr.execution.scheduler import LedgerScheduler
 from tune_sr.execution.searcher import LedgerSearcher, RepeatSearcher
+from tune_sr.execution.steering import Steering
 from tune_sr.execution.stoppers import GpuHoursStopper, OnFirstStep, Tripped
 from tune_sr.schedulers.pbt import exploit_steps
 from tune_sr.schedulers.rules import SchedulerConfig
@@ -56,7 +57,8 @@ def build_tuner(
     if settings.gpu_hours is not None:
         stoppers.append(GpuHoursStopper(live, settings.gpu_hours))
     start = f"start-{live.history.starts:03d}"
-    return _tuner(config, live, images, searcher, stoppers, start, seconds, places)
+    scheduler = LedgerScheduler(config, live, Steering(config, live))
+    return _tuner(config, live, images, searcher, scheduler, stoppers, start, seconds, places)
 
 
 def build_confirmation(
@@ -78,7 +80,8 @@ def build_confirmation(
     config = replace(config, settings=config.settings.model_copy(update=settings))
     searcher = RepeatSearcher(config, live, missing, places)
     stoppers: list[Stopper] = [OnFirstStep(begun), Tripped(live)]
-    return _tuner(config, live, images, searcher, stoppers, start, math.inf, places)
+    scheduler = LedgerScheduler(config, live)  # requests wait for the next start
+    return _tuner(config, live, images, searcher, scheduler, stoppers, start, math.inf, places)
 
 
 def _tuner(
@@ -86,6 +89,7 @@ def _tuner(
     live: StudyState,
     images: RunImages,
     searcher: LedgerSearcher,
+    scheduler: LedgerScheduler,
     stoppers: Sequence[Stopper],
     start: str,
     seconds: float,
@@ -110,7 +114,7 @@ def _tuner(
         tune.with_resources(trainable, trial_resources(config).resources()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=LedgerScheduler(config, live),
+            scheduler=scheduler,
             num_samples=-1,  # the searcher ends the study
             max_concurrent_trials=local_workers(config) if places is None else settings.trials,
             reuse_actors=True,

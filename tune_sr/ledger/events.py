@@ -113,6 +113,8 @@ class TrialAdded(NewEvent):
     repeats: str | None = None
     """The trial of the search that it repeats with another seed, to confirm it, or that trial with
     one quantity set back, as `ablated_name` names it; None: it repeats none."""
+    request: str | None = None
+    """The `point_asked` that it answers; None: a searcher proposed its point."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -192,6 +194,24 @@ class TrialRetried(NewEvent):
 
 
 @dataclass(kw_only=True, slots=True)
+class StopAsked(NewEvent):
+    """A person asked for a trial's end: it comes with its next report, or at the next start."""
+
+    kind: ClassVar[str] = "stop_asked"
+    trial: str
+    request: str
+
+
+@dataclass(kw_only=True, slots=True)
+class PointAsked(NewEvent):
+    """A person asked for a point, which becomes one trial more."""
+
+    kind: ClassVar[str] = "point_asked"
+    point: Mapping[str, Any]
+    request: str
+
+
+@dataclass(kw_only=True, slots=True)
 class StudyEnded(NewEvent):
     """A driver ended its work on the study."""
 
@@ -205,7 +225,7 @@ KINDS: Mapping[str, type[NewEvent]] = {
     for each in (
         *(StudyStarted, DriverStarted, TrialsTaken, TrialAdded, TrialAttempt, TrialStarted),
         TrialReported,
-        *(TrialCloned, TrialEnded, TrialRetried, StudyEnded),
+        *(TrialCloned, TrialEnded, TrialRetried, StopAsked, PointAsked, StudyEnded),
     )
 }
 

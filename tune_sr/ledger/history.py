@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_sr.ledger import events as kinds
+from tune_sr.ledger.asked import Asked
 from tune_sr.ledger.events import Event, State, typed
 from tune_sr.ledger.json_types import is_number
 from tune_sr.ledger.reports import Judged, Reported, pack
@@ -82,6 +83,8 @@ class TrialRecord:
     """Whether its end has an event of its own."""
     retries: int = 0
     """How often it was opened again after it had failed."""
+    stop_asked: bool = False
+    """Whether a person has asked for its end."""
     repeats: str | None = None
     """What it repeats with another seed: a trial, or one with a quantity set back, by the names of
     `repeats`; None for a trial of the search."""
@@ -138,6 +141,8 @@ class History:
     """By student step: the trials that have reported at it, in the order of these reports."""
     taken: list[Taken] = field(default_factory=list)
     """Trials of another study with which the searcher begins; they count nowhere else."""
+    asked: Asked = field(default_factory=Asked)
+    """What persons have asked for."""
     study: Mapping[str, Any] | None = None
     """The event `study_started`."""
     starts: int = 0
@@ -186,6 +191,7 @@ class History:
                 self.usage.issue(name, time)
             case kinds.TrialEnded(trial=name):
                 self.usage.release(name, time)
+        self.asked.apply(new)
         self.usage.last = time
         if isinstance(new, kinds.TrialAdded) and new.repeats and self.confirmation is None:
             self.confirmation = History(keys=self.keys)
@@ -240,6 +246,8 @@ class History:
                 record.state = record.reason = record.ended_at = None
                 record.end_written = False
                 record.retries += 1
+            case kinds.StopAsked(trial=name):
+                self.trials[name].stop_asked = True
             case kinds.TrialEnded(trial=name, state=state, reason=reason):
                 record = self.trials[name]
                 record.end(time, state, reason)

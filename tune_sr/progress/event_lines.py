@@ -29,7 +29,7 @@ def _line(status: StudyStatus, event: Event) -> str | None:
     outline, record = status.outline, status.history.record
     match typed(event):
         case kinds.DriverStarted() if status.history.starts > 1:
-            start, ended = status.history.starts, f"{status.ended()} of {outline.trials}"
+            start, ended = status.history.starts, f"{status.ended()} of {status.trials}"
             line = f"study {outline.name} resumed (start {start}): {ended} trials have ended"
             return "\n".join((line, *status.footnotes()))
         case kinds.StudyEnded(finished=finished):
@@ -50,6 +50,10 @@ def _line(status: StudyStatus, event: Event) -> str | None:
             judged = Judged.from_dict(made.judged) if decision == "stop" else None
             how = f"{decision}: {judged}" if judged else decision
             return f"trial {name} {where} {figure} {how}"
+        case kinds.StopAsked(trial=name):
+            return f"trial {name} ends with its next report: a person asked for it"
+        case kinds.PointAsked(point=point):
+            return f"a point was asked for, one trial more:{_point(point)}"
         case kinds.TrialCloned(trial=name, source=source, point=point):
             line = f"trial {name} goes on as a copy of {source}{_point(point)}"
             return "\n".join((line, *_new_footnote(status, record(name))))
@@ -64,7 +68,7 @@ def _end_line(status: StudyStatus, *, finished: bool) -> str:
     how = "finished" if finished else "not finished"
     found = f"{_best_report(status, best[0])}, trial {best[0].name}" if best else "no report"
     found += f"; a front of {len(status.front())}" if outline.cost and best else ""
-    ended = f"{status.ended()} of {outline.trials} trials ended"
+    ended = f"{status.ended()} of {status.trials} trials ended"
     return f"study {outline.name} {how}: {ended}, {found}"
 
 

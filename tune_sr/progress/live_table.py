@@ -56,7 +56,7 @@ def _title(status: StudyStatus, now: float) -> Text:
     from rich.text import Text
 
     title = Text(status.outline.name, style="bold", no_wrap=True, overflow="ellipsis")
-    title.append(f"  {status.ended()} of {status.outline.trials} trials", style="not bold")
+    title.append(f"  {status.ended()} of {status.trials} trials", style="not bold")
     if (confirmation := status.history.confirmation) is not None:
         ended = sum(record.state is not None for record in confirmation.trials.values())
         title.append(f", {ended} of {status.outline.repeats} repeats", style="not bold")

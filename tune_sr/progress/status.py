@@ -119,6 +119,11 @@ class StudyStatus:
         """The trials so far that none beats at their cost, cheapest first; else the best alone."""
         return self._scorer.front(self.history.trials.values())
 
+    @property
+    def trials(self) -> int:
+        """How many trials the study is to have, with those that persons asked for."""
+        return self.outline.trials + len(self.history.asked.points)
+
     def ended(self) -> int:
         """How many trials have ended, in whatever way."""
         return sum(record.state is not None for record in self.history.trials.values())
@@ -152,7 +157,7 @@ class StudyStatus:
         left = study_updates_left(
             [_updates_of(record) for record in trials if record.state is None],
             [_updates_of(record) for record in trials if record.state is not None],
-            outline.trials,
+            self.trials,
             outline.steps,
             outline.expected_steps or outline.steps,
         )

@@ -9,6 +9,9 @@ SPACE, PROVENANCE = "space.yaml", "study.json"
 TRIALS = "trials"
 """In a study's folder: the trials' checkpoints, in one subfolder for each start of a driver."""
 
+REQUESTS = "requests"
+"""In a study's folder: what a person asks of its driver, one file for each request."""
+
 BEST, FRONT = "best", "front"
 """In a study's folder: the best student's folder, and that of the students on the Pareto front, one
 subfolder for each trial."""

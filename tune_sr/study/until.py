@@ -24,6 +24,11 @@ class UntilConfig(Config):
     on."""
 
 
+def trials_wanted(trials: int, history: History) -> int:
+    """How many trials a study is to have: `trials`, its setting, and the points asked for."""
+    return trials + len(history.asked.points)
+
+
 def is_settled(until: UntilConfig | None, history: History, scorer: Scorer) -> bool:
     """Whether a search has ended by `until`: a pure function of its trials; never without one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -17,6 +18,7 @@ from drivers import DriverServer, when_grown, words_of
 from PIL import Image
 
 from tune_sr.driver.run_study import run_study
+from tune_sr.execution.steering import STOPPED_BY
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 from tune_sr.results.results import load_results
@@ -26,6 +28,7 @@ from tune_sr.study.space_file import load_study
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 CLOCK = ("time", "seconds_per_step", "host", "pid")
 """What a clock or a process list says, and no study can repeat."""
+POINT = {"method.w_R": 2.0, "method.P": 1, "optimiser.lr": 0.05}
 
 
 class Drivers:
@@ -346,3 +349,49 @@ def test_killed_ten_times_a_study_on_luma_with_two_threads_is_the_one_never_kill
              for each in (drivers, whole)]  # fmt: skip
     assert marks[0] == marks[1]
     check_mlflow(kd_space, toy_folder, drivers)
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_requests_are_carried_out_once_whenever_the_driver_dies(
+    toy_space: Callable[..., Path], tmp_path: Path, driver_server: DriverServer
+) -> None:
+    space = toy_space("steered", study={"trials": 2, "scheduler": "none"})
+    drivers = Drivers(driver_server, space, "steered")
+    assert drivers.run(until=before_the_first_report) == -signal.SIGKILL, drivers.told
+    file = tmp_path / "point.yaml"
+    file.write_text(json.dumps(POINT))
+    assert drivers.run("--stop-trial", "0000", "--add-point", file) == 0, drivers.told
+    assert count(drivers.events, "driver_started") == 1, "the command starts nothing"
+    assert drivers.run(until=reported(2)) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    trials = load_results(drivers.folder).history.trials
+    assert [each.state for each in trials.values()] == ["stopped", "completed", "completed"]
+    assert trials["0000"].reason == STOPPED_BY and trials["0001"].point == POINT
+    file.write_text(json.dumps({**POINT, "method.w_R": 0.5}))
+    assert drivers.run("--add-point", file) == 0, drivers.told
+    asked = count(drivers.events, "reported")
+    assert drivers.run(until=reported(asked + 1)) == -signal.SIGKILL, drivers.told
+    assert drivers.run() == 0, drivers.told
+    assert load_results(drivers.folder).history.trials["0003"].point["method.w_R"] == 0.5
+    assert [count(drivers.events, kind) for kind in ("stop_asked", "point_asked")] == [1, 2]
+    assert not list((drivers.folder / "requests").iterdir())
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+def test_a_race_killed_between_two_seeds_is_the_one_never_killed(
+    toy_space: Callable[..., Path], driver_server: DriverServer
+) -> None:
+    fixed = {"budget": {"steps": 4, "steps_per_report": 4}}
+    study = {"trials": 16, "scheduler": "none", "confirm": "auto"}
+    space = toy_space("raced", fixed=fixed, study=study)
+    whole = Drivers(driver_server, space, "whole")
+    assert whole.run() == 0, whole.told
+    found = load_results(whole.folder).summary().get("confirmed")
+    assert found is not None and found["race"]["finished"] and found["race"]["of"] == 6
+    killed = Drivers(driver_server, space, "killed")
+    assert killed.run(until=reported(16 + 3)) == -signal.SIGKILL, killed.told
+    assert killed.run() == 0, killed.told
+    assert story(killed.events) == story(whole.events)
+    assert load_results(killed.folder).summary()["confirmed"] == found

@@ -13,10 +13,12 @@ from events import (
     cloned,
     driver_started,
     ended,
+    point_asked,
     read,
     reported,
     retried,
     started,
+    stop_asked,
     study_ended,
     study_started,
     taken,
@@ -206,6 +208,8 @@ FIT = read(
     cloned(0, 0, 10, {}),
     ended(0),
     retried(0),
+    stop_asked(0),
+    point_asked({"lr": 0.2}),
     study_ended(),
 )
 """An event of every kind."""
@@ -230,7 +234,7 @@ WRONG = {
     "from": [7, None], "caveat": [7], "state": ["done", None, {}], "finished": ["yes", None],
     "reason": [[]], "digests": [[], None], "node": [7], "gpu": [0, ["0"]], "began": ["now"],
     "judged": [[1.0], {"value": "30"}, {"rank": True}], "trials": [None, [1], {}],
-    "edition": ["2", -1, 1.5, True], "starts": [[], {"file": 7}],
+    "edition": ["2", -1, 1.5, True], "starts": [[], {"file": 7}], "request": [7, []],
 }  # fmt: skip
 
 
@@ -264,7 +268,7 @@ def test_an_event_that_does_not_fit_is_passed_over_by_all_readers_and_named(
     assert lines[line] not in events
     # Where the one trial is not added, what speaks of it does not fit either.
     lost = {"trial_added"} & {FIT[line]["event"]}
-    assert len(events) == (4 if lost else len(FIT) - 1)
+    assert len(events) == (5 if lost else len(FIT) - 1)
     assert f"ledger.jsonl:{line + 1}: " in caplog.text
     words = caplog.text
     History.from_events(events)
