@@ -6,7 +6,8 @@
 
 run           `Run`, a report's worth of updates at a time, its evaluation left out
 bare          a plain eager float32 loop of the same mathematics (`bare_loops.py`)
-released      DFSR's loop as its authors released it, from their description (DFSR alone)
+released      DFSR's loop as its authors released it, from their description (DFSR alone: of the
+              other methods, `bare` is the authors' mathematics)
 ray           the released loop, else the bare one, as a plain `ray.tune.Trainable`, where Ray is at
               hand: its `train`, without a checkpoint
 

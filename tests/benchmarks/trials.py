@@ -22,18 +22,24 @@ STUDENTS: dict[str, Sizes] = {
         "edsr": {"features": 12, "blocks": 2},
         "rcan": {"features": 8, "blocks": 1, "groups": 4},
         "swinir": {"features": 12, "blocks": 2, "layers": 2, "heads": 2},
+        "compact": {"features": 12, "blocks": 2},
+        "span": {"features": 12, "blocks": 2},
     },
     "cpu": {
         "vdsr": {"features": 32, "blocks": 18},
         "edsr": {"features": 32, "blocks": 8},
         "rcan": {"features": 32, "blocks": 4, "groups": 2},
         "swinir": {"features": 30, "blocks": 2, "layers": 2, "heads": 2},
+        "compact": {"features": 32, "blocks": 8},
+        "span": {"features": 32, "blocks": 4},
     },
     "gpu": {
         "vdsr": {"features": 32, "blocks": 18},
         "edsr": {"features": 64, "blocks": 16},
         "rcan": {"features": 64, "blocks": 6, "groups": 5},
         "swinir": {"features": 60, "blocks": 4, "layers": 6, "heads": 6},
+        "compact": {"features": 64, "blocks": 16},
+        "span": {"features": 48, "blocks": 6},
     },
 }
 """By size: VDSR's is the papers' half-wide student; EDSR's for a GPU is its baseline."""
