@@ -85,12 +85,14 @@ class DriverServer:
 def serve(log: str) -> None:
     """Fork a driver for each line of stdin; answer with its pid, and with its exit code."""
     import optuna
+    import torch
     from ray import tune
 
     from trainables.run import Run
     from tune_sr.search import main
 
     del optuna, tune, Run  # they are imported for the drivers
+    torch.export.export(torch.nn.ReLU(), (torch.zeros(2),))  # and so is what tracing needs
     with Path(log).open("ab") as told:
         for line in sys.stdin:
             pid = os.fork()
