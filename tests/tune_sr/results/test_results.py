@@ -34,6 +34,8 @@ from tune_sr.ledger.events import TrialAdded, TrialEnded, TrialReported
 from tune_sr.ledger.ledger import Ledger
 from tune_sr.ledger.repeats import ablated_name, repeat_name, two_changes_name
 from tune_sr.ledger.reports import Judged
+from tune_sr.reporting.sections import so_what
+from tune_sr.reporting.study_data import StudyData
 from tune_sr.results.confirmed import confirmation_lines
 from tune_sr.results.results import load_results, write_results
 from tune_sr.results.student import remove_beaten, write_best
@@ -573,6 +575,10 @@ def test_two_changes_alone_are_held_against_the_whole_gain(ledger, space):
     assert found["two_changes"]["over_first"]["verdict"] == "better"
     said = f"  {b} and {c} alone: +0.970 dB, +0.970 .. +0.970, 97 % of the gain: enough"
     assert confirmation_lines(found)[-1] == said
+    page = so_what.section(StudyData.load(ledger.path.parent))
+    (table,) = [each for each in page.tables if each.name == "ablation"]
+    assert [row[0] for row in table.rows] == [b, c, a] and said.strip() in str(page.body)
+    assert "What each setting of the best trial gives alone" in str(page.body)
 
 
 def test_a_race_names_its_winner_and_who_dropped_out(ledger, space):
@@ -599,6 +605,10 @@ def test_a_race_names_its_winner_and_who_dropped_out(ledger, space):
     assert lines[0] == "raced over 2 new seeds, 4 of 6 trainings: trial 0001 wins"
     assert lines[1].startswith("  first point 27.61 dB over 2; dropped after 2: behind, p ")
     assert lines[2] == "  trial 0001  28.01 dB over 2"
+    page = so_what.section(StudyData.load(ledger.path.parent))
+    (table,) = [each for each in page.tables if each.name == "race"]
+    assert [row[:2] for row in table.rows] == [("0000", 2), ("0001", 2)]
+    assert lines[0] in str(page.body) and "Over the first point: +0.405 dB" in str(page.body)
 
 
 def test_an_ablation_ranks_what_each_setting_gives_alone(ledger, space):
