@@ -35,25 +35,27 @@ Update = Callable[[], dict[str, Tensor]]
 """One update, and its losses on the device."""
 
 
-def plain(network: SRNet, x_BCHW: Tensor, scale: int) -> Tensor:
-    """A network's image, layer by layer, nothing in place; SwinIR and RCAN as they are."""
+def plain(network: SRNet, x_BCHW: Tensor, scale: int, active: int | None = None) -> Tensor:
+    """A network's image, layer by layer, nothing in place; all but VDSR and EDSR as they are.
+
+    Of the body run the first `active` units; None: all.
+    """
     if isinstance(network, VDSR):
         up_BCHW = x_BCHW if scale == 1 else upsample_BCHW(x_BCHW, scale)
         up_BCHW = up_BCHW.clamp(0.0, 1.0)
         features = torch.relu(network.input(up_BCHW))
-        for unit in network.residual_layer:
+        for unit in network.residual_layer[:active]:
             features = torch.relu(unit.conv(features))  # type: ignore[union-attr, operator]  # a ConvReLU
         image: Tensor = up_BCHW + network.output(features)
         return image
     if isinstance(network, EDSR):
         first = features = network.conv_first(network.colours(x_BCHW))
-        for unit in network.body:
+        for unit in network.body[:active]:
             residual = unit.conv2(torch.relu(unit.conv1(features)))  # type: ignore[operator]  # a ResidualBlock
             features = features + unit.res_scale * residual  # type: ignore[operator]  # as above
         features = first + network.conv_after_body(features)
         return network.colours.back(network.conv_last(network.upsample(features)))
-    sr_BCHW: Tensor = network(x_BCHW, scale=scale)
-    return sr_BCHW
+    return network.trace(x_BCHW, scale=scale, active=active).sr_BCHW
 
 
 def _l1(a: Tensor, b: Tensor, loss_range: float) -> Tensor:
@@ -378,7 +380,7 @@ def released(run: Run) -> Update:
 
     Convolutions run channels first. The student's update propagates back through the teacher, whose
     parameters take gradients that nobody reads, and on through the generator; the optimisers of all
-    generators step whenever one was used.
+    generators step whenever one was used. The student grows as `Run`'s does, with a new optimiser.
     """
     student, teacher, config, batch = run.student, run.teacher, run.config.method, run.config.batch
     game: Any = run.method.game  # type: ignore[attr-defined]  # DFSR's
@@ -387,6 +389,7 @@ def released(run: Run) -> Update:
     for network in networks:
         network.to(memory_format=torch.contiguous_format)
         network.requires_grad_(True)
+    parts = run.method.pupil.parts  # type: ignore[attr-defined]  # as above
     descend = Descent(student.parameters(), run.config.optimiser)
     adams = [Descent(g.parameters(), game.rate) for g in game.generators.values()]
     done = 0
@@ -398,15 +401,19 @@ def released(run: Run) -> Update:
         return game.generators[scale](z_BK), scale
 
     def update() -> dict[str, Tensor]:
-        nonlocal done
+        nonlocal done, descend
+        if done in parts.starts[1:]:
+            descend = Descent(student.parameters(), run.config.optimiser)
+        active = parts.depths[parts.at(done)]
         x_BCHW, scale = imagined()
-        loss = _apart(plain(student, x_BCHW, scale), plain(teacher, x_BCHW, scale), config)
+        loss = _apart(plain(student, x_BCHW, scale, active), plain(teacher, x_BCHW, scale), config)
         descend(loss)
         done += 1
         if done % config.update_ratio:
             return {"loss/kd": loss.detach()}
         x_BCHW, scale = imagined()
-        teacher_BCHW, student_BCHW = (plain(n, x_BCHW, scale) for n in (teacher, student))
+        teacher_BCHW = plain(teacher, x_BCHW, scale)
+        student_BCHW = plain(student, x_BCHW, scale, active)
         small_BCHW = downsample_BCHW(teacher_BCHW, scale).clamp(0.0, 1.0)
         rebuilt = config.w_R * _apart(small_BCHW, x_BCHW, config)
         adversarial = -torch.log1p(_apart(teacher_BCHW, student_BCHW, config))
