@@ -102,7 +102,7 @@ def plain_trainable(config: StudyConfig, points: list[dict[str, Any]], threads: 
 
             chosen = {"precision": "fp32", "threads": threads}
             trial = space.trial_config(points[config["number"]], seed).model_copy(update=chosen)
-            self._run, self._done = Run(trial), 0
+            self._run, self._done, self._best = Run(trial), 0, 0.0
             self._update = released(self._run)
 
         def step(self) -> dict[str, Any]:
@@ -117,7 +117,9 @@ def plain_trainable(config: StudyConfig, points: list[dict[str, Any]], threads: 
             parts = run.method.pupil.parts  # type: ignore[attr-defined]  # DFSR's
             active = parts.depths[parts.at(self._done - 1)]
             report = evaluate(lambda x, s: plain(run.student, x, s, active), run.heldout)
-            return {"updates": self._done, **report, "done": self._done >= budget.steps}
+            self._best = max(self._best, report["psnr_y_db"])
+            done = {"updates": self._done, "done": self._done >= budget.steps}
+            return {**done, **report, "best_db": self._best}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None: ...
 
@@ -161,11 +163,10 @@ def as_plain_ray(config: StudyConfig) -> Row:
     if grid.errors:
         raise grid.errors[0]
     last = [result.metrics or {} for result in grid]
-    best = grid.get_best_result("psnr_y_db", "max", scope="all").metrics_dataframe
     updates = sum(each["updates"] for each in last)
     completed = sum(each["updates"] >= budget.steps for each in last)
-    figures = {"trials": len(last), "completed": completed, "updates": updates}
-    return {**figures, "best_db": float("nan") if best is None else float(best["psnr_y_db"].max())}
+    best = max(each["best_db"] for each in last)
+    return {"trials": len(last), "completed": completed, "updates": updates, "best_db": best}
 
 
 WAYS: dict[str, Callable[[StudyConfig], Row]] = {"study": as_study, "plain": as_plain_ray}
