@@ -113,6 +113,7 @@ LATE = {
     "tune_sr/reporting/notebook.py",  # and without plotly
     "tune_sr/cli/parser.py",  # with torch, for which no refusal waits
     "tune_sr/driver/run_study.py",  # Ray's environment is set before Ray is imported
+    "tune_sr/driver/outcome.py",  # plotly and torch.export take seconds, which no start waits for
     "tune_sr/searchers/algorithms.py",  # a searcher that does not use Optuna needs none of it
 }
 """Parts of tune_sr that import modules of ours inside functions, each for the reason beside it."""

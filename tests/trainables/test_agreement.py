@@ -88,7 +88,8 @@ def test_agreement_is_the_mean_psnr_against_the_teachers_images(run: Run) -> Non
         expected.append(-10 * math.log10(error.square().mean().item()))
     report = run.evaluate()
     assert set(report) == {"teacher_agreement_db", f"teacher_agreement_db_x{scale}"}
-    assert report["teacher_agreement_db"] == pytest.approx(np.mean(expected), abs=1e-9)
+    # By hand one image passes at a time, whose float32 roundings are others than a batch's.
+    assert report["teacher_agreement_db"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert evaluate(upscaler(run.teacher), run.heldout)["teacher_agreement_db"] == 100
     assert marks(run)["teacher"] is None
     assert math.isfinite((marks(run)["bicubic"] or {})["teacher_agreement_db"])

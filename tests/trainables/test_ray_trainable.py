@@ -324,7 +324,8 @@ def test_what_ray_restores_is_all_that_ones_own_trial_did(
     trainable.load_checkpoint(str(tmp_path / "of_ray"))
     assert not list(tmp_path.glob("checkpoints/*/checkpoint_*"))
     assert figures(trainable.step()) == by_run("dfsr", toy, images)[1]
-    assert [path.name for path in tmp_path.glob("checkpoints/*/*")] == ["checkpoint_000008"]
+    (left,) = tmp_path.glob("checkpoints/*/checkpoint_*")
+    assert left.name == "checkpoint_000008"
 
 
 class Host:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import shlex
 import socket
 import sys
 import uuid
@@ -21,6 +19,7 @@ from tune_sr.cli.redaction import redacted_words
 from tune_sr.cli.signals import Interrupted, end_this_process
 from tune_sr.driver.gpu_fraction import resolve_gpus_per_trial
 from tune_sr.driver.observers import Observers
+from tune_sr.driver.outcome import write_graph, write_outcome
 from tune_sr.driver.preflight import Prepared, ReferenceScores, measure_references, prepare
 from tune_sr.driver.provenance import record
 from tune_sr.driver.signals import LoopSignals
@@ -34,9 +33,7 @@ from tune_sr.ledger.guarded import guarded_ledger
 from tune_sr.ledger.history import History
 from tune_sr.ledger.ledger import read_events
 from tune_sr.objectives.score import Scorer
-from tune_sr.results.results import write_results
-from tune_sr.results.student import draw_pictures, write_best
-from tune_sr.storage.disk import retry_while_disk_full, write_atomically
+from tune_sr.storage.disk import write_atomically
 from tune_sr.storage.layout import LOCK, SPACE
 from tune_sr.storage.lock import DriverLock
 from tune_sr.study.config import StudyConfig
@@ -48,7 +45,6 @@ from tune_sr.study.until import is_settled, trials_wanted
 if TYPE_CHECKING:
     from tune_sr.execution.resources import ClusterCapacity
     from tune_sr.results.results import Results
-    from tune_sr.study.config import StudyConfig
 
 
 def run_study(
@@ -101,7 +97,7 @@ def run_study(
                     lock.check()
                     live.append(StudyEnded(finished=finished))
                     observers.stop_display()
-                    results = _write(config, prepared)
+                    results = write_outcome(config.folder, prepared)
     if signals.number is not None:
         raise Interrupted(signals.number)
     live.breaker.check()
@@ -131,12 +127,12 @@ def _finish_again(
         if not live.history.finished:  # its driver died after the last trial's end
             _append_start(config, live, prepared)
             live.append(StudyEnded(finished=True))
-        results = _write(config, prepared)
+        results = write_outcome(config.folder, prepared)
     return replace(results, view=observers.view)
 
 
 def _observers(config: StudyConfig, marks: ReferenceScores, *, quiet: bool) -> Observers:
-    return Observers(config, marks, quiet=quiet, complete=partial(_write_graph, config.folder))
+    return Observers(config, marks, quiet=quiet, complete=partial(write_graph, config.folder))
 
 
 def _references(config: StudyConfig, prepared: Prepared) -> ReferenceScores:
@@ -231,46 +227,6 @@ def _train(
         if lacks_repeats(config, history):
             raise RuntimeError("Ray ended before the confirmation did; --resume goes on")
     return not history.asked.unanswered()  # those that came too late for this start
-
-
-def _write(config: StudyConfig, prepared: Prepared) -> Results:
-    """`results.csv`, `summary.json` and `best/`; of two objectives `front/` as well."""
-    folder = config.folder
-    results = retry_while_disk_full(folder, lambda: write_results(folder))
-    try:
-        retry_while_disk_full(folder, lambda: write_best(results, prepared.images))
-    except ValueError as error:
-        logging.getLogger(__name__).warning("not every student was written: %s", error)
-    _write_page(results, prepared)
-    return results
-
-
-def _write_page(results: Results, prepared: Prepared) -> None:
-    """`pictures/` and `report.html`; results are written, so no fault of these fails the study."""
-    # Late: plotly takes half a second to import, which no start has to wait for.
-    from tune_sr.reporting.report import write_study_page
-
-    folder = results.folder
-    try:
-        retry_while_disk_full(folder, lambda: draw_pictures(results, prepared.images))
-        retry_while_disk_full(folder, lambda: write_study_page(folder))
-    except Exception as error:
-        again = f"python -m tune_sr.report {shlex.quote(str(folder))}"
-        logging.getLogger(__name__).warning(
-            "no page was written (%s); to try again: %s", error, again
-        )
-
-
-def _write_graph(folder: Path) -> None:
-    """`best/student.pt2` of a finished study; MLflow has no model where that fails."""
-    # Late: torch's tracing takes seconds to import.
-    from tune_sr.exporting.kept_graph import keep_graph
-
-    try:
-        keep_graph(folder)
-    except Exception as error:
-        what = " ".join(str(error).split())[:300]
-        logging.getLogger(__name__).warning("MLflow gets no model of the best student: %s", what)
 
 
 def _history(config: StudyConfig) -> History:
