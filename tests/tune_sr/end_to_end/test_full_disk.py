@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tune_sr.driver.outcome import write_outcome
 from tune_sr.driver.preflight import prepare
-from tune_sr.driver.run_study import _write
 from tune_sr.ledger.events import Event
 from tune_sr.ledger.ledger import read_events
 from tune_sr.study.config import StudyConfig
@@ -99,7 +99,7 @@ def test_a_study_waits_for_room_says_so_and_lacks_nothing_in_the_end(
 def test_results_wait_for_room(
     small_disk: Path, toy_space: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The disk is full when all trials have ended: as `_write` meets it, which comes then."""
+    """The disk is full when all trials have ended, where `write_outcome` meets it."""
     space = toy_space(study={"trials": 2, "scheduler": "none", "storage": str(small_disk)})
     command = [sys.executable, "-m", "tune_sr.search", "--space", str(space)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -111,7 +111,7 @@ def test_results_wait_for_room(
     prepared = prepare(config)
     filler = fill(small_disk)
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(_write, config, prepared)
+        written = beside.submit(write_outcome, config.folder, prepared)
         wait_until(lambda: "waiting: make room there" in caplog.text)
         time.sleep(3.0)
         assert not written.done()
