@@ -57,7 +57,9 @@ class DCKDConfig(PixelConfig):
     alpha: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the history that stays when the student enters it; [DCKD]: 0.1."""
     interval: float = Field(default=1 / 250, gt=0.0, le=1.0)
-    """Share of the budget after which the student enters the history; [DCKD]: 1/250."""
+    """Share of the budget after which the student enters the history; [DCKD]: 1/250, which is 1,000
+    updates there. Of a budget of hundreds take more: against a history of a few updates ago the
+    contrast outweighs all else, and drives the student away from every image."""
     features: FeaturesName = "vgg19"
     """The network of the compared feature maps, as in CSD: `vgg19`; or, without its file, `random`
     (a quarter as wide, untrained) or `teacher` (its body). [DCKD]'s VQGAN is none of them."""
