@@ -1,4 +1,4 @@
-"""When each trial held a place to run, and which: node and GPU, or a slot where none is known."""
+"""When each trial held a place to run, and which: node and GPU, or a slot of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Span(NamedTuple):
     start: float
     end: float
     place: str
-    """`node gpu 0`, or `slot 1`."""
+    """`node gpu 0`, `node slot 1` where trials share it, or `slot 1`."""
     lost: bool
     """Whether the trial had to begin again after it."""
 
@@ -33,22 +33,32 @@ class _Open(NamedTuple):
 def spans_of(events: Iterable[Event], clock: StudyClock) -> list[Span]:
     """The spans of all trials and repeats, by start; one that runs ends with the last event.
 
-    Where no event names a place, each span takes the first slot that is free: as many as trials
-    were running at a time.
+    Trials that share a place, or whose place no event names, each take its first slot that is free
+    then: as many slots as ran there at a time.
     """
     named = [
         (name, clock.minutes(span.start), clock.minutes(end), span.place, lost)
         for name, span, end, lost in _attempts(events)
     ]
-    free: list[float] = []
-    spans = []
+    busy: dict[str | None, list[float]] = {}
+    """By place, until when each of its slots is taken."""
+    taken = []
     for name, start, end, place, lost in sorted(named, key=lambda each: each[1]):
-        if place is None:
-            slot = next((s for s, busy in enumerate(free) if busy <= start + 1e-9), len(free))
-            free[slot : slot + 1] = [end]
-            place = f"slot {slot + 1}"
-        spans.append(Span(name, start, end, place, lost))
-    return spans
+        slots = busy.setdefault(place, [])
+        slot = next((s for s, until in enumerate(slots) if until <= start + 1e-9), len(slots))
+        slots[slot : slot + 1] = [end]
+        taken.append((name, start, end, place, slot, lost))
+    return [
+        Span(name, start, end, _row(place, slot, len(busy[place])), lost)
+        for name, start, end, place, slot, lost in taken
+    ]
+
+
+def _row(place: str | None, slot: int, slots: int) -> str:
+    """The name of a slot: of the place where it has one, of both where it has several."""
+    if place is None:
+        return f"slot {slot + 1}"
+    return place if slots == 1 else f"{place} slot {slot + 1}"
 
 
 def _attempts(events: Iterable[Event]) -> Iterator[tuple[str, _Open, float, bool]]:
@@ -67,7 +77,8 @@ def _attempts(events: Iterable[Event]) -> Iterator[tuple[str, _Open, float, bool
             yield name, open_.pop(name), time, True
             open_[name] = _Open(time, None)
         elif kind == STARTED and name in open_:
-            open_[name] = _Open(time, _place(event))
+            # It comes with the first report: the trial has begun long before.
+            open_[name] = open_[name]._replace(place=_place(event))
         elif kind == kinds.TrialEnded.kind and name in open_:
             yield name, open_.pop(name), time, False
         last = time

@@ -200,6 +200,23 @@ def test_what_the_ledger_says_of_rungs_and_places_comes_before_what_is_inferred(
     assert data.spans[0].place == "n1 gpu 3"
 
 
+def test_trials_that_share_a_node_have_a_row_each(invent):
+    folder = invent("whole")
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    first, second = [line for line in lines if line["event"] == "trial_added"][:2]
+    second["time"] = first["time"]  # both run from here on
+    place = {"event": "trial_started", "node": "n1", "gpu": None, "attempt": 1}
+    placed = []
+    for line in lines:
+        placed.append(line)
+        if line in (first, second):  # written with the first report, which comes later
+            placed.append({**place, "trial": line["trial"], "time": line["time"] + 1})
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(each) + "\n" for each in placed))
+    one, other = (s for s in StudyData.load(folder).spans if s.trial in ("0000", "0001"))
+    assert (one.place, other.place) == ("n1 slot 1", "n1 slot 2")
+    assert one.start == other.start
+
+
 def test_traces_do_not_grow_with_trials_and_rows_can_be_marked(invent):
     data, _ = parts(invent("whole"))
     curves = learning_curves.figure(data)

@@ -32,7 +32,9 @@ def timeline_section(data: StudyData) -> Section:
         return Section("work", "work", title, lead("No trial has begun."))
     known = not data.spans[0].place.startswith("slot ")
     said = (
-        "A row a node and GPU. " if known else "Nodes were not recorded: a row is a trial's slot. "
+        "A row a node and GPU, or a trial's slot of it. "
+        if known
+        else "Nodes were not recorded: a row is a trial's slot. "
     )
     starts = len(data.clock.starts)
     said += f"{starts} starts of a driver." if starts > 1 else "One start of a driver."
