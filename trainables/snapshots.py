@@ -88,8 +88,11 @@ def _write(folder: Path, step: int, pixels: Pixels) -> None:
     path = folder / picture_name(step)
     fresh = path.with_suffix(".tmp")
     image: Any = Image.fromarray(np.ascontiguousarray(pixels))
-    image.save(fresh, format="png")
-    fresh.replace(path)
+    try:
+        image.save(fresh, format="png")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)  # half of it, of a full disk
 
 
 def _prune(folder: Path, spacing: int) -> None:

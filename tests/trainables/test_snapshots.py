@@ -120,9 +120,11 @@ def test_a_resumed_run_takes_the_pictures_of_one_that_went_through(
 def test_a_disk_that_is_full_leaves_a_picture_out(
     make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def full(_: Image.Image, path: Path, **__: Any) -> None:
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
     Snapshots(tmp_path).take(make_run("dfsr", budget={"steps": 4, "steps_per_report": 2}))
     assert snapshots_of(tmp_path, "0000", DETAIL) == {}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
