@@ -20,6 +20,15 @@ TOYS: dict[str, dict[str, Any]] = {
         "upsampler": "pixelshuffledirect",
     },
 }  # fmt: skip
+WITHOUT_US = """
+import sys
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("trainables", "tune_sr"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+"""
+"""The beginning of a script for which this project's packages do not exist."""
 SIZES = ((3, 3), (5, 9), (37, 41), (64, 48), (8, 17))
 
 

@@ -1,12 +1,17 @@
 """A search space with every distribution and two conditional quantities, for tests of searchers."""
 
-SPACE = """\
+FIXED = """\
 fixed:
   method: {name: dfsr}
   student: {name: vdsr, features: 8, blocks: 6, scales: [2]}
   teacher: {name: vdsr, weights: shipped, scales: [2]}
   batch: {images: 4, patch: 24}
   budget: {steps: 100, steps_per_report: 10}
+"""
+"""What is fixed in the spaces that tests search without training."""
+SPACE = (
+    FIXED
+    + """\
 search:
   method.w_R: {uniform: [0.0, 3.0]}
   method.P: {choice: [1, 2, 3]}
@@ -21,3 +26,4 @@ first:
      method.update_ratio: 5, method.latent: 8, optimiser.clip: 0.4, optimiser.lr: 0.1}
 study: {experiment: toy}
 """
+)

@@ -180,7 +180,7 @@ def folders(tmp_path: Path) -> DataConfig:
         place = tmp_path / folder / f"{number}.png"
         write_image(place, pixels(24, 24, number + 10 * len(folder)))
     listed = [{"folder": str(tmp_path / name)} for name in ("many", "few")]
-    listed[1]["weight"] = 3  # type: ignore[assignment]
+    listed[1]["weight"] = 3  # type: ignore[assignment]  # the other values are texts
     return DataConfig.model_validate({"images": listed})
 
 

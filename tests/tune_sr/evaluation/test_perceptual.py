@@ -76,7 +76,7 @@ def created(monkeypatch: pytest.MonkeyPatch, hub: Path) -> Created:
         return made
 
     pyiqa = ModuleType("pyiqa")
-    pyiqa.create_metric = create_metric  # type: ignore[attr-defined]
+    pyiqa.create_metric = create_metric  # type: ignore[attr-defined]  # a module made here has none
     monkeypatch.setitem(sys.modules, "pyiqa", pyiqa)
     return calls
 

@@ -10,26 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported import SIZES, TOYS, expected
+from exported import SIZES, TOYS, WITHOUT_US, expected
 
 from trainables.networks import build_network
 from tune_sr.exporting import graphs
 from tune_sr.exporting.graphs import NotTheSameError, check_onnx, pt2_bytes, trace, write_onnx
 from tune_sr.exporting.interface import Upscaler
 
-ALONE = """
-import sys
-class Blocked:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("trainables", "tune_sr"):
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocked())
-import torch
+ALONE = (
+    WITHOUT_US
+    + """import torch
 given, file = sys.argv[1:]
 cases = torch.load(given, weights_only=True)
 network = torch.export.load(file).module()
 print(max(float((network(image) - upscaled).abs().max()) for image, upscaled in cases))
 """
+)
 ALWAYS = "vdsr"
 """The network whose graph holds most of what the others' do; these take half a minute of CPU."""
 EACH = pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from events import added, as_read, repeat, reported
+from searched import FIXED
 
 from trainables.errors import ConfigError
 from tune_sr.ledger.events import TrialReported
@@ -16,13 +17,9 @@ from tune_sr.searchers.propose import propose
 from tune_sr.study.config import StudyConfig
 from tune_sr.study.space_file import read_resolved
 
-SPACE = """\
-fixed:
-  method: {name: dfsr}
-  student: {name: vdsr, features: 8, blocks: 6, scales: [2]}
-  teacher: {name: vdsr, weights: shipped, scales: [2]}
-  batch: {images: 4, patch: 24}
-  budget: {steps: 100, steps_per_report: 10}
+SPACE = (
+    FIXED
+    + """\
 search:
   method.w_R: {uniform: [0.0, 3.0]}
   method.P: {choice: [1, 2]}
@@ -32,6 +29,7 @@ first:
   - {method.w_R: 0.5, method.P: 2, method.part_fraction: 0.15, optimiser.lr: 0.05}
 study: {experiment: toy, trials: 8, scheduler: {name: asha, grace_period: 3, reduction_factor: 2}}
 """
+)
 SPACE_OBJECT, SETTINGS = read_resolved(SPACE)
 STUDY = StudyConfig(SPACE_OBJECT, SETTINGS, Path("runs/toy"))
 

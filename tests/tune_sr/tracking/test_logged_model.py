@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import torch
 from events import study_ended
-from exported import TOYS, expected
+from exported import TOYS, WITHOUT_US, expected
 from tracked_studies import (
     add,
     begin,
@@ -29,14 +29,9 @@ from tune_sr.exporting.graphs import pt2_bytes, trace
 from tune_sr.exporting.interface import Upscaler
 from tune_sr.tracking.logged_model import log_student, notes_in
 
-ALONE = """
-import sys
-class Blocked:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("trainables", "tune_sr"):
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocked())
-import mlflow, torch
+ALONE = (
+    WITHOUT_US
+    + """import mlflow, torch
 store, model, given = sys.argv[1:]
 mlflow.set_tracking_uri(store)
 network = mlflow.pytorch.load_model(model)
@@ -48,6 +43,7 @@ for image, upscaled in torch.load(given, weights_only=True):
     worst = max(worst, float((found - upscaled).abs().max()), float((found - same).abs().max()))
 print(worst)
 """
+)
 SIZES = ((1, 5, 9), (2, 24, 17), (1, 37, 41))
 
 
